@@ -1,0 +1,38 @@
+"""scikit-learn estimators for cytology images and radiomics under class imbalance.
+
+The subpackages carry scikit-learn's own names, so a thing is found where scikit-learn has its
+like: ``skcyto.feature_extraction``, ``skcyto.feature_selection``, ``skcyto.neural_network``,
+``skcyto.model_selection``, ``skcyto.metrics``, ``skcyto.inspection`` and ``skcyto.datasets``;
+``skcyto.losses`` holds the imbalance losses. They are imported on first use: ``import skcyto``
+alone loads neither torch nor timm nor pyradiomics.
+"""
+
+from importlib import import_module
+from types import ModuleType
+
+__version__ = "0.1.0.dev0"
+
+_SUBMODULES = (
+    "datasets",
+    "exceptions",
+    "feature_extraction",
+    "feature_selection",
+    "inspection",
+    "losses",
+    "metrics",
+    "model_selection",
+    "neural_network",
+    "utils",
+)
+
+__all__ = [*_SUBMODULES, "__version__"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _SUBMODULES:
+        return import_module(f"skcyto.{name}")
+    raise AttributeError(f"module 'skcyto' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Features from images and scans."""

@@ -1,0 +1,1 @@
+"""Selection of features, fitted inside the fold."""

@@ -1,0 +1,45 @@
+"""Seeds for torch from scikit-learn's `random_state`, without touching the global generators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+
+def draw_seed(random_state: int | np.random.RandomState | None) -> int:
+    """Draw a seed for another generator.
+
+    Parameters
+    ----------
+    random_state : int, RandomState or None
+        As everywhere in scikit-learn.
+
+    Returns
+    -------
+    seed : int
+        Between 0 and 2**31 - 2.
+    """
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+@contextmanager
+def torch_seed(seed: int) -> Iterator[None]:
+    """Seed torch's global generators inside the block and put them back after it.
+
+    Layers draw their initial weights and dropout its masks from torch's global generators: they
+    can be made reproducible no other way.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of every torch generator inside the block.
+    """
+    import torch
+
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
