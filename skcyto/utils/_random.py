@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.utils import check_random_state
+
+if TYPE_CHECKING:
+    import torch
 
 
 def draw_seed(random_state: int | np.random.RandomState | None) -> int:
@@ -26,7 +30,7 @@ def draw_seed(random_state: int | np.random.RandomState | None) -> int:
 
 
 @contextmanager
-def torch_seed(seed: int) -> Iterator[None]:
+def torch_seed(seed: int, device: torch.device | None = None) -> Iterator[None]:
     """Seed torch's global generators inside the block and put them back after it.
 
     Layers draw their initial weights and dropout its masks from torch's global generators: they
@@ -35,11 +39,13 @@ def torch_seed(seed: int) -> Iterator[None]:
     Parameters
     ----------
     seed : int
-        Seed of every torch generator inside the block.
+        Seed of the generators inside the block.
+    device : torch.device or None, default=None
+        Device whose generator is used beside that of the CPU.
     """
     import torch
 
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices):
+    on_cuda = device is not None and device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_cuda else []):
         torch.manual_seed(seed)
         yield

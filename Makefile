@@ -1,0 +1,69 @@
+# Everything a developer or CI runs. `make demo` and `make test` need Python, git and make only:
+# they make a virtual environment in .venv and install skcyto into it.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Two workers with one BLAS thread each: tests are many and small.
+WORKERS ?= 2
+export OMP_NUM_THREADS ?= 1
+export MPLBACKEND ?= Agg
+# Examples and tests never reach for a model hub.
+OFFLINE := HF_HUB_OFFLINE=1
+
+.PHONY: help demo test test-slow test-gpu check check-lower-bounds lint types contracts docs examples install clean
+
+help:
+	@echo "make demo       install, run the main job on images, show the result and its plots"
+	@echo "make test       install and run the tests"
+	@echo "make check      everything CI runs: lint, types, contracts, tests, docs, examples"
+	@echo "make test-slow  the tests that take long; make test-gpu: those that need a GPU"
+
+$(VENV)/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	touch $@
+
+install: $(VENV)/installed
+
+demo: install
+	$(BIN)/python examples/quickstart.py --output output/quickstart
+
+test: install
+	$(OFFLINE) $(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not gpu"
+
+test-slow: install
+	$(OFFLINE) $(BIN)/python -m pytest -n $(WORKERS) -m "slow and not gpu"
+
+test-gpu: install
+	$(OFFLINE) $(BIN)/python -m pytest -m gpu
+
+check: lint types contracts test docs examples
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: install
+	$(BIN)/mypy
+
+contracts: install
+	$(BIN)/lint-imports
+
+docs: install
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+# Each example has a setting that finishes in a minute or so; results go to output/.
+examples: install
+	$(OFFLINE) $(BIN)/python examples/quickstart.py --smoke --output output/smoke/quickstart
+
+# The lower bounds of pyproject.toml, installed as they stand.
+check-lower-bounds:
+	$(PYTHON) -m venv .env-lower-bounds
+	.env-lower-bounds/bin/python -m pip install --quiet uv
+	.env-lower-bounds/bin/uv pip install --quiet --python .env-lower-bounds/bin/python --resolution lowest-direct -e ".[dev]"
+	$(OFFLINE) .env-lower-bounds/bin/python -m pytest -n $(WORKERS) -m "not slow and not gpu" -W default
+
+clean:
+	rm -rf $(VENV) .env-lower-bounds output docs/_build docs/api/generated

@@ -1,0 +1,157 @@
+"""Fit a loss to the class counts of the rows that train, and say where settings clash."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skcyto.exceptions import ImbalanceWarning, MissingClassWarning
+from skcyto.losses import BalancedSoftmax, Criterion, LogitAdjusted, Loss, VectorScaling
+
+CLASS_WEIGHTS = ("balanced", "max_ratio", "effective")
+
+
+def class_weight_in_order(
+    class_weight: str | Mapping[Any, float] | None, classes: NDArray
+) -> str | list[float] | None:
+    """Put class weights that are keyed by label into the order of the classes.
+
+    Parameters
+    ----------
+    class_weight : str, mapping or None
+        As the user gave it; a label that the mapping leaves out weighs 1.
+    classes : ndarray of shape (n_classes,)
+        Labels in the order of the logits.
+
+    Returns
+    -------
+    class_weight : str, list of float or None
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative or no number, or if none of the labels is known.
+    """
+    if class_weight is None or isinstance(class_weight, str):
+        return class_weight
+    labels = classes.tolist()
+    unknown = [label for label in class_weight if label not in labels]
+    if len(unknown) == len(class_weight):
+        raise ValueError(
+            f"class_weight has no weight for any of the classes {labels}: its keys are "
+            f"{list(class_weight)}"
+        )
+    if unknown:
+        warnings.warn(
+            f"class_weight names {unknown}, which is not among the classes {labels} of the data "
+            "given to fit",
+            MissingClassWarning,
+            stacklevel=4,
+        )
+    weights = [float(class_weight.get(label, 1.0)) for label in labels]
+    bad = [label for label, w in zip(labels, weights, strict=True) if not 0 <= w < np.inf]
+    if bad:
+        raise ValueError(f"class_weight of {bad} must be a finite number of at least 0")
+    return weights
+
+
+def class_counts(
+    y: NDArray[np.intp], n_classes: int, sample_weight: NDArray | None
+) -> NDArray[np.float64]:
+    """Sum the cases, or the sample weights, of each class.
+
+    Parameters
+    ----------
+    y : ndarray of int, shape (n_samples,)
+        Encoded classes.
+    n_classes : int
+        Number of classes.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Weights of the rows.
+
+    Returns
+    -------
+    counts : ndarray of float, shape (n_classes,)
+    """
+    return np.bincount(y, weights=sample_weight, minlength=n_classes).astype(np.float64)
+
+
+def build_criterion(
+    loss: Loss,
+    counts: ArrayLike,
+    *,
+    class_weight: str | Sequence[float] | None,
+    normalize: str,
+    max_epochs: int,
+    sampler: str | None,
+    batch_size: int,
+    classes: NDArray,
+) -> Criterion:
+    """Build the criterion of a fit, warning of settings that work against each other.
+
+    Parameters
+    ----------
+    loss : Loss
+        Parameter object.
+    counts : array-like of shape (n_classes,)
+        Class counts of the rows that train.
+    class_weight : str, sequence or None
+        In the order of the classes.
+    normalize : {"weight_sum", "count"}
+        Reduction of weighted losses.
+    max_epochs : int
+        Length of the training, for deferred re-weighting.
+    sampler : str or None
+        How batches are drawn.
+    batch_size : int
+        Rows a batch.
+    classes : ndarray of shape (n_classes,)
+        Labels, for messages.
+
+    Returns
+    -------
+    criterion : Criterion
+    """
+    counts = np.asarray(counts, dtype=np.float64)
+    criterion = loss.build(
+        counts, class_weight=class_weight, normalize=normalize, max_epochs=max_epochs
+    )
+    # LDAM with class weights is its authors' own recipe (deferred re-weighting), and the class
+    # weights of ClassBalanced are its own: neither counts twice.
+    by_loss = []
+    if class_weight is not None:
+        by_loss.append("class_weight")
+    if loss.uses_class_counts:
+        by_loss.append(f"the loss {loss.name!r}, which is fitted to the class counts")
+    shifted_twice = class_weight is not None and isinstance(
+        loss, BalancedSoftmax | LogitAdjusted | VectorScaling
+    )
+    # Group losses are meant to be fed by the grouped sampler.
+    drawn = sampler == "balanced" or (
+        sampler == "grouped" and not (loss.needs_every_class_in_batch and class_weight is None)
+    )
+    if shifted_twice or (drawn and by_loss):
+        corrections = ([f"sampler={sampler!r}"] if drawn else []) + by_loss
+        warnings.warn(
+            f"the imbalance is corrected {len(corrections)} times over: by "
+            f"{' and by '.join(corrections)}. Keep one of them",
+            ImbalanceWarning,
+            stacklevel=4,
+        )
+    if loss.needs_every_class_in_batch and sampler is None:
+        present = counts[counts > 0]
+        expected = batch_size * present.min() / present.sum()
+        if expected < 2:
+            rarest = classes[counts == present.min()][0]
+            warnings.warn(
+                f"a batch of {batch_size} holds {expected:.2g} cases of class {rarest!r} on "
+                f"average, too few for the loss {loss.name!r}, which compares the classes within "
+                "a batch: use sampler='stratified' (or 'grouped'), or a larger batch_size",
+                ImbalanceWarning,
+                stacklevel=4,
+            )
+    return criterion

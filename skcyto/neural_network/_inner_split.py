@@ -1,0 +1,134 @@
+"""The split of a training fold into rows that train and rows that choose the best epoch."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.utils import check_random_state
+
+from skcyto.exceptions import ImbalanceWarning, MissingClassWarning
+
+
+def inner_split(
+    y: NDArray[np.intp],
+    *,
+    validation_fraction: float | None,
+    groups: NDArray | None = None,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Split rows into training and validation, stratified by class and never across a group.
+
+    Parameters
+    ----------
+    y : ndarray of int, shape (n_samples,)
+        Encoded classes.
+    validation_fraction : float or None
+        Share of the rows that validate; None or 0 for none.
+    groups : ndarray of shape (n_samples,) or None
+        Rows of one group stay on one side.
+    random_state : int, RandomState or None
+        Chooses the rows.
+
+    Returns
+    -------
+    train, valid : ndarray of int
+        Sorted row numbers; `valid` is empty where there is no validation.
+
+    Raises
+    ------
+    ValueError
+        If all rows belong to one group.
+
+    Notes
+    -----
+    Scikit-learn's :class:`~sklearn.model_selection.StratifiedShuffleSplit` refuses a class with a
+    single case, which is what rare classes have. Here each class gives its largest-remainder
+    quota, but always keeps one case for training.
+    """
+    rows = np.arange(len(y))
+    if not validation_fraction:
+        return rows, rows[:0]
+    rng = check_random_state(random_state)
+    if groups is not None:
+        return _grouped_split(y, groups, validation_fraction, rng)
+
+    _, encoded, counts = np.unique(y, return_inverse=True, return_counts=True)
+    quotas = _largest_remainder(counts * validation_fraction, limits=counts - 1)
+    if quotas.sum() == 0:
+        _warn_no_validation(validation_fraction, len(y))
+    valid = [
+        rng.permutation(np.flatnonzero(encoded == code))[:quota]
+        for code, quota in enumerate(quotas)
+    ]
+    chosen = np.sort(np.concatenate(valid))
+    return np.setdiff1d(rows, chosen, assume_unique=True), chosen
+
+
+def _warn_no_validation(validation_fraction: float, n_samples: int) -> None:
+    """Say that no row can be spared."""
+    warnings.warn(
+        f"validation_fraction={validation_fraction} of {n_samples} rows leaves no validation "
+        "case, so the best epoch is chosen by the training loss; give more rows, a larger "
+        "validation_fraction, or validation_fraction=None",
+        ImbalanceWarning,
+        stacklevel=5,
+    )
+
+
+def _largest_remainder(shares: NDArray, *, limits: NDArray) -> NDArray[np.intp]:
+    """Round shares to whole numbers that keep their sum, none above its limit."""
+    total = min(int(round(shares.sum())), int(limits.sum()))
+    quotas = np.minimum(np.floor(shares).astype(np.intp), limits)
+    while quotas.sum() < total:
+        remainder = np.where(quotas < limits, shares - quotas, -np.inf)
+        quotas[np.argmax(remainder)] += 1
+    return quotas
+
+
+def _grouped_split(
+    y: NDArray[np.intp],
+    groups: NDArray,
+    validation_fraction: float,
+    rng: np.random.RandomState,
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Take the fold that keeps every class in training and mirrors the class shares best."""
+    n_groups = len(np.unique(groups))
+    if n_groups < 2:
+        raise ValueError(
+            "all rows given to fit belong to one group, so none can be held out for validation: "
+            "set validation_fraction=None or check `groups`"
+        )
+    counts = np.bincount(y)
+    n_splits = int(min(max(round(1 / validation_fraction), 2), n_groups, counts.max()))
+    if n_splits < 2:
+        _warn_no_validation(validation_fraction, len(y))
+        rows = np.arange(len(y))
+        return rows, rows[:0]
+    with warnings.catch_warnings():
+        # A class with fewer cases than folds is normal here and handled below.
+        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
+        folds = list(
+            StratifiedGroupKFold(
+                n_splits, shuffle=True, random_state=rng.randint(np.iinfo(np.int32).max)
+            ).split(y, y, groups)
+        )
+
+    def badness(fold: tuple[NDArray, NDArray]) -> tuple[int, float]:
+        train, valid = fold
+        lost = int(np.sum((np.bincount(y[train], minlength=len(counts)) == 0) & (counts > 0)))
+        shares = np.bincount(y[valid], minlength=len(counts)) / len(y)
+        return lost, float(np.abs(shares - validation_fraction * counts / len(y)).sum())
+
+    train, valid = min(folds, key=badness)
+    lost, _ = badness((train, valid))
+    if lost:
+        warnings.warn(
+            f"{lost} class(es) have all their cases in groups that were held out for validation; "
+            "the network does not see them. Use validation_fraction=None or more groups",
+            MissingClassWarning,
+            stacklevel=5,
+        )
+    return np.sort(train), np.sort(valid)
