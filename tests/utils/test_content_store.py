@@ -1,0 +1,102 @@
+"""The store under the caches: many processes, kills, damage."""
+
+import os
+import pickle
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+
+from skcyto.exceptions import InvalidInputWarning
+from skcyto.utils._content_store import ContentStore
+
+_WRITER = """
+import sys
+from skcyto.utils._content_store import ContentStore
+store = ContentStore(sys.argv[1])
+for i in range(40):
+    store.put_many({f"{sys.argv[2]}-{i}": bytes([i]) * 100, f"{sys.argv[2]}-{i}-b": b"b"})
+"""
+_ENDLESS_WRITER = """
+import itertools, sys
+from skcyto.utils._content_store import ContentStore
+store = ContentStore(sys.argv[1])
+for i in itertools.count():
+    store.put_many({f"{i}-{part}": b"x" * 50_000 for part in range(4)})
+"""
+
+
+def _start(program, *arguments):
+    return subprocess.Popen([sys.executable, "-c", program, *map(str, arguments)])
+
+
+def test_values_come_back_and_absent_keys_are_absent(tmp_path):
+    store = ContentStore(tmp_path / "folder" / "store.sqlite")
+    items = {f"key{i}": os.urandom(20) for i in range(1200)}
+    store.put_many(items)
+    store.put_many({})
+    assert store.get_many([*items, "absent", "key0"]) == items
+    assert store.info() == {"entries": 1200, "bytes": 24_000}
+    again = pickle.loads(pickle.dumps(store))
+    assert again.get_many(["key7"]) == {"key7": items["key7"]}
+    again.clear()
+    assert store.info()["entries"] == 0
+    store.close()
+    assert store.get_many(["key7"]) == {}
+
+
+def test_many_processes_write_at_once(tmp_path):
+    path = tmp_path / "store.sqlite"
+    processes = [_start(_WRITER, path, name) for name in "abc"]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert ContentStore(path).info()["entries"] == 3 * 80
+
+
+def test_a_killed_writer_leaves_whole_transactions(tmp_path):
+    path = tmp_path / "store.sqlite"
+    process = _start(_ENDLESS_WRITER, path)
+    store = ContentStore(path)
+    while store.info()["entries"] < 40:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() < 0
+    entries = store.info()["entries"]
+    assert entries % 4 == 0
+    keys = [f"{i}-{part}" for i in range(entries // 4) for part in range(4)]
+    assert len(store.get_many(keys)) == entries
+
+
+def test_a_flipped_byte_counts_as_absent(tmp_path):
+    store = ContentStore(tmp_path / "store.sqlite")
+    store.put_many({"a": b"good", "b": b"bad?"})
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("UPDATE entries SET value = ? WHERE key = 'b'", (b"bad!",))
+    with pytest.warns(InvalidInputWarning, match="1 damaged entries"):
+        assert store.get_many(["a", "b"]) == {"a": b"good"}
+
+
+@pytest.mark.parametrize("when", ["before opening", "while open"])
+def test_a_damaged_file_is_named_moved_aside_and_rebuilt(tmp_path, when):
+    path = tmp_path / "store.sqlite"
+    store = ContentStore(path)
+    store.put_many({str(i): os.urandom(3000) for i in range(50)})
+    store.close()
+    content = bytearray(path.read_bytes())
+    content[:4096] = os.urandom(4096)
+    if when == "while open":
+        content = bytearray(path.read_bytes())
+        content[4096:] = os.urandom(len(content) - 4096)
+    path.write_bytes(content)
+    with pytest.warns(InvalidInputWarning, match=r"store\.sqlite is damaged .* moved to"):
+        assert store.get_many(["1"]) == {}
+    store.put_many({"new": b"value"})
+    assert store.get_many(["new"]) == {"new": b"value"}
+    assert len(list(tmp_path.glob("store.sqlite.damaged-*"))) >= 1
+
+
+def test_an_unusable_place_is_an_error_not_a_damaged_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        ContentStore(tmp_path / "file" / "store.sqlite").put_many({"a": b""})
