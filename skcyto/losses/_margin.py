@@ -1,0 +1,186 @@
+"""Margins that are wider for rarer classes."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+
+from skcyto.exceptions import ImbalanceWarning
+from skcyto.losses._base import Loss, check_number
+from skcyto.losses._criterion import Criterion
+from skcyto.losses._cross_entropy import CrossEntropyCriterion
+from skcyto.losses._weights import ClassWeight
+
+
+class LDAMCriterion(CrossEntropyCriterion):
+    """Scaled cross-entropy with the margin taken off the true class's logit."""
+
+    _no_prior_correction = "the margins of LDAM move its minimum by more than a factor a class"
+
+    def __init__(
+        self,
+        class_counts: Any,
+        *,
+        max_margin: float,
+        scale: float,
+        C: float | None,
+        first_weighted_epoch: float,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(class_counts, **kwargs)
+        if C is None:
+            margin = max_margin * (self.class_counts.min() / self.class_counts) ** 0.25
+        else:
+            margin = C * self.class_counts**-0.25
+        self.register_buffer("margin", margin)
+        self.scale = float(scale)
+        self._has_margin = bool((margin != 0).any())
+        self._first_weighted_epoch = first_weighted_epoch
+        self.set_epoch(0)
+
+    margin: torch.Tensor
+
+    def adjust(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Take the margins off and scale."""
+        if self._has_margin:
+            margin = self.margin.to(logits)[target].unsqueeze(1)
+            logits = logits.scatter_add(1, target.unsqueeze(1), -margin)
+        return logits if self.scale == 1 else self.scale * logits
+
+    def active_class_weight(self) -> torch.Tensor | None:
+        """Class weights in force: none before the deferred epoch."""
+        return super().active_class_weight() if self._weights_in_force else None
+
+    def set_epoch(self, epoch: int) -> None:
+        """Switch the class weights on at their epoch.
+
+        Parameters
+        ----------
+        epoch : int
+            Number of the epoch that begins, from 0.
+        """
+        self._weights_in_force = epoch >= self._first_weighted_epoch
+
+    def scores(self, logits: torch.Tensor) -> torch.Tensor:
+        """Scale the logits; no margin at prediction.
+
+        Parameters
+        ----------
+        logits : torch.Tensor of shape (n_samples, n_classes)
+            The network's output.
+
+        Returns
+        -------
+        scores : torch.Tensor of shape (n_samples, n_classes)
+        """
+        return logits if self.scale == 1 else self.scale * logits
+
+    def _log_train_correction(self) -> torch.Tensor:
+        if self._has_margin:
+            return Criterion._log_train_correction(self)
+        if not self._weights_in_force:
+            return torch.zeros_like(self.class_weight)
+        return self._log_weight_correction()
+
+
+class LDAM(Loss):
+    r"""Label-distribution-aware margin loss, with deferred re-weighting.
+
+    Cross-entropy of :math:`s (z - m_y e_y)`: the true class's logit has to win by a margin
+    :math:`m_c = m_{max} (n_{min} / n_c)^{1/4}`, widest for the rarest class.
+
+    Parameters
+    ----------
+    max_margin : float, default=0.5
+        Margin of the rarest class.
+    scale : float, default=30.0
+        Factor *s* of the logits. The classifiers predict softmax(*s z*), without margin.
+    C : float or None, default=None
+        Literal constant of the paper: margins :math:`C n_c^{-1/4}`, `max_margin` unused.
+    drw_start : float or None, default=None
+        Deferred re-weighting: the class weights given to :meth:`build` stay equal until this
+        share of `max_epochs` is over, in [0, 1]. The paper's LDAM-DRW is ``drw_start=0.8`` with
+        ``class_weight="effective"``. None puts the weights in force from the start.
+
+    See Also
+    --------
+    VectorScaling : Margins added to and factors on the logits.
+
+    Notes
+    -----
+    The loss was made for logits that are cosines, the last layer's weights and features
+    normalised: on free logits a network escapes the margin by growing them, and *s* only
+    multiplies the learning rate. skcyto's classifiers give it such a head.
+
+    No exact way back to a prior exists unless the margins are zero.
+
+    References
+    ----------
+    .. [1] Cao, Wei, Gaidon, Arechiga and Ma, "Learning Imbalanced Datasets with
+       Label-Distribution-Aware Margin Loss", NeurIPS 2019, equations 12 and 13 and algorithm 1.
+
+    Examples
+    --------
+    >>> from skcyto.losses import LDAM
+    >>> LDAM().build([1600, 100]).margin.tolist()
+    [0.25, 0.5]
+    """
+
+    name = "ldam"
+    needs_cosine_head = True
+    uses_class_counts = True
+
+    def __init__(
+        self,
+        max_margin: float = 0.5,
+        scale: float = 30.0,
+        C: float | None = None,
+        drw_start: float | None = None,
+    ) -> None:
+        self.max_margin = max_margin
+        self.scale = scale
+        self.C = C
+        self.drw_start = drw_start
+
+    def _validate(self) -> None:
+        check_number("max_margin", self.max_margin, 0)
+        check_number("scale", self.scale, 0, include_low=False)
+        if self.C is not None:
+            check_number("C", self.C, 0)
+        if self.drw_start is not None:
+            check_number("drw_start", self.drw_start, 0, 1)
+
+    def make_criterion(
+        self,
+        class_counts: torch.Tensor,
+        *,
+        class_weight: ClassWeight,
+        normalize: str,
+        max_epochs: int | None,
+    ) -> Criterion:
+        """Make the criterion; see :meth:`Loss.make_criterion`."""
+        first_weighted_epoch = 0.0
+        if self.drw_start is not None:
+            if max_epochs is None:
+                raise ValueError(
+                    f"drw_start={self.drw_start!r} is a share of the epochs: give max_epochs too"
+                )
+            if class_weight is None:
+                warnings.warn(
+                    f"LDAM(drw_start={self.drw_start!r}) defers class weights, and there are "
+                    "none: set class_weight, for instance to 'effective'",
+                    ImbalanceWarning,
+                    stacklevel=3,
+                )
+            first_weighted_epoch = self.drw_start * max_epochs
+        return LDAMCriterion(
+            class_counts,
+            class_weight=class_weight,
+            normalize=normalize,
+            max_margin=self.max_margin,
+            scale=self.scale,
+            C=self.C,
+            first_weighted_epoch=first_weighted_epoch,
+        )

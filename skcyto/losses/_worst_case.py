@@ -1,0 +1,357 @@
+"""Losses that look at the worst group or the worst rows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from skcyto.losses._base import Loss, check_number
+from skcyto.losses._criterion import Criterion
+from skcyto.losses._weights import ClassWeight
+
+GROUPS = ("chunk", "class")
+
+
+class _GroupCriterion(Criterion):
+    """Mean loss of each class of a batch."""
+
+    _no_prior_correction = "the weights of the groups change during training"
+
+    def class_means(
+        self, losses: torch.Tensor, target: torch.Tensor, sample_weight: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weighted mean of each class, 0 where it is absent, and who is present."""
+        # A product with a mask, not a scattered sum: the same bits every time on a GPU too.
+        member = losses.new_zeros(len(losses), self.n_classes).scatter_(1, target.unsqueeze(1), 1)
+        weight = self.row_weight(target, sample_weight, losses)
+        if weight is None:
+            count = member.sum(0)
+            return losses @ member / count.clamp(min=1), count > 0
+        weight_sum = weight @ member
+        present = weight_sum > 0
+        divisor = member.sum(0) if self.normalize == "count" else weight_sum
+        return (weight * losses) @ member / torch.where(present, divisor, 1), present
+
+
+class MinimaxCriterion(_GroupCriterion):
+    """Loss of the worst group of a batch, or a soft maximum over the groups."""
+
+    _no_sample_weight = (
+        "its chunks are numbers of rows, so that a weight of two has no meaning; use groups='class'"
+    )
+
+    def __init__(
+        self, class_counts: Any, *, groups: str, temperature: float, **kwargs: Any
+    ) -> None:
+        super().__init__(class_counts, **kwargs)
+        self.groups = groups
+        self.temperature = float(temperature)
+        self.supports_sample_weight = groups == "class"
+
+    def reduce(
+        self, losses: torch.Tensor, target: torch.Tensor, sample_weight: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Take the (soft) maximum over the groups' means."""
+        if not len(losses):
+            return losses.sum()
+        if self.groups == "class":
+            means, present = self.class_means(losses, target, sample_weight)
+        else:
+            means, present = self._chunk_means(losses, target)
+        # Absent groups stand at 0, the least a present one can have.
+        worst = means.max()
+        if self.temperature == 0:
+            return worst
+        # T (logsumexp(L/T) - log G) from the maximum down; expm1 keeps the digits at large T.
+        worst = worst.detach()
+        below = torch.expm1((means - worst) / self.temperature) * present
+        return worst + self.temperature * torch.log1p(below.sum() / present.sum().clamp(min=1))
+
+    def _chunk_means(
+        self, losses: torch.Tensor, target: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        n_samples = len(losses)
+        member = target.new_zeros(n_samples, self.n_classes).scatter_(1, target.unsqueeze(1), 1)
+        count = member.sum(0)
+        smallest = torch.where(count > 0, count, n_samples).min()
+        n_chunks = count // smallest
+        first_chunk = n_chunks.cumsum(0) - n_chunks
+        rank = member.cumsum(0).gather(1, target.unsqueeze(1)).squeeze(1) - 1
+        chunk = first_chunk[target] + rank * n_chunks[target] // count[target]
+        size = losses.new_zeros(n_samples).index_add(0, chunk, torch.ones_like(losses))
+        weight = self.row_weight(target, None, losses)
+        if weight is None:
+            total, divisor = losses, size
+        else:
+            total = weight * losses
+            divisor = size
+            if self.normalize == "weight_sum":
+                divisor = losses.new_zeros(n_samples).index_add(0, chunk, weight)
+        present = divisor > 0
+        total = losses.new_zeros(n_samples).index_add(0, chunk, total)
+        return total / torch.where(present, divisor, 1), present
+
+
+class GroupDROCriterion(_GroupCriterion):
+    """Mean of the classes' losses under shares that grow where the loss is high."""
+
+    q: torch.Tensor
+
+    def __init__(self, class_counts: Any, *, step_size: float, **kwargs: Any) -> None:
+        super().__init__(class_counts, **kwargs)
+        self.step_size = float(step_size)
+        n_classes = self.n_classes
+        self.register_buffer("q", torch.full((n_classes,), 1 / n_classes, dtype=torch.float64))
+
+    def reduce(
+        self, losses: torch.Tensor, target: torch.Tensor, sample_weight: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Move the shares (in training mode) and take the mean under them."""
+        means, _ = self.class_means(losses, target, sample_weight)
+        with torch.no_grad():
+            q = self.q
+            if self.training and self.step_size != 0:
+                # In logarithms: exp(step_size * loss) overflows where logits run away.
+                tiny = torch.finfo(q.dtype).tiny
+                q = (q.clamp(min=tiny).log() + self.step_size * means.to(q.dtype)).softmax(0)
+                self.q.copy_(q)
+            else:
+                q = q.clone()
+        return torch.dot(q.to(means), means)
+
+
+class CVaRCriterion(Criterion):
+    """Mean of the worst share of the rows."""
+
+    _no_prior_correction = "which rows count depends on the model"
+
+    def __init__(self, class_counts: Any, *, alpha: float, **kwargs: Any) -> None:
+        super().__init__(class_counts, **kwargs)
+        self.alpha = float(alpha)
+
+    def reduce(
+        self, losses: torch.Tensor, target: torch.Tensor, sample_weight: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Take the mean of the worst rows, the last of them in part."""
+        n_samples = len(losses)
+        if self.alpha == 1 or n_samples == 0:
+            return super().reduce(losses, target, sample_weight)
+        weight = self.row_weight(target, sample_weight, losses)
+        if weight is None:
+            n_worst = self.alpha * n_samples
+            n_touched = math.ceil(n_worst)
+            worst = losses.topk(n_touched).values
+            return (worst.sum() - (n_touched - n_worst) * worst[-1]) / n_worst
+        order = losses.detach().argsort(descending=True)
+        weight = weight[order]
+        before = weight.cumsum(0) - weight
+        budget = self.alpha * weight.sum()
+        taken = torch.minimum((budget - before).clamp(min=0), weight)
+        total = (taken * losses[order]).sum()
+        return self.normalized(total / self.alpha, weight, n_samples)
+
+    def _log_train_correction(self) -> torch.Tensor:
+        return self._log_weight_correction() if self.alpha == 1 else super()._log_train_correction()
+
+
+class Minimax(Loss):
+    r"""Minimax loss: the mean loss of the worst group of the batch.
+
+    Parameters
+    ----------
+    groups : {"class", "chunk"}, default="class"
+        "class": a group holds the rows of one class. "chunk": each class is cut, in the order of
+        the batch, into equal chunks of at least as many rows as the rarest class present has,
+        and each chunk is a group, so that groups are of one size.
+    temperature : float, default=0.0
+        0 is the maximum over the groups. Above, :math:`T (\log\sum_g e^{L_g/T} - \log G)`, which
+        tends to the mean of the groups' means as :math:`T` grows. 0.1 to 0.3 trains far better
+        than the maximum, which follows one group at a time.
+
+    See Also
+    --------
+    GroupDRO : A smoother way to the same end.
+    skcyto.neural_network.GroupedBatchSampler : Batches with as many rows of each class.
+
+    Notes
+    -----
+    Groups come from the batch: a class without a row in it does not count, so batches should hold
+    every class. As a group holds one class, class weights cancel out of its mean; with
+    ``normalize="count"`` they multiply it.
+
+    "chunk" takes no sample weights. No exact way back to a prior exists.
+
+    References
+    ----------
+    .. [1] Xu, Zhao, Zheng and Xiong, "Minimax: learning from non-independent and identically
+       distributed data", arXiv:1807.06711.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skcyto.losses import Minimax
+    >>> criterion = Minimax().build([90, 10])
+    >>> logits = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 0.0]])
+    >>> round(criterion(logits, torch.tensor([0, 0, 1])).item(), 4)
+    0.6931
+    """
+
+    name = "minimax"
+    needs_every_class_in_batch = True
+
+    def __init__(self, groups: str = "class", temperature: float = 0.0) -> None:
+        self.groups = groups
+        self.temperature = temperature
+
+    @property
+    def supports_sample_weight(self) -> bool:
+        """Whether the criterion takes sample weights: not with ``groups="chunk"``."""
+        return self.groups == "class"
+
+    def _validate(self) -> None:
+        if self.groups not in GROUPS:
+            raise ValueError(f"groups={self.groups!r} must be one of {list(GROUPS)}")
+        check_number("temperature", self.temperature, 0)
+
+    def make_criterion(
+        self,
+        class_counts: torch.Tensor,
+        *,
+        class_weight: ClassWeight,
+        normalize: str,
+        max_epochs: int | None,
+    ) -> Criterion:
+        """Make the criterion; see :meth:`Loss.make_criterion`."""
+        return MinimaxCriterion(
+            class_counts,
+            class_weight=class_weight,
+            normalize=normalize,
+            groups=self.groups,
+            temperature=self.temperature,
+        )
+
+
+class GroupDRO(Loss):
+    r"""Group distributionally robust optimisation with classes as groups.
+
+    Each training step multiplies the share of a class by :math:`e^{\eta L_c}`, makes the shares
+    sum to one and returns :math:`\sum_c q_c L_c`.
+
+    Parameters
+    ----------
+    step_size : float, default=0.01
+        Step :math:`\eta` of the shares; 0 is the mean of the class means. Not negative.
+
+    See Also
+    --------
+    Minimax : The worst class alone.
+    skcyto.neural_network.GroupedBatchSampler : Batches with as many rows of each class.
+
+    Notes
+    -----
+    The shares are the buffer ``q`` of the criterion, in double precision: part of its state dict,
+    equal at first, constants in the gradient, moved in training mode only. A class without a row
+    in the batch has loss zero there: its share keeps its size relative to that of a class
+    without loss.
+
+    Class weights cancel out of the class means; with ``normalize="count"`` they multiply them. No
+    exact way back to a prior exists.
+
+    References
+    ----------
+    .. [1] Sagawa, Koh, Hashimoto and Liang, "Distributionally Robust Neural Networks for Group
+       Shifts", ICLR 2020, algorithm 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skcyto.losses import GroupDRO
+    >>> criterion = GroupDRO(step_size=1.0).build([90, 10])
+    >>> logits = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    >>> round(criterion(logits, torch.tensor([0, 1])).item(), 4)
+    1.0443
+    >>> criterion.q.round(decimals=3).tolist()
+    [0.269, 0.731]
+    """
+
+    name = "group_dro"
+    needs_every_class_in_batch = True
+
+    def __init__(self, step_size: float = 0.01) -> None:
+        self.step_size = step_size
+
+    def _validate(self) -> None:
+        check_number("step_size", self.step_size, 0)
+
+    def make_criterion(
+        self,
+        class_counts: torch.Tensor,
+        *,
+        class_weight: ClassWeight,
+        normalize: str,
+        max_epochs: int | None,
+    ) -> Criterion:
+        """Make the criterion; see :meth:`Loss.make_criterion`."""
+        return GroupDROCriterion(
+            class_counts,
+            class_weight=class_weight,
+            normalize=normalize,
+            step_size=self.step_size,
+        )
+
+
+class CVaR(Loss):
+    r"""Conditional value at risk: the mean of the worst rows of the batch.
+
+    Parameters
+    ----------
+    alpha : float, default=0.5
+        Share of the rows, in (0, 1], the last row counted in part; 1 is the cross-entropy.
+
+    See Also
+    --------
+    Minimax : The worst class instead of the worst rows.
+
+    Notes
+    -----
+    With weights, the share is one of the sum of the weights. The loss knows no classes: it helps a
+    rare class only as far as its rows are the hard ones, and mislabelled rows are hard too. No
+    exact way back to a prior exists unless ``alpha=1``.
+
+    References
+    ----------
+    .. [1] Rockafellar and Uryasev, "Optimization of Conditional Value-at-Risk", Journal of Risk
+       2(3), 2000.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skcyto.losses import CVaR
+    >>> criterion = CVaR(alpha=0.5).build([90, 10])
+    >>> logits = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    >>> round(criterion(logits, torch.tensor([0, 1])).item(), 4)
+    0.6931
+    """
+
+    name = "cvar"
+
+    def __init__(self, alpha: float = 0.5) -> None:
+        self.alpha = alpha
+
+    def _validate(self) -> None:
+        check_number("alpha", self.alpha, 0, 1, include_low=False)
+
+    def make_criterion(
+        self,
+        class_counts: torch.Tensor,
+        *,
+        class_weight: ClassWeight,
+        normalize: str,
+        max_epochs: int | None,
+    ) -> Criterion:
+        """Make the criterion; see :meth:`Loss.make_criterion`."""
+        return CVaRCriterion(
+            class_counts, class_weight=class_weight, normalize=normalize, alpha=self.alpha
+        )
