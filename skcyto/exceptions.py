@@ -1,14 +1,37 @@
 """Errors and warnings that skcyto raises beside Python's and scikit-learn's own."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = [
     "DeviceMemoryError",
+    "DroppedFeatureWarning",
     "ImbalanceWarning",
+    "InvalidDatasetError",
     "InvalidImageError",
     "InvalidInputWarning",
     "InvalidScanError",
     "MissingClassWarning",
     "PretrainedWeightsError",
 ]
+
+
+class InvalidDatasetError(ValueError):
+    """A data set on disk is not what its folders and lists say; the message names every problem.
+
+    Attributes
+    ----------
+    report : pandas.DataFrame or None
+        One row a problem, with the columns ``problem``, ``item`` and ``detail``.
+    """
+
+    def __init__(self, message: str, report: pd.DataFrame | None = None) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class InvalidImageError(ValueError):
@@ -28,7 +51,7 @@ class DeviceMemoryError(RuntimeError):
 
 
 class InvalidInputWarning(UserWarning):
-    """Some rows were bad and became missing values, as the caller asked."""
+    """Some rows were bad and were left out or became missing values, as the caller asked."""
 
 
 class ImbalanceWarning(UserWarning):
@@ -37,3 +60,7 @@ class ImbalanceWarning(UserWarning):
 
 class MissingClassWarning(ImbalanceWarning):
     """A class has no case in the data that a loss or a fold was given."""
+
+
+class DroppedFeatureWarning(UserWarning):
+    """Features were dropped that carry no information, or all of them were."""

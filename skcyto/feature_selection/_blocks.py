@@ -1,0 +1,21 @@
+"""How much may be computed at a time."""
+
+from sklearn import get_config
+
+
+def rows_in_memory(row_length: int, *, copies: int = 1) -> int:
+    """Return how many float64 rows fit scikit-learn's ``working_memory`` (MiB), at least one.
+
+    Parameters
+    ----------
+    row_length : int
+        Values in a row.
+    copies : int, default=1
+        Arrays of that size that live at the same time.
+
+    Returns
+    -------
+    n_rows : int
+    """
+    budget = get_config()["working_memory"] * 2**20
+    return max(1, int(budget // (8 * copies * max(1, row_length))))
