@@ -1,1 +1,24 @@
 """Comparison and search under cross-validation."""
+
+from skcyto.model_selection._comparison import compare_models
+from skcyto.model_selection._comparison_result import ModelComparison
+from skcyto.model_selection._splits import RepeatedStratifiedGroupKFold
+from skcyto.model_selection._statistics_delong import delong_test
+from skcyto.model_selection._statistics_folds import (
+    bayesian_correlated_ttest,
+    corrected_resampled_ttest,
+)
+from skcyto.model_selection._statistics_pooled import bootstrap_by_group, mcnemar_test
+from skcyto.model_selection._statistics_ranks import friedman_nemenyi_test
+
+__all__ = [
+    "ModelComparison",
+    "RepeatedStratifiedGroupKFold",
+    "bayesian_correlated_ttest",
+    "bootstrap_by_group",
+    "compare_models",
+    "corrected_resampled_ttest",
+    "delong_test",
+    "friedman_nemenyi_test",
+    "mcnemar_test",
+]

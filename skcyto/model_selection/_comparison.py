@@ -1,0 +1,236 @@
+"""Compare classifiers on the same folds."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from joblib import Memory
+from numpy.typing import ArrayLike
+from sklearn.exceptions import FitFailedWarning
+from sklearn.utils import indexable
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import column_or_1d
+
+from skcyto.model_selection._comparison_candidates import make_candidates
+from skcyto.model_selection._comparison_checkpoint import (
+    Checkpoint,
+    fingerprint_data,
+    fingerprint_estimator,
+    record_key,
+)
+from skcyto.model_selection._comparison_fit import run_fold
+from skcyto.model_selection._comparison_metadata import check_metadata, route_metadata
+from skcyto.model_selection._comparison_records import FoldFailure, FoldRecord
+from skcyto.model_selection._comparison_result import ModelComparison
+from skcyto.model_selection._comparison_scoring import resolve_scoring
+from skcyto.model_selection._splits import make_splits
+from skcyto.utils._progress import progress_bar
+from skcyto.utils._random import draw_seed
+
+
+def compare_models(
+    estimators: Mapping[str, Any] | tuple[Any, Any],
+    X: Any,
+    y: Any,
+    *,
+    groups: Any = None,
+    cv: Any = None,
+    scoring: Any = None,
+    n_jobs: int | None = None,
+    memory: str | Memory | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    params: Mapping[str, ArrayLike] | None = None,
+    random_state: int | np.random.RandomState | None = None,
+    verbose: int = 0,
+) -> ModelComparison:
+    """Compare classifiers under cross-validation, every one on the same folds.
+
+    Each candidate is cloned and fitted on the training cases of each fold; its predictions for the
+    test cases are kept, and every score, test, curve and table comes from these.
+
+    Parameters
+    ----------
+    estimators : dict of str to estimator, or tuple (estimator, param_grid)
+        Named classifiers, or one classifier with a grid as for
+        :class:`~sklearn.model_selection.GridSearchCV`, each of whose points becomes a candidate.
+        The first one is the reference that the others are tested against unless another is named.
+    X : array-like, list or DataFrame of length n_samples
+        Cases, whatever the estimators take: a table, images of shape (n_samples, height, width,
+        channels), a list of paths.
+    y : array-like of shape (n_samples,)
+        Labels of any type.
+    groups : array-like of shape (n_samples,), default=None
+        Patient, slide or acquisition of each case. No fold splits a group, and estimators that
+        can use groups while they are fitted get those of the training cases (see Notes).
+    cv : int, splitter, iterable of (train, test) or None, default=None
+        None takes two rounds of five stratified folds, grouped where `groups` are given; an int
+        one round of so many. Folds that split a group are refused.
+    scoring : str, callable, list of str, dict or None, default=None
+        Names from :func:`skcyto.metrics.get_scorer_names`, "recall_per_class", scorers, or a dict
+        of names to either. None takes accuracy, macro precision, recall and F1, average F1,
+        balanced accuracy, ROC AUC and average precision (one class against the rest, averaged),
+        log-loss, Brier score, expected calibration error, and the recall of every class. Losses
+        (``neg_...``) are shown positive, without the prefix.
+    n_jobs : int or None, default=None
+        Jobs over (candidate, fold), through joblib, so ``joblib.parallel_config`` applies. The
+        results are the same for any number.
+    memory : str, joblib.Memory or None, default=None
+        Cache for the transformers of candidates that are pipelines without one: a step that
+        several candidates share is fitted once a fold.
+    checkpoint : str, path or None, default=None
+        Folder for the predictions of every finished fold. The same call takes up an interrupted
+        comparison; a candidate that was changed, or new data, is computed anew.
+    params : dict of str to array-like, default=None
+        Further metadata for ``fit``, one value a case: ``{"sample_weight": weights}``.
+    random_state : int, RandomState or None, default=None
+        Seed of the folds and of every `random_state` that a candidate leaves to None. The same
+        fold has the same seed for all candidates.
+    verbose : int, default=0
+        Shows progress above 0.
+
+    Returns
+    -------
+    comparison : ModelComparison
+        Tables, tests, displays and reports.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, labels are missing or of one class only, a fold splits a group, a score
+        is unknown, a candidate can't take the metadata, or every candidate fails.
+    TypeError
+        If a candidate is no classifier.
+
+    Warns
+    -----
+    FitFailedWarning
+        If a candidate fails on a fold. It is left out of tables and tests, and reported with its
+        traceback in ``comparison.failures``.
+    MissingClassWarning
+        If folds lack a class.
+
+    Notes
+    -----
+    With scikit-learn's metadata routing enabled, groups and `params` go to the parts of a
+    candidate that requested them: ``classifier.set_fit_request(groups=True)``. Without it, the
+    last step of a pipeline gets what its ``fit`` names, so that
+    :class:`~skcyto.neural_network.ImbalancedMLPClassifier` keeps patients whole in its own
+    validation split, and a search such as :class:`~sklearn.model_selection.GridSearchCV` gets
+    groups where its `cv` is a grouped splitter.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.dummy import DummyClassifier
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> from skcyto.model_selection import compare_models
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> comparison = compare_models(
+    ...     {"majority": DummyClassifier(), "naive Bayes": GaussianNB()},
+    ...     X, y, scoring=["macro_f1", "roc_auc_ovr"], random_state=0,
+    ... )
+    >>> print(comparison.table()["macro_f1"].round(2).reset_index().to_string(index=False))
+          model mean  std  ci_low  ci_high
+       majority 0.39 0.00    0.38     0.39
+    naive Bayes 0.93 0.02    0.91     0.96
+    >>> test = comparison.test().loc[("naive Bayes", "majority")]
+    >>> round(float(test["difference"]), 2), bool(test["p_holm"] < 0.001)
+    (0.55, True)
+    """
+    X, y, groups = indexable(X, y, groups)
+    y = column_or_1d(y, warn=True)
+    if y.dtype == object and any(label is None or label != label for label in y):
+        raise ValueError("y holds missing labels")
+    target = type_of_target(y, input_name="y")
+    if target not in ("binary", "multiclass"):
+        raise ValueError(f"compare_models compares classifiers; y is {target}")
+    classes = np.unique(y)
+    if len(classes) < 2:
+        raise ValueError(f"y holds one class only, {classes.tolist()[0]!r}: nothing to tell apart")
+    if groups is not None:
+        groups = column_or_1d(groups)
+    candidates = make_candidates(estimators, memory)
+    measures, primary = resolve_scoring(scoring, classes)
+    scorers = {measure.name: measure.scorer for measure in measures if measure.scorer is not None}
+    metadata = check_metadata(params, groups, len(y))
+    routes = {
+        name: route_metadata(name, candidate, set(metadata))
+        for name, candidate in candidates.items()
+    }
+    store = None if checkpoint is None else Checkpoint(checkpoint)
+    seed = draw_seed(random_state)
+    if store is not None and random_state is None:
+        seed = store.seed(seed)
+    splits = make_splits(cv, y, groups, seed, reproducible=store is not None)
+    fold_seeds = [
+        int(state) for state in np.random.SeedSequence(seed).generate_state(len(splits.splits))
+    ]
+    # Fold by fold, so that an interrupted comparison has whole folds of all candidates.
+    tasks = [(name, fold) for fold in range(len(splits.splits)) for name in candidates]
+    keys: dict[tuple[str, int], str] = {}
+    results: dict[tuple[str, int], FoldRecord | FoldFailure] = {}
+    if store is not None:
+        data = fingerprint_data(X, y, metadata)
+        digests = {name: fingerprint_estimator(item) for name, item in candidates.items()}
+        for name, fold in tasks:
+            key = record_key(
+                data, digests[name], splits.splits[fold], fold_seeds[fold], routes[name]
+            )
+            keys[name, fold] = key
+            record = store.read(key, set(scorers))
+            if record is not None:
+                results[name, fold] = record
+    remaining = [task for task in tasks if task not in results]
+    outcomes = Parallel(n_jobs=n_jobs, return_as="generator")(
+        delayed(run_fold)(
+            candidates[name],
+            X,
+            y,
+            classes,
+            splits.splits[fold],
+            fold,
+            fold_seeds[fold],
+            {keyword: metadata[key] for keyword, key in routes[name].items()},
+            scorers,
+            store,
+            keys.get((name, fold), ""),
+        )
+        for name, fold in remaining
+    )
+    with progress_bar(total=len(remaining), desc="comparing", unit="fit", verbose=verbose) as bar:
+        for task, outcome in zip(remaining, outcomes, strict=True):
+            results[task] = outcome
+            bar.update()
+    comparison = ModelComparison(
+        estimators=candidates,
+        y=y,
+        groups=groups,
+        splits=splits,
+        measures=measures,
+        primary_metric=primary,
+        results={
+            name: [results[name, fold] for fold in range(len(splits.splits))] for name in candidates
+        },
+        seed=seed,
+    )
+    if comparison.failures:
+        summary = "; ".join(
+            f"{name!r} on {len(failed)} of {len(splits.splits)} folds ({failed[0].error})"
+            for name, failed in comparison.failures.items()
+        )
+        if not comparison.models:
+            raise ValueError(
+                f"every candidate failed: {summary}\n\n"
+                f"{next(iter(comparison.failures.values()))[0].traceback}"
+            )
+        warnings.warn(
+            f"left out, since they failed: {summary}. comparison.failures has the tracebacks",
+            FitFailedWarning,
+            stacklevel=2,
+        )
+    return comparison

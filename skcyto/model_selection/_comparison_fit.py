@@ -1,0 +1,140 @@
+"""Fit one candidate on one fold and keep what it predicts."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils import _safe_indexing
+
+from skcyto.model_selection._comparison_candidates import seed_estimator
+from skcyto.model_selection._comparison_checkpoint import Checkpoint
+from skcyto.model_selection._comparison_records import (
+    FoldFailure,
+    FoldRecord,
+    Predictions,
+    ResponseKind,
+)
+from skcyto.model_selection._splits import Split
+
+
+def run_fold(
+    estimator: BaseEstimator,
+    X: Any,
+    y: NDArray[Any],
+    classes: NDArray[Any],
+    split: Split,
+    fold: int,
+    seed: int,
+    fit_params: Mapping[str, NDArray[Any]],
+    scorers: Mapping[str, Any],
+    checkpoint: Checkpoint | None = None,
+    key: str = "",
+) -> FoldRecord | FoldFailure:
+    """Fit a clone on the training cases and predict the test cases.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The candidate, unfitted.
+    X : array-like, list or DataFrame
+        All cases.
+    y : ndarray
+        Their labels.
+    classes : ndarray
+        The labels that occur, sorted.
+    split : (ndarray, ndarray)
+        Training and test rows.
+    fold : int
+        Position of the fold.
+    seed : int
+        Seed of the fold.
+    fit_params : dict of str to ndarray
+        Keywords of ``fit``, one value a case.
+    scorers : dict of str to callable
+        Scorers that need the fitted estimator.
+    checkpoint : Checkpoint or None
+        Where to write the record.
+    key : str
+        Its key there.
+
+    Returns
+    -------
+    record : FoldRecord or FoldFailure
+    """
+    train, test = split
+    try:
+        model = seed_estimator(clone(estimator), seed)
+        start = time.perf_counter()
+        model.fit(
+            _safe_indexing(X, train),
+            y[train],
+            **{name: _safe_indexing(value, train) for name, value in fit_params.items()},
+        )
+        fitted = time.perf_counter()
+        X_test = _safe_indexing(X, test)
+        predictions = _predict(model, X_test, classes)
+        predicted = time.perf_counter()
+        scores = {name: float(score(model, X_test, y[test])) for name, score in scorers.items()}
+    except Exception as error:  # one failing candidate must not lose the others' hours
+        return FoldFailure(fold, f"{type(error).__name__}: {error}", traceback.format_exc())
+    record = FoldRecord(predictions, scores, fitted - start, predicted - fitted)
+    if checkpoint is not None:
+        checkpoint.write(key, record)
+    return record
+
+
+def _predict(model: Any, X: Any, classes: NDArray[Any]) -> Predictions:
+    response: NDArray[np.float64] | None = None
+    kind: ResponseKind | None = None
+    known = np.searchsorted(classes, model.classes_)
+    if hasattr(model, "predict_proba"):
+        kind, response = "predict_proba", _check_probabilities(model, model.predict_proba(X))
+        filled = np.zeros((len(response), len(classes)))
+        filled[:, known] = response
+        response = filled
+    elif hasattr(model, "decision_function") and not _is_one_against_one(model):
+        values = np.asarray(model.decision_function(X), dtype=float)
+        if values.ndim == 1:
+            values = np.column_stack([-values, values])
+        # A class that the training part lacked ranks below everything that was seen.
+        filled = np.full((len(values), len(classes)), values.min() - 1.0)
+        filled[:, known] = values
+        kind, response = "decision_function", filled
+    labels = np.asarray(model.predict(X))
+    codes = np.clip(np.searchsorted(classes, labels), 0, len(classes) - 1)
+    if labels.shape != codes.shape or not np.array_equal(classes[codes], labels):
+        raise ValueError(
+            f"predict returned labels {np.unique(labels)[:5].tolist()} that are not in y "
+            f"({classes.tolist()})"
+        )
+    return Predictions(codes, response, kind)
+
+
+def _check_probabilities(model: Any, given: Any) -> NDArray[np.float64]:
+    prob = np.asarray(given, dtype=float)
+    expected = len(model.classes_)
+    if prob.ndim != 2 or prob.shape[1] != expected:
+        raise ValueError(f"predict_proba returned shape {prob.shape} for {expected} classes")
+    total = prob.sum(axis=1, keepdims=True)
+    if not np.all(np.isfinite(prob)) or prob.min() < -1e-6 or np.abs(total - 1).max() > 1e-3:
+        raise ValueError(
+            "predict_proba returned rows that are no probabilities (negative, NaN or not summing "
+            f"to 1): sums from {total.min():.4g} to {total.max():.4g}"
+        )
+    # Rows of float32 sum to one only to seven digits; log-loss wants more.
+    return np.clip(prob, 0.0, None) / total
+
+
+def _is_one_against_one(model: Any) -> bool:
+    # Such decision values belong to pairs of classes, not to classes.
+    return len(model.classes_) > 2 and any(
+        value == "ovo"
+        for key, value in model.get_params(deep=True).items()
+        if key.rpartition("__")[2] == "decision_function_shape"
+    )

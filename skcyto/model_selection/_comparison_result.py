@@ -1,0 +1,414 @@
+"""What :func:`compare_models` returns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+
+from skcyto.model_selection import _comparison_tests as tests
+from skcyto.model_selection._comparison_records import FoldFailure, FoldRecord
+from skcyto.model_selection._comparison_scoring import Measure
+from skcyto.model_selection._splits import Splits
+from skcyto.model_selection._statistics_folds import corrected_interval
+
+
+class ModelComparison:
+    """Models compared on the same folds: scores, tests, displays, reports.
+
+    Made by :func:`compare_models`. Everything is worked out from the kept out-of-fold predictions;
+    nothing is fitted again.
+
+    Parameters
+    ----------
+    estimators : dict of str to estimator
+        The candidates, unfitted.
+    y : ndarray of shape (n_samples,)
+        Labels.
+    groups : ndarray of shape (n_samples,) or None
+        Groups.
+    splits : Splits
+        The folds.
+    measures : list of Measure
+        What was scored.
+    primary_metric : str
+        Score that tests and displays take unless told otherwise.
+    results : dict of str to list
+        A record or failure for every candidate and fold.
+    seed : int
+        Seed of folds and candidates.
+
+    Attributes
+    ----------
+    models : list of str
+        Candidates that succeeded on every fold, in the order given.
+    metrics : list of str
+        Names of the scores.
+    classes : ndarray
+        Labels, sorted.
+    scores : DataFrame
+        One row per (model, repeat, fold), one column per score; losses positive. Failed candidates
+        are in it with NaN for the folds that failed.
+    times : DataFrame
+        Seconds of fitting and predicting, by the same rows.
+    failures : dict of str to list of FoldFailure
+        Candidates that failed on a fold, with `fold`, `error` and `traceback` each.
+    """
+
+    def __init__(
+        self,
+        *,
+        estimators: Mapping[str, BaseEstimator],
+        y: NDArray[Any],
+        groups: NDArray[Any] | None,
+        splits: Splits,
+        measures: Sequence[Measure],
+        primary_metric: str,
+        results: Mapping[str, Sequence[FoldRecord | FoldFailure]],
+        seed: int,
+    ) -> None:
+        self.estimators = dict(estimators)
+        self.y = y
+        self.groups = groups
+        self.splits = splits
+        self.measures = {measure.name: measure for measure in measures}
+        self.primary_metric = primary_metric
+        self.results = {name: list(records) for name, records in results.items()}
+        self.seed = seed
+        self.classes, self.y_codes = np.unique(y, return_inverse=True)
+        self.failures = {
+            name: failed
+            for name, records in self.results.items()
+            if (failed := [record for record in records if isinstance(record, FoldFailure)])
+        }
+        self.models = [name for name in self.results if name not in self.failures]
+        self.metrics = list(self.measures)
+        self.scores, self.times = self._score()
+
+    def _score(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        index, scores, times = [], [], []
+        for name, records in self.results.items():
+            for fold, record in enumerate(records):
+                index.append((name, int(self.splits.repeat[fold]), fold))
+                if isinstance(record, FoldFailure):
+                    scores.append([np.nan] * len(self.metrics))
+                    times.append([np.nan, np.nan])
+                    continue
+                true = self.y_codes[self.splits.splits[fold][1]]
+                scores.append(
+                    [
+                        record.scores[measure.name]
+                        if measure.from_predictions is None
+                        else measure.from_predictions(true, record.predictions)
+                        for measure in self.measures.values()
+                    ]
+                )
+                times.append([record.fit_time, record.predict_time])
+        rows = pd.MultiIndex.from_tuples(index, names=["model", "repeat", "fold"])
+        return (
+            pd.DataFrame(scores, index=rows, columns=self.metrics, dtype=float),
+            pd.DataFrame(times, index=rows, columns=["fit_time", "predict_time"], dtype=float),
+        )
+
+    def __repr__(self) -> str:
+        mean = self.table([self.primary_metric])[self.primary_metric].round(3)
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        return (
+            f"ModelComparison of {len(self.models)} models{failed} on {len(self.y)} cases, "
+            f"{self.splits.description}\n{self.primary_metric}:\n{mean}"
+        )
+
+    def table(
+        self, metrics: str | Sequence[str] | None = None, *, confidence: float = 0.95
+    ) -> pd.DataFrame:
+        """Return mean, spread and confidence interval of every model's scores.
+
+        Parameters
+        ----------
+        metrics : str, list of str or None, default=None
+            Scores to show; None for all.
+        confidence : float, default=0.95
+            Coverage of the interval, which allows for the training data that folds share (see
+            :func:`corrected_resampled_ttest`).
+
+        Returns
+        -------
+        table : DataFrame
+            One row per model; columns (score, "mean"), (score, "std") over folds,
+            (score, "ci_low") and (score, "ci_high").
+        """
+        columns: dict[tuple[str, str], list[float]] = {}
+        for metric in self._check_metrics(metrics):
+            bounds = self.measures[metric].bounds
+            for model in self.models:
+                values = self.fold_scores(model, metric)
+                low, high = corrected_interval(
+                    values, self.splits.test_train_ratio, confidence=confidence, bounds=bounds
+                )
+                known = values[~np.isnan(values)]
+                row = (
+                    float(known.mean()) if len(known) else np.nan,
+                    float(known.std(ddof=1)) if len(known) > 1 else np.nan,
+                    low,
+                    high,
+                )
+                for label, value in zip(("mean", "std", "ci_low", "ci_high"), row, strict=True):
+                    columns.setdefault((metric, label), []).append(value)
+        return pd.DataFrame(columns, index=pd.Index(self.models, name="model"))
+
+    def fold_scores(self, model: str, metric: str | None = None) -> NDArray[np.float64]:
+        """Return one model's score on every fold.
+
+        Parameters
+        ----------
+        model : str
+            Name of the model.
+        metric : str or None, default=None
+            Name of the score; None for the primary one.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_folds,)
+        """
+        row = list(self.results).index(self._check_model(model))
+        by_model = self.scores[self._check_metric(metric)].to_numpy().reshape(len(self.results), -1)
+        return by_model[row]
+
+    def out_of_fold(self, model: str) -> pd.DataFrame:
+        """Return the kept predictions of a model for the cases that it wasn't trained on.
+
+        Parameters
+        ----------
+        model : str
+            Name of the model.
+
+        Returns
+        -------
+        predictions : DataFrame
+            One row per case and round: `repeat`, `fold`, `sample` (position in the data),
+            `y_true`, `y_pred`, and for every class a column ``predict_proba[label]`` (or
+            ``decision_function[label]``).
+        """
+        frames = []
+        for fold, record in enumerate(self.records(model)):
+            test = self.splits.splits[fold][1]
+            kept = record.predictions
+            columns: dict[str, Any] = {
+                "repeat": int(self.splits.repeat[fold]),
+                "fold": fold,
+                "sample": test,
+                "y_true": self.y[test],
+                "y_pred": self.classes[kept.codes],
+            }
+            if kept.response is not None:
+                for code, label in enumerate(self.classes.tolist()):
+                    columns[f"{kept.kind}[{label}]"] = kept.response[:, code]
+            frames.append(pd.DataFrame(columns))
+        return pd.concat(frames, ignore_index=True)
+
+    def records(self, model: str) -> list[FoldRecord]:
+        """Return what a model did on every fold.
+
+        Parameters
+        ----------
+        model : str
+            Name of the model.
+
+        Returns
+        -------
+        records : list of FoldRecord
+        """
+        found = self.results[self._check_model(model)]
+        return [record for record in found if isinstance(record, FoldRecord)]
+
+    def test(
+        self,
+        *,
+        reference: str | None = None,
+        metric: str | None = None,
+        confidence: float = 0.95,
+    ) -> pd.DataFrame:
+        """Test every model against a reference with the corrected resampled t-test.
+
+        Parameters
+        ----------
+        reference : str or None, default=None
+            Name of the model to compare with; None for the first; "all" for all pairs. Name the
+            baseline that you had in mind beforehand: a test against the model that turned out best
+            finds too much.
+        metric : str or None, default=None
+            Name of the score; None for the primary one.
+        confidence : float, default=0.95
+            Coverage of the intervals, which are not corrected for the number of models.
+
+        Returns
+        -------
+        table : DataFrame
+            By (model, reference): `difference` (model less reference) with `ci_low` and `ci_high`,
+            `t`, `df`, `p_value` (two-sided), `p_holm` (Holm's correction over the rows),
+            `effect_size` (difference over its standard deviation over folds), `n_folds`.
+
+        See Also
+        --------
+        corrected_resampled_ttest : The test.
+        """
+        return tests.fold_tests(self, reference, self._check_metric(metric), confidence)
+
+    def bayesian(
+        self, *, reference: str | None = None, metric: str | None = None, rope: float = 0.01
+    ) -> pd.DataFrame:
+        """Return how probable it is that a model is better than a reference, equivalent or worse.
+
+        Parameters
+        ----------
+        reference : str or None, default=None
+            Name of the model to compare with; None for the first; "all" for all pairs.
+        metric : str or None, default=None
+            Name of the score; None for the primary one.
+        rope : float, default=0.01
+            Differences of at most this size count as practically equivalent.
+
+        Returns
+        -------
+        table : DataFrame
+            By (model, reference): `p_better`, `p_equivalent`, `p_worse` (for a loss, smaller is
+            better), `difference` with `hdi_low` and `hdi_high`, `n_folds`.
+
+        See Also
+        --------
+        bayesian_correlated_ttest : The model behind it.
+        """
+        return tests.bayesian_tests(self, reference, self._check_metric(metric), rope)
+
+    def delong(self, *, reference: str | None = None, confidence: float = 0.95) -> pd.DataFrame:
+        """Test areas under ROC curves of pooled out-of-fold predictions with DeLong's test.
+
+        Parameters
+        ----------
+        reference : str or None, default=None
+            Name of the model to compare with; None for the first; "all" for all pairs.
+        confidence : float, default=0.95
+            Coverage of the intervals.
+
+        Returns
+        -------
+        table : DataFrame
+            By (model, reference, class): `auc`, `auc_reference`, `difference` with `ci_low` and
+            `ci_high`, `z`, `p_value`, `p_holm`. With two classes there is one row a pair, with
+            more one per class against the rest.
+
+        Notes
+        -----
+        Areas and their covariance are averaged over rounds, which overstates the variance of the
+        mean rather than understate it. With groups the covariance is that of clustered data. The
+        test takes the fitted models as given: it says nothing of how they would vary with other
+        training data, which :meth:`test` does. Models without scores for classes are left out.
+        """
+        return tests.delong_tests(self, reference, confidence)
+
+    def mcnemar(self, *, reference: str | None = None) -> pd.DataFrame:
+        """Test which model gets more cases right with McNemar's test on pooled predictions.
+
+        Parameters
+        ----------
+        reference : str or None, default=None
+            Name of the model to compare with; None for the first; "all" for all pairs.
+
+        Returns
+        -------
+        table : DataFrame
+            By (model, reference): `only_model` and `only_reference` (cases that one alone gets
+            right, mean over rounds), `p_value`, `p_holm`.
+
+        Notes
+        -----
+        With several rounds the p-value is twice the median of theirs, at most 1, which holds
+        whatever the dependence between rounds. Groups of several cases are allowed for
+        (:func:`mcnemar_test`).
+        """
+        return tests.mcnemar_tests(self, reference)
+
+    def bootstrap(
+        self,
+        *,
+        reference: str | None = None,
+        metric: str | None = None,
+        n_resamples: int = 1000,
+        confidence: float = 0.95,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> pd.DataFrame:
+        """Return bootstrap intervals of scores of the pooled predictions, drawing whole groups.
+
+        Parameters
+        ----------
+        reference : str or None, default=None
+            Name of the model to compare with; None for the first.
+        metric : str or None, default=None
+            Name of the score; None for the primary one.
+        n_resamples : int, default=1000
+            Number of draws.
+        confidence : float, default=0.95
+            Coverage of the percentile intervals.
+        random_state : int, RandomState or None, default=None
+            Seed of the draws; None takes that of the comparison.
+
+        Returns
+        -------
+        table : DataFrame
+            By model: `estimate` with `ci_low` and `ci_high`, `difference` from the reference with
+            `difference_low` and `difference_high`.
+
+        Notes
+        -----
+        A round's predictions are pooled and scored; rounds are averaged. Like DeLong's test it
+        takes the fitted models as given.
+        """
+        seed = self.seed if random_state is None else random_state
+        return tests.bootstrap_intervals(
+            self, reference, self._check_metric(metric), n_resamples, confidence, seed
+        )
+
+    def to_html(self, path: str | os.PathLike[str], *, title: str = "Model comparison") -> None:
+        """Write the whole comparison as one self-contained page.
+
+        Parameters
+        ----------
+        path : str or path
+            File to write.
+        title : str, default="Model comparison"
+            Heading of the page.
+        """
+        from skcyto.model_selection._report import write_html
+
+        write_html(self, path, title)
+
+    def _check_model(self, model: str) -> str:
+        if model in self.failures:
+            raise ValueError(
+                f"model {model!r} failed: {self.failures[model][0].error}; failures[{model!r}] has "
+                "the traceback"
+            )
+        if model not in self.models:
+            raise ValueError(f"there is no model {model!r}; there are {self.models}")
+        return model
+
+    def _check_metric(self, metric: str | None) -> str:
+        if metric is None:
+            return self.primary_metric
+        name = metric.removeprefix("neg_")
+        if name not in self.measures:
+            raise ValueError(f"{metric!r} was not scored; there are {self.metrics}")
+        return name
+
+    def _check_metrics(self, metrics: str | Sequence[str] | None) -> list[str]:
+        if metrics is None:
+            return self.metrics
+        return [
+            self._check_metric(name)
+            for name in ([metrics] if isinstance(metrics, str) else metrics)
+        ]

@@ -1,0 +1,241 @@
+"""What a comparison measures, and how it is had from kept predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import accuracy_score, make_scorer
+from sklearn.utils.metaestimators import available_if
+
+from skcyto.metrics import get_scorer, recall_per_class
+from skcyto.metrics._scorers import METRICS, Metric
+from skcyto.model_selection._comparison_records import Predictions
+
+RECALL_PER_CLASS = "recall_per_class"
+DEFAULT_SCORING = (*METRICS, RECALL_PER_CLASS)
+# Under imbalance the accuracy that heads scikit-learn's list says little.
+DEFAULT_PRIMARY = "macro_f1"
+_SCIKIT_LEARN_SCORER = type(make_scorer(accuracy_score))
+
+
+class KeptPredictions(ClassifierMixin, BaseEstimator):
+    """A classifier that gives what another one predicted, for scorers.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        What it predicts, whatever it is asked.
+    classes : ndarray
+        All classes of the comparison.
+    """
+
+    def __init__(self, predictions: Predictions, classes: NDArray[Any]) -> None:
+        self.predictions = predictions
+        self.classes = classes
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """All classes of the comparison."""
+        return self.classes
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the kept labels.
+
+        Parameters
+        ----------
+        X : object
+            Ignored.
+
+        Returns
+        -------
+        labels : ndarray
+        """
+        return self.classes[self.predictions.codes]
+
+    @available_if(lambda self: self.predictions.kind == "predict_proba")
+    def predict_proba(self, X: Any) -> NDArray[np.float64] | None:
+        """Return the kept probabilities.
+
+        Parameters
+        ----------
+        X : object
+            Ignored.
+
+        Returns
+        -------
+        probabilities : ndarray
+        """
+        return self.predictions.response
+
+    @available_if(lambda self: self.predictions.kind == "decision_function")
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
+        """Return the kept decision values.
+
+        Parameters
+        ----------
+        X : object
+            Ignored.
+
+        Returns
+        -------
+        values : ndarray
+        """
+        response = self.predictions.response
+        assert response is not None
+        return response[:, 1] if len(self.classes) == 2 else response
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One column of scores.
+
+    Parameters
+    ----------
+    name : str
+        As in tables; without the ``neg_`` of losses, which are shown positive.
+    title : str
+        For axes and headings.
+    greater_is_better : bool
+        False for losses.
+    bounds : tuple of float
+        Smallest and largest value.
+    from_predictions : callable or None
+        ``from_predictions(true_codes, predictions) -> float``; None where only the fitted
+        estimator tells.
+    scorer : callable or None
+        ``scorer(estimator, X, y)`` where only the fitted estimator tells.
+    """
+
+    name: str
+    title: str
+    greater_is_better: bool
+    bounds: tuple[float, float]
+    from_predictions: Callable[[NDArray[np.intp], Predictions], float] | None
+    scorer: Callable[..., float] | None = None
+
+
+@dataclass(frozen=True)
+class _MetricOfPredictions:
+    metric: Metric
+    classes: NDArray[Any]
+
+    def __call__(self, true: NDArray[np.intp], predictions: Predictions) -> float:
+        given: Any = predictions.codes
+        if self.metric.response != "predict":
+            if predictions.kind is None or (
+                self.metric.response == "predict_proba" and predictions.kind != "predict_proba"
+            ):
+                return float("nan")
+            given = predictions.response
+        # Class codes serve as labels: what they stand for makes no difference to any of these.
+        return float(self.metric.function(true, given, labels=np.arange(len(self.classes))))
+
+
+@dataclass(frozen=True)
+class _RecallOfPredictions:
+    code: int
+
+    def __call__(self, true: NDArray[np.intp], predictions: Predictions) -> float:
+        return recall_per_class(true, predictions.codes, labels=[self.code])[self.code]
+
+
+@dataclass(frozen=True)
+class _ScorerOfPredictions:
+    scorer: Callable[..., float]
+    classes: NDArray[Any]
+    sign: int
+
+    def __call__(self, true: NDArray[np.intp], predictions: Predictions) -> float:
+        kept = KeptPredictions(predictions, self.classes)
+        placeholder = np.zeros((len(true), 1))
+        try:
+            return self.sign * float(self.scorer(kept, placeholder, self.classes[true]))
+        except AttributeError:
+            if predictions.kind == "predict_proba":
+                raise
+            # The model doesn't give the probabilities or decision values that the scorer asks for.
+            return float("nan")
+
+
+def resolve_scoring(scoring: Any, classes: NDArray[Any]) -> tuple[list[Measure], str]:
+    """Turn ``scoring=`` into measures and the name of the one that matters most.
+
+    Parameters
+    ----------
+    scoring : str, callable, iterable of str, dict or None
+        As in scikit-learn's multi-metric evaluation, with skcyto's names and "recall_per_class".
+    classes : ndarray
+        Classes of the comparison.
+
+    Returns
+    -------
+    measures : list of Measure
+    primary : str
+        Name of the first, of "macro_f1" by default.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or comes twice.
+    TypeError
+        If a scorer is neither a name nor callable.
+    """
+    if scoring is None:
+        named: dict[str, Any] = {name: name for name in DEFAULT_SCORING}
+    elif isinstance(scoring, str):
+        named = {scoring: scoring}
+    elif callable(scoring):
+        named = {getattr(scoring, "__name__", "score"): scoring}
+    elif isinstance(scoring, Mapping):
+        named = dict(scoring)
+    else:
+        given = list(scoring)
+        named = {name: name for name in given}
+        if len(named) < len(given):
+            raise ValueError(f"scoring={given} names a score twice")
+    if not named:
+        raise ValueError("scoring is empty: name at least one score")
+    measures: list[Measure] = []
+    for name, scorer in named.items():
+        measures.extend(_measures_of(str(name), scorer, classes))
+    names = [measure.name for measure in measures]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"scoring gives {repeated} twice")
+    return measures, DEFAULT_PRIMARY if scoring is None else names[0]
+
+
+def _measures_of(name: str, scorer: Any, classes: NDArray[Any]) -> list[Measure]:
+    if isinstance(scorer, str) and scorer == RECALL_PER_CLASS:
+        return [
+            Measure(f"recall[{label}]", f"recall of {label}", True, (0, 1), _RecallOfPredictions(i))
+            for i, label in enumerate(classes.tolist())
+        ]
+    loss = name.startswith("neg_")
+    shown = name.removeprefix("neg_")
+    if isinstance(scorer, str) and scorer in METRICS:
+        metric = METRICS[scorer]
+        title = metric.title if name == scorer else shown
+        upper = 1.0 if scorer == "neg_brier_score" and len(classes) == 2 else metric.bounds[1]
+        return [
+            Measure(
+                shown,
+                title,
+                metric.greater_is_better,
+                (metric.bounds[0], upper),
+                _MetricOfPredictions(metric, classes),
+            )
+        ]
+    if not isinstance(scorer, str) and not callable(scorer):
+        raise TypeError(f"scoring[{name!r}] must be a name or callable, not {scorer!r}")
+    scorer = get_scorer(scorer)
+    unbounded = (-np.inf, np.inf)
+    if isinstance(scorer, _SCIKIT_LEARN_SCORER):
+        kept = _ScorerOfPredictions(scorer, classes, -1 if loss else 1)
+        return [Measure(shown, shown.replace("_", " "), not loss, unbounded, kept)]
+    return [Measure(name, name.replace("_", " "), True, unbounded, None, scorer)]

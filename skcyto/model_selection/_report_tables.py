@@ -1,0 +1,230 @@
+"""Tables of a comparison as text: Markdown, LaTeX and the cells of the HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from skcyto.model_selection._comparison_result import ModelComparison
+
+MISSING = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+
+
+def format_number(value: float, digits: int = 3) -> str:
+    """Write a score; a dash where there is none.
+
+    Parameters
+    ----------
+    value : float
+        The score.
+    digits : int, default=3
+        Decimals.
+
+    Returns
+    -------
+    text : str
+    """
+    if np.isnan(value):
+        return MISSING
+    text = f"{value:.{digits}f}"
+    # No minus before a zero, and a real minus sign elsewhere.
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", MINUS)
+
+
+def format_pvalue(value: float) -> str:
+    """Write a p-value or probability to three decimals, "<0.001" below.
+
+    Parameters
+    ----------
+    value : float
+        The p-value.
+
+    Returns
+    -------
+    text : str
+    """
+    if np.isnan(value):
+        return MISSING
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def formatted_scores(
+    comparison: ModelComparison, metrics: Sequence[str], confidence: float, digits: int = 3
+) -> pd.DataFrame:
+    """Return the cells "mean ± std [low, high]" of every model and score.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    metrics : list of str
+        Scores to show.
+    confidence : float
+        Coverage of the intervals.
+    digits : int, default=3
+        Decimals.
+
+    Returns
+    -------
+    cells : DataFrame of str
+        Models by scores.
+    """
+    table = comparison.table(metrics, confidence=confidence)
+    cells = {}
+    for metric in metrics:
+        column = []
+        for model in comparison.models:
+            values = table.loc[model, metric]
+            mean, std, low, high = (
+                format_number(values[key], digits) for key in ("mean", "std", "ci_low", "ci_high")
+            )
+            column.append(MISSING if mean == MISSING else f"{mean} ± {std} [{low}, {high}]")
+        cells[metric] = column
+    return pd.DataFrame(cells, index=pd.Index(comparison.models, name="model"))
+
+
+def best_models(comparison: ModelComparison, metric: str) -> set[str]:
+    """Return the models with the best mean.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    metric : str
+        The score.
+
+    Returns
+    -------
+    models : set of str
+    """
+    means = comparison.table(metric)[metric]["mean"]
+    if not comparison.measures[metric].greater_is_better:
+        means = -means
+    return set(means.index[means >= means.max() - 1e-12])
+
+
+def to_markdown(comparison: ModelComparison, metrics: Sequence[str], confidence: float) -> str:
+    """Write the table of scores as a Markdown pipe table.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    metrics : list of str
+        Scores to show.
+    confidence : float
+        Coverage of the intervals.
+
+    Returns
+    -------
+    text : str
+    """
+    cells = formatted_scores(comparison, metrics, confidence)
+    lines = [
+        ["model", *(heading(comparison, metric) for metric in metrics)],
+        ["---", *("---:" for _ in metrics)],
+    ]
+    best = {metric: best_models(comparison, metric) for metric in metrics}
+    for model in comparison.models:
+        row = [model.replace("|", "\\|")]
+        for metric in metrics:
+            cell = str(cells.loc[model, metric])
+            row.append(f"**{cell}**" if model in best[metric] else cell)
+        lines.append(row)
+    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f"{body}\n\n{caption(comparison, confidence)}\n"
+
+
+def to_latex(comparison: ModelComparison, metrics: Sequence[str], confidence: float) -> str:
+    """Write the table of scores as a LaTeX table for the package booktabs.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    metrics : list of str
+        Scores to show.
+    confidence : float
+        Coverage of the intervals.
+
+    Returns
+    -------
+    text : str
+    """
+    cells = formatted_scores(comparison, metrics, confidence)
+    cells = cells.map(
+        lambda cell: cell.replace("±", r"$\pm$").replace(MINUS, "$-$").replace(MISSING, "--")
+    )
+    best = {metric: best_models(comparison, metric) for metric in metrics}
+    for metric in metrics:
+        for model in best[metric]:
+            cells.loc[model, metric] = rf"\textbf{{{cells.loc[model, metric]}}}"
+    cells.index = pd.Index([_escape(name) for name in cells.index])
+    cells.columns = pd.Index(
+        [_escape(heading(comparison, metric)).replace("↓", r"$\downarrow$") for metric in metrics]
+    )
+    return cells.style.to_latex(
+        hrules=True,
+        column_format="l" + "r" * len(metrics),
+        caption=_escape(caption(comparison, confidence)).replace("±", r"$\pm$"),
+        position="htbp",
+        position_float="centering",
+    )
+
+
+def heading(comparison: ModelComparison, metric: str) -> str:
+    """Return the title of a score, with an arrow where less is better.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    metric : str
+        The score.
+
+    Returns
+    -------
+    text : str
+    """
+    measure = comparison.measures[metric]
+    return measure.title if measure.greater_is_better else f"{measure.title} ↓"
+
+
+def caption(comparison: ModelComparison, confidence: float) -> str:
+    """Say what the cells of the table of scores are.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    confidence : float
+        Coverage of the intervals.
+
+    Returns
+    -------
+    text : str
+    """
+    rounds = int(comparison.splits.repeat.max()) + 1
+    grouped = "" if comparison.groups is None else " that keep groups whole"
+    return (
+        f"Mean ± standard deviation over {len(comparison.splits.splits)} folds{grouped} "
+        f"({rounds} round{'s' if rounds > 1 else ''}), with {confidence:.0%} confidence interval "
+        "corrected for the training data that folds share (Nadeau and Bengio)."
+    )
+
+
+def _escape(text: str) -> str:
+    special = {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+    }
+    return "".join(special.get(character, character) for character in text)
