@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DeviceMemoryError",
     "DroppedFeatureWarning",
+    "EmbeddingCacheWarning",
     "ImbalanceWarning",
     "InvalidDatasetError",
     "InvalidImageError",
@@ -17,6 +18,7 @@ __all__ = [
     "InvalidScanError",
     "MissingClassWarning",
     "PretrainedWeightsError",
+    "RandomWeightsWarning",
 ]
 
 
@@ -64,3 +66,11 @@ class MissingClassWarning(ImbalanceWarning):
 
 class DroppedFeatureWarning(UserWarning):
     """Features were dropped that carry no information, or all of them were."""
+
+
+class EmbeddingCacheWarning(UserWarning):
+    """An embedding cache was damaged or out of reach; embeddings are computed anew."""
+
+
+class RandomWeightsWarning(UserWarning):
+    """A network has random weights: its features are good for trials only."""

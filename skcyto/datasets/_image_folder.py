@@ -1,0 +1,274 @@
+"""Load folders of single images."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import Bunch
+
+from skcyto.datasets._files import (
+    IMAGE_EXTENSIONS,
+    as_folder,
+    as_labels,
+    clean_rows,
+    has_extension,
+    keep_sound_files,
+    match_files,
+    read_list,
+    walk_files,
+)
+from skcyto.datasets._report import Findings, OnError, check_on_error
+
+
+def load_image_folder(
+    root: str | os.PathLike[str],
+    *,
+    index: str | os.PathLike[str] | None = None,
+    file_column: str = "file",
+    target_column: str = "label",
+    group_column: str | None = None,
+    group_pattern: str | None = None,
+    extensions: Sequence[str] = IMAGE_EXTENSIONS,
+    on_error: OnError = "raise",
+) -> Bunch:
+    """Load the paths and labels of a folder of images.
+
+    Without `index`, each subfolder of `root` is a class and holds its images, in further
+    subfolders or not. With `index`, a CSV file lists images and labels, wherever the images lie
+    below `root`. No image is decoded: the estimators read the files when they need them.
+
+    Nothing is lost silently. A file that is not an image, an image without a class or without a
+    row, a row without a file or with a missing value, a duplicate: each is reported by name, and
+    by default the call fails.
+
+    Parameters
+    ----------
+    root : str or path-like
+        Folder of the data set.
+
+    index : str or path-like, default=None
+        CSV file with one row an image; a relative path counts from `root`. None takes the labels
+        from the subfolders.
+
+    file_column : str, default="file"
+        Column of `index` with the path of the image, relative to `root`.
+
+    target_column : str, default="label"
+        Column of `index` with the label.
+
+    group_column : str, default=None
+        Column of `index` with the unit to split by (patient, slide, acquisition).
+
+    group_pattern : str, default=None
+        Regular expression searched in the path of each image below its class folder (or in
+        `file_column`); what its first parenthesis matches is the group. For example
+        ``r"^([^-]+)-"`` takes what stands before the first hyphen. Not together with
+        `group_column`.
+
+    extensions : sequence of str, default=IMAGE_EXTENSIONS
+        Endings of image files, in lower case and with the dot. The default holds BMP, GIF, JPEG,
+        PNG, TIFF and WebP.
+
+    on_error : {"raise", "warn"}, default="raise"
+        "raise" fails with one error that lists every problem; "warn" leaves out what is not
+        sound, warns once and loads the rest. Either way the whole list is a table, `report`.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        Dictionary-like object, with the following attributes.
+
+        data, paths : ndarray of shape (n_samples,), dtype str
+            Paths of the images, one array under both names. Sorted by path without `index`, in
+            the order of the rows with it.
+        target : ndarray of shape (n_samples,), dtype str or int64
+            Label of each image: the subfolder's name, or the value in `target_column` (integers
+            where all are written as integers).
+        target_names : ndarray of shape (n_classes,)
+            The distinct labels, sorted: the `classes_` of any classifier fitted to them.
+        groups : ndarray of shape (n_samples,), dtype str, or None
+            Unit to split by, where known.
+        frame : :class:`~pandas.DataFrame` of shape (n_samples, n_columns)
+            The rows of `index` that belong to the images, with all their columns. Without
+            `index`: file, label and, where known, group.
+        report : :class:`~pandas.DataFrame` of shape (n_problems, 3)
+            What was not sound: problem, item and detail.
+        DESCR : str
+            Where the data came from, in words.
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError
+        If `root` is not a folder.
+    InvalidDatasetError
+        If `index` cannot be read, if there is a problem and `on_error` is "raise", or if no
+        image is left.
+
+    See Also
+    --------
+    load_ps3c : Loader for the layout of the PS3C challenge.
+    load_image_mask_folder : Loader for images that come with a mask.
+    write_image_folder : Write images in this layout.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skcyto.datasets import load_image_folder, make_cell_images, write_image_folder
+    >>> cells = make_cell_images(6, image_size=48, random_state=0)
+    >>> with tempfile.TemporaryDirectory() as root:
+    ...     index = write_image_folder(root, cells.images, cells.target, groups=cells.groups)
+    ...     by_folder = load_image_folder(root)
+    ...     by_index = load_image_folder(root, index="index.csv", group_column="group")
+    >>> by_folder.target_names.tolist()
+    ['healthy', 'rubbish', 'unhealthy']
+    >>> by_index.groups.tolist()[:2]
+    ['slide_0001', 'slide_0001']
+    """
+    check_on_error(on_error)
+    extensions = _check_extensions(extensions)
+    if group_pattern is not None and group_column is not None:
+        raise ValueError("give group_column or group_pattern, not both")
+    if group_column is not None and index is None:
+        raise ValueError("group_column is a column of the index; pass index as well")
+    pattern = _compile(group_pattern)
+    folder = as_folder(root, "load_image_folder")
+    findings = Findings(f"load_image_folder({str(folder)!r})")
+
+    if index is None:
+        frame, target_column = _list_class_folders(folder, extensions, findings), "label"
+        file_column = "file"
+    else:
+        path = folder / Path(index).expanduser()
+        columns = [target_column] + ([group_column] if group_column is not None else [])
+        frame = read_list(path, [file_column, *columns], required=[file_column, *columns])
+        frame[file_column] = frame[file_column].str.replace("\\", "/").str.removeprefix("./")
+        frame = clean_rows(frame, file_column, columns, findings, path.name)
+        listed = set(frame[file_column])
+        images = {
+            name: size
+            for name, size in walk_files(folder).items()
+            if name in listed or has_extension(name, extensions)
+        }
+        both = match_files(frame[file_column], images, findings, path.name)
+        sound = keep_sound_files({name: images[name] for name in images if name in both}, findings)
+        frame = frame[frame[file_column].isin(sound)]
+
+    groups = None
+    if group_column is not None:
+        groups = frame[group_column].to_numpy(dtype=np.str_)
+    elif pattern is not None:
+        names = frame[file_column].astype(str)
+        below = names.str.split("/", n=1).str[-1] if index is None else names
+        found = [match.group(1) if (match := pattern.search(name)) else None for name in below]
+        lost = pd.Series([group is None for group in found], index=frame.index, dtype=bool)
+        findings.add("no group", names[lost], f"{group_pattern!r} does not match; left out")
+        frame = frame[~lost]
+        groups = np.array([group for group in found if group is not None], dtype=np.str_)
+        frame = frame.assign(group=groups) if index is None else frame
+
+    report = findings.settle(on_error, len(frame))
+    target = as_labels(frame[target_column])
+    return bunch_of_images(
+        paths=[str(folder / name) for name in frame[file_column]],
+        target=target,
+        groups=groups,
+        frame=frame.reset_index(drop=True),
+        report=report,
+        description=f"{len(frame)} images of {len(np.unique(target))} classes, labelled by "
+        + (
+            f"the subfolders of {folder}."
+            if index is None
+            else f"the column {target_column!r} of {path}."
+        ),
+    )
+
+
+def bunch_of_images(
+    *,
+    paths: Sequence[str],
+    target: np.ndarray | None,
+    groups: np.ndarray | None,
+    frame: pd.DataFrame,
+    report: pd.DataFrame,
+    description: str,
+    target_names: np.ndarray | None = None,
+    **more: Any,
+) -> Bunch:
+    """Put together what every loader of single images returns."""
+    data = np.array(paths, dtype=np.str_)
+    if target_names is None and target is not None:
+        target_names = np.unique(target)
+    return Bunch(
+        data=data,
+        paths=data,
+        target=target,
+        target_names=target_names,
+        groups=groups,
+        frame=frame,
+        report=report,
+        DESCR=description,
+        **more,
+    )
+
+
+def _check_extensions(extensions: Sequence[str]) -> tuple[str, ...]:
+    """Refuse endings that could never match."""
+    if isinstance(extensions, str) or not len(extensions):
+        raise ValueError(
+            f"extensions={extensions!r} must be a non-empty sequence such as ['.png', '.bmp']"
+        )
+    wrong = [e for e in extensions if not (isinstance(e, str) and e.startswith(".") and len(e) > 1)]
+    if wrong:
+        raise ValueError(f"extensions: {wrong[0]!r} must be text that begins with a dot")
+    return tuple(extension.lower() for extension in extensions)
+
+
+def _compile(group_pattern: str | None) -> re.Pattern[str] | None:
+    """Compile `group_pattern`, or say what is wrong with it."""
+    if group_pattern is None:
+        return None
+    try:
+        pattern = re.compile(group_pattern)
+    except re.error as error:
+        raise ValueError(
+            f"group_pattern={group_pattern!r} is no regular expression: {error}"
+        ) from (error)
+    if pattern.groups < 1:
+        raise ValueError(
+            f"group_pattern={group_pattern!r} needs a parenthesis around what names the group"
+        )
+    return pattern
+
+
+def _list_class_folders(
+    folder: Path, extensions: tuple[str, ...], findings: Findings
+) -> pd.DataFrame:
+    """List the images of each class folder, noting everything else."""
+    files = walk_files(folder)
+    inside = {name: size for name, size in files.items() if "/" in name}
+    findings.add(
+        "no class folder",
+        [name for name in files if "/" not in name and has_extension(name, extensions)],
+        "directly in the root, in no class folder; left out",
+    )
+    findings.add(
+        "not an image",
+        [name for name in inside if not has_extension(name, extensions)],
+        "the extension is not in `extensions`; left out",
+    )
+    images = {name: size for name, size in inside.items() if has_extension(name, extensions)}
+    names = list(keep_sound_files(images, findings))
+    labels = [name.split("/", 1)[0] for name in names]
+    classes = {entry.name for entry in folder.iterdir() if entry.is_dir()}
+    findings.add(
+        "empty class folder",
+        sorted(c for c in classes - set(labels) if not c.startswith((".", "__MACOSX"))),
+        "holds no image that can be loaded",
+    )
+    return pd.DataFrame({"file": names, "label": labels}, dtype=object)

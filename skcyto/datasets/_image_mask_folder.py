@@ -1,0 +1,217 @@
+"""Load folders of images that come with a mask."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import Bunch
+
+from skcyto.datasets._files import (
+    SCAN_EXTENSIONS,
+    as_folder,
+    as_labels,
+    clean_rows,
+    keep_sound_files,
+    read_list,
+    walk_files,
+)
+from skcyto.datasets._report import Findings, OnError, check_on_error
+
+
+def load_image_mask_folder(
+    root: str | os.PathLike[str],
+    *,
+    image: str = "images/{case}{extension}",
+    mask: str = "masks/{case}{extension}",
+    index: str | os.PathLike[str] | None = None,
+    case_column: str = "case",
+    target_column: str | None = None,
+    group_column: str | None = None,
+    on_error: OnError = "raise",
+) -> Bunch:
+    """Load the paths of images and their masks, and labels where there is a list of cases.
+
+    Images and masks are paired by the name of the case, which two patterns find in the paths. No
+    file is opened: :class:`~skcyto.feature_extraction.RadiomicsExtractor` reads a case when it
+    needs it and checks that image and mask fit each other.
+
+    Parameters
+    ----------
+    root : str or path-like
+        Folder of the data set.
+
+    image : str, default="images/{case}{extension}"
+        Where the images lie below `root`. ``{case}`` stands for the name of the case and
+        ``{extension}`` for the ending of an image or scan (.nii.gz, .nii, .nrrd, .mha, .mhd,
+        .png, .tif, ...); the rest is taken literally. Further examples:
+        ``"{case}_flair.nii.gz"``, ``"{case}/T1.nii.gz"``.
+
+    mask : str, default="masks/{case}{extension}"
+        Where the masks lie below `root`.
+
+    index : str or path-like, default=None
+        CSV file with one row a case; a relative path counts from `root`. None takes every case
+        that has an image and a mask.
+
+    case_column : str, default="case"
+        Column of `index` with the name of the case.
+
+    target_column : str, default=None
+        Column of `index` with the label.
+
+    group_column : str, default=None
+        Column of `index` with the unit to split by (patient).
+
+    on_error : {"raise", "warn"}, default="raise"
+        What to do about images without a mask, masks without an image, rows without files, cases
+        without a row, missing values, duplicates and empty files: "raise" one error that lists
+        them all, or "warn", leave them out and load the rest.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        Dictionary-like object, with the following attributes.
+
+        data : :class:`~pandas.DataFrame` of shape (n_samples, 2)
+            Paths, in the columns image and mask; the index holds the names of the cases. In the
+            order of the rows of `index`, or sorted by case.
+        cases : ndarray of shape (n_samples,), dtype str
+            Name of each case.
+        target : ndarray of shape (n_samples,), dtype str or int64, or None
+            Labels (integers where all are written as integers), where `target_column` is given.
+        target_names : ndarray of shape (n_classes,), or None
+            The distinct labels, sorted.
+        groups : ndarray of shape (n_samples,), dtype str, or None
+            Unit to split by, where `group_column` is given.
+        frame : :class:`~pandas.DataFrame` of shape (n_samples, n_columns)
+            The rows of `index` that belong to the cases, with all their columns.
+        report : :class:`~pandas.DataFrame` of shape (n_problems, 3)
+            What was not sound: problem, item and detail.
+        DESCR : str
+            Where the data came from, in words.
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError
+        If `root` is not a folder.
+    ValueError
+        If a pattern lacks ``{case}``, both are the same, or a column is asked for without `index`.
+    InvalidDatasetError
+        If `index` cannot be read, if there is a problem and `on_error` is "raise", or if no case
+        is left.
+
+    See Also
+    --------
+    load_ted : Loader for orbital MRI with eight structures.
+    write_image_mask_folder : Write images and masks in this layout.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skcyto.datasets import (
+    ...     load_image_mask_folder, make_cell_images, write_image_mask_folder
+    ... )
+    >>> cells = make_cell_images(4, image_size=48, random_state=0)
+    >>> with tempfile.TemporaryDirectory() as root:
+    ...     index = write_image_mask_folder(root, cells.images, cells.masks, cells.target)
+    ...     data = load_image_mask_folder(root, index="index.csv", target_column="label")
+    >>> list(data.data.columns), list(data.data.index)[0], len(data.target)
+    (['image', 'mask'], 'synthetic_cell_0001', 4)
+    """
+    check_on_error(on_error)
+    if index is None and (target_column is not None or group_column is not None):
+        raise ValueError("target_column and group_column are columns of the index; pass index")
+    if image == mask:
+        raise ValueError(f"image and mask are the same pattern {image!r}; they must differ")
+    patterns = {"image": _compile(image, "image"), "mask": _compile(mask, "mask")}
+    folder = as_folder(root, "load_image_mask_folder")
+    findings = Findings(f"load_image_mask_folder({str(folder)!r})")
+
+    found = _find_cases(folder, patterns, findings)
+    both = [case for case in found["image"] if case in found["mask"]]
+    for here, there in (("image", "mask"), ("mask", "image")):
+        lonely = [found[here][case] for case in found[here] if case not in found[there]]
+        wanted = image if there == "image" else mask
+        findings.add(f"missing {there}", lonely, f"no {there} {wanted!r} for it; left out")
+
+    if index is None:
+        frame = pd.DataFrame({case_column: both}, dtype=object)
+    else:
+        path = folder / Path(index).expanduser()
+        columns = [c for c in (target_column, group_column) if c is not None]
+        frame = read_list(path, [case_column, *columns], required=[case_column, *columns])
+        frame = clean_rows(frame, case_column, columns, findings, path.name)
+        listed = set(frame[case_column])
+        known = set(found["image"]) | set(found["mask"])
+        absent = [case for case in frame[case_column] if case not in known]
+        findings.add("missing case", absent, f"listed in {path.name}, has no files; left out")
+        findings.add(
+            "unlisted case",
+            [case for case in both if case not in listed],
+            f"no row in {path.name}; left out",
+        )
+        frame = frame[frame[case_column].isin(both)]
+
+    cases = list(frame[case_column])
+    report = findings.settle(on_error, len(cases))
+    data = pd.DataFrame(
+        {kind: [str(folder / found[kind][case]) for case in cases] for kind in ("image", "mask")},
+        index=pd.Index(cases, name="case"),
+        dtype=object,
+    )
+    target = as_labels(frame[target_column]) if target_column is not None else None
+    return Bunch(
+        data=data,
+        cases=np.array(cases, dtype=np.str_),
+        target=target,
+        target_names=None if target is None else np.unique(target),
+        groups=None if group_column is None else frame[group_column].to_numpy(dtype=np.str_),
+        frame=frame.reset_index(drop=True),
+        report=report,
+        DESCR=f"{len(cases)} images with masks from {folder}"
+        + (f", labelled by the column {target_column!r} of {path}." if target_column else "."),
+    )
+
+
+def _compile(pattern: str, name: str) -> re.Pattern[str]:
+    """Turn a pattern with placeholders into a regular expression."""
+    if pattern.count("{case}") != 1:
+        raise ValueError(
+            f"{name}={pattern!r} must hold {{case}} once, such as 'scans/{{case}}.nii'"
+        )
+    extensions = "|".join(re.escape(extension) for extension in SCAN_EXTENSIONS)
+    # str.format would stumble over other braces, which a path may hold.
+    text = re.escape(pattern)
+    text = text.replace(re.escape("{case}"), r"(?P<case>[^/]+?)")
+    text = text.replace(re.escape("{extension}"), f"(?i:{extensions})")
+    return re.compile(text)
+
+
+def _find_cases(
+    folder: Path, patterns: dict[str, re.Pattern[str]], findings: Findings
+) -> dict[str, dict[str, str]]:
+    """Map each case to its image and its mask."""
+    found: dict[str, dict[str, str]] = {kind: {} for kind in patterns}
+    sizes = walk_files(folder)
+    matches: dict[tuple[str, str], str] = {}
+    for name in sizes:
+        fitting = {k: m for k, p in patterns.items() if (m := p.fullmatch(name))}
+        if fitting:
+            # "{case}.nii" also fits "a_mask.nii": the pattern that leaves less to the case wins.
+            kind = min(fitting, key=lambda k: len(fitting[k].group("case")))
+            matches[kind, name] = fitting[kind].group("case")
+    sound = keep_sound_files({name: sizes[name] for _, name in matches}, findings)
+    for (kind, name), case in matches.items():
+        if name not in sound:
+            continue
+        if case in found[kind]:
+            findings.add(
+                f"duplicate {kind}", name, f"{found[kind][case]} is of the same case and was taken"
+            )
+            continue
+        found[kind][case] = name
+    return {kind: dict(sorted(cases.items())) for kind, cases in found.items()}
