@@ -1,1 +1,6 @@
 """Features from images and scans."""
+
+from skcyto.feature_extraction._embedding_cache import EmbeddingCache, EmbeddingCacheInfo
+from skcyto.feature_extraction._eva02_token_embedder import EVA02TokenEmbedder
+
+__all__ = ["EVA02TokenEmbedder", "EmbeddingCache", "EmbeddingCacheInfo"]

@@ -1,0 +1,212 @@
+"""Take images in every form in which users hold them, and name the bad ones."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from skcyto.utils._images import array_to_rgb, decode_image, to_rgb
+
+_MAX_LISTED = 20
+_DIGEST_SIZE = 20
+_ACCEPTED = (
+    "a list, tuple, array or Series of paths, a list of PIL images, an array of shape "
+    "(n_images, height, width, 3), a list of arrays of shape (height, width, 3), or a data frame "
+    "with one column of these"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedImage:
+    """An image in memory, not yet decoded where it came from a file.
+
+    Attributes
+    ----------
+    digest : bytes
+        Hash of the content: of the file's bytes, or of an array's shape and bytes.
+    content : bytes or ndarray of shape (height, width, 3)
+        The file's bytes, or 8-bit RGB.
+    """
+
+    digest: bytes
+    content: bytes | np.ndarray
+
+    def decode(self) -> Image.Image:
+        """Return the image in 8-bit RGB, or raise OSError or ValueError if it is damaged."""
+        if isinstance(self.content, bytes):
+            return decode_image(self.content)
+        return Image.fromarray(self.content)
+
+
+class ImageInputs:
+    """Images that are read one by one, on demand.
+
+    Parameters
+    ----------
+    items : sequence
+        Paths, PIL images or arrays, mixed as one likes.
+    """
+
+    def __init__(self, items: Sequence[Any] | np.ndarray) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def name(self, index: int) -> str:
+        """Say which image is meant: its path, or its position."""
+        item = self._items[index]
+        if isinstance(item, (str, os.PathLike)):
+            return f"{os.fspath(item)!s} (row {index})"
+        return f"row {index}"
+
+    def load(self, index: int) -> LoadedImage:
+        """Read one image.
+
+        Parameters
+        ----------
+        index : int
+            Its position.
+
+        Returns
+        -------
+        image : LoadedImage
+
+        Raises
+        ------
+        OSError, ValueError
+            If there is no such file, or the item is no image.
+        """
+        item = self._items[index]
+        if isinstance(item, (str, os.PathLike)):
+            with open(item, "rb") as file:
+                data = file.read()
+            return LoadedImage(hashlib.blake2b(data, digest_size=_DIGEST_SIZE).digest(), data)
+        if isinstance(item, Image.Image):
+            item = np.asarray(to_rgb(item))
+        if isinstance(item, np.ndarray):
+            rgb = array_to_rgb(item)
+            digest = hashlib.blake2b(rgb.data, digest_size=_DIGEST_SIZE, person=b"array")
+            digest.update(str(rgb.shape).encode())
+            return LoadedImage(digest.digest(), rgb)
+        if _is_missing(item):
+            raise ValueError("the value is missing")
+        raise ValueError(f"{type(item).__name__} is neither a path, a PIL image nor an array")
+
+    def find_missing_files(self) -> dict[int, str]:
+        """Look for paths that name no file, without reading any.
+
+        Returns
+        -------
+        missing : dict of int to str
+            Position and reason.
+        """
+        return {
+            index: explain(FileNotFoundError())
+            for index, item in enumerate(self._items)
+            if isinstance(item, (str, os.PathLike)) and not os.path.exists(item)
+        }
+
+
+def as_image_inputs(X: Any) -> ImageInputs:
+    """Take images in any accepted form.
+
+    Parameters
+    ----------
+    X : sequence, array, Series or DataFrame
+        Paths, PIL images or arrays.
+
+    Returns
+    -------
+    inputs : ImageInputs
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `X` is no collection of images at all, or empty. Single bad images are found later,
+        when they are read.
+    """
+    if isinstance(X, (str, bytes, os.PathLike, Image.Image)):
+        raise TypeError(f"X is a single {type(X).__name__}: put it into a list. Give {_ACCEPTED}.")
+    if hasattr(X, "columns"):
+        if len(X.columns) != 1:
+            raise ValueError(
+                f"X is a data frame with {len(X.columns)} columns; images are one column of "
+                "paths, PIL images or arrays: select it, as in X[['path']]"
+            )
+        X = X[X.columns[0]]
+    if hasattr(X, "to_list"):
+        X = X.to_list()
+    if isinstance(X, np.ndarray):
+        X = _check_array(X)
+    elif isinstance(X, Mapping) or not (hasattr(X, "__len__") and hasattr(X, "__getitem__")):
+        raise TypeError(f"X is a {type(X).__name__}, which is no sequence of images: {_ACCEPTED}")
+    if len(X) == 0:
+        raise ValueError(f"Found array with 0 sample(s): X holds no images. Give {_ACCEPTED}.")
+    return ImageInputs(X)
+
+
+def _check_array(X: np.ndarray) -> np.ndarray | list[Any]:
+    if X.dtype.kind in "OUT":
+        if X.ndim == 2 and X.shape[1] == 1:
+            X = X[:, 0]
+        if X.ndim != 1:
+            raise ValueError(
+                f"X is an array of shape {X.shape} of dtype {X.dtype}; paths must be of shape "
+                "(n_images,) or (n_images, 1)"
+            )
+        return X.tolist()
+    if X.ndim == 4:
+        return X
+    if X.ndim == 3 and X.shape[2] not in (1, 3, 4):
+        return X  # n grayscale images
+    hint = "a single image must be put into a list; " if X.ndim in (2, 3) else ""
+    raise ValueError(f"X is an array of shape {X.shape}: {hint}give {_ACCEPTED}.")
+
+
+def _is_missing(item: Any) -> bool:
+    if isinstance(item, (float, np.floating)):
+        return bool(np.isnan(item))
+    return item is None or type(item).__name__ in ("NAType", "NaTType")
+
+
+def explain(error: Exception) -> str:
+    """Say in a few words why an image could not be read."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, IsADirectoryError):
+        return "a folder, not a file"
+    if isinstance(error, PermissionError):
+        return "no permission to read it"
+    if isinstance(error, ValueError) or type(error) is OSError:
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def list_bad_images(inputs: ImageInputs, bad: Mapping[int, str]) -> str:
+    """List images that could not be read, with the reason of each.
+
+    Parameters
+    ----------
+    inputs : ImageInputs
+        All images.
+    bad : mapping of int to str
+        Position of each bad image, and why it is bad.
+
+    Returns
+    -------
+    text : str
+        Some lines; the first 20 images in full, then a count.
+    """
+    indices = sorted(bad)
+    lines = [f"{len(bad)} of {len(inputs)} images could not be read:"]
+    lines += [f"  {inputs.name(index)}: {bad[index]}" for index in indices[:_MAX_LISTED]]
+    if len(indices) > _MAX_LISTED:
+        lines.append(f"  ... and {len(indices) - _MAX_LISTED} more")
+    return "\n".join(lines)

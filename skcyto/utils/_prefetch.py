@@ -1,0 +1,70 @@
+"""Work ahead in threads, in order, holding only so much at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import joblib
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_MAX_DEFAULT_THREADS = 8
+
+
+def map_ahead(
+    pool: ThreadPoolExecutor,
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    ahead: int,
+) -> Iterator[Result]:
+    """Apply a function in threads and yield the results in the order of the items.
+
+    `items` is consumed only as far as the work ahead needs, so memory does not grow with its
+    length.
+
+    Parameters
+    ----------
+    pool : ThreadPoolExecutor
+        Where the function runs.
+    function : callable
+        What to apply to each item; an exception is raised where its result is due.
+    items : iterable
+        Consumed in the caller's thread.
+    ahead : int
+        Number of items that are worked on, or done, before their turn.
+
+    Yields
+    ------
+    result : object
+    """
+    pending: deque[Future[Result]] = deque()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) > ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def resolve_n_threads(n_jobs: int | None) -> int:
+    """Turn `n_jobs` into a number of reading threads.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        None takes one thread per usable core, at most 8; -1 one per usable core.
+
+    Returns
+    -------
+    n_threads : int
+    """
+    # Threads whatever backend the caller's own parallel_config names: images are shared memory.
+    with joblib.parallel_config(backend="threading"):
+        if n_jobs is None:
+            return min(joblib.effective_n_jobs(-1), _MAX_DEFAULT_THREADS)
+        return joblib.effective_n_jobs(n_jobs)

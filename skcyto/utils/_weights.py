@@ -1,0 +1,250 @@
+"""Weights of timm models: from the hub, from its local cache, or from a file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skcyto.exceptions import PretrainedWeightsError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar", ".ckpt")
+# Names under which timm stores the weights of a model on the hub, in the order it looks for them.
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+_HUB_TIMEOUT = 10  # seconds
+
+_file_hashes: dict[tuple[str, int, int], str] = {}
+
+
+def hash_weights_file(path: str) -> str:
+    """Hash a weights file's content, once for each of its states.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+
+    Returns
+    -------
+    digest : str
+        Hexadecimal.
+
+    Raises
+    ------
+    PretrainedWeightsError
+        If there is no such file.
+    """
+    _check_file(path)
+    stat = os.stat(path)
+    state = (os.path.realpath(path), stat.st_size, stat.st_mtime_ns)
+    if state not in _file_hashes:
+        with open(path, "rb") as file:
+            _file_hashes[state] = hashlib.file_digest(
+                file, lambda: hashlib.blake2b(digest_size=20)
+            ).hexdigest()
+    return _file_hashes[state]
+
+
+def pretrained_origin(model_name: str) -> str:
+    """Say where timm takes a model's pretrained weights from.
+
+    Parameters
+    ----------
+    model_name : str
+        Name of a timm model, perhaps with a tag.
+
+    Returns
+    -------
+    origin : str
+        Repository of the hub, or address.
+
+    Raises
+    ------
+    PretrainedWeightsError
+        If timm has none for this model.
+    """
+    import timm
+
+    config = timm.models.get_pretrained_cfg(model_name)
+    if config is None or not config.has_weights:
+        raise PretrainedWeightsError(
+            f"timm has no pretrained weights for model_name={model_name!r}. Name another model "
+            "(timm.list_pretrained() lists those that have weights), give weights=<path of a "
+            ".safetensors or .pth file>, or weights=None for random weights"
+        )
+    if config.hf_hub_id:
+        return f"{config.hf_hub_id}/{config.hf_hub_filename or _HUB_FILES[0]}"
+    return str(config.url or config.file)
+
+
+def load_pretrained_model(model_name: str, **kwargs: Any) -> nn.Module:
+    """Build a model with the weights that timm has for it.
+
+    Parameters
+    ----------
+    model_name : str
+        Name of a timm model, perhaps with a tag.
+    **kwargs : dict
+        Given to :func:`timm.create_model`.
+
+    Returns
+    -------
+    model : torch.nn.Module
+
+    Raises
+    ------
+    PretrainedWeightsError
+        If the weights are out of reach; the message says what was sought and how to pass a file.
+    """
+    import timm
+
+    origin = pretrained_origin(model_name)
+    overlay = None
+    cached = _find_in_hub_cache(model_name)
+    if cached is not None:
+        overlay = {"file": cached}
+    elif not origin.startswith("http"):
+        _check_hub(model_name, origin)
+    try:
+        return timm.create_model(
+            model_name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay, **kwargs
+        )
+    except Exception as error:  # The hub's client raises what its HTTP library raises.
+        raise _out_of_reach(model_name, origin, error) from error
+
+
+def load_weights_file(model_name: str, path: str, **kwargs: Any) -> nn.Module:
+    """Build a model with the weights of a file.
+
+    timm's own conversions apply: checkpoints of the original authors, position embeddings of
+    another image size, half precision. A classifier is dropped; every other weight must be there
+    and have its place.
+
+    Parameters
+    ----------
+    model_name : str
+        Name of a timm model.
+    path : str
+        A .safetensors file, or a file of :func:`torch.save` that holds weights only.
+    **kwargs : dict
+        Given to :func:`timm.create_model`.
+
+    Returns
+    -------
+    model : torch.nn.Module
+
+    Raises
+    ------
+    PretrainedWeightsError
+        If the file cannot be read, or weights are missing, unexpected or of another shape.
+    """
+    import timm
+
+    state_dict = _read_state_dict(path)
+    config = timm.models.get_pretrained_cfg(model_name)
+    heads = (config.classifier if config is not None else None) or "head"
+    heads = (heads,) if isinstance(heads, str) else tuple(heads)
+    state_dict = {k: v for k, v in state_dict.items() if not _belongs_to_head(k, heads)}
+    if not state_dict:
+        raise PretrainedWeightsError(f"{path} holds a classifier's weights only")
+    # As if the weights' own number of classes were 0: timm then insists on every other weight.
+    overlay = {"state_dict": state_dict, "num_classes": 0, "source": "", "custom_load": False}
+    try:
+        model = timm.create_model(
+            model_name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay, **kwargs
+        )
+    except Exception as error:  # Converters fail in their own ways on weights of other models.
+        raise PretrainedWeightsError(
+            f"the weights in {path} do not fit model_name={model_name!r}: "
+            f"{textwrap.shorten(str(error) or type(error).__name__, 2000)}"
+        ) from error
+    model.pretrained_cfg["state_dict"] = None  # timm would keep a second copy of all weights
+    return model
+
+
+def _check_file(path: str) -> None:
+    if not os.path.isfile(path):
+        raise PretrainedWeightsError(
+            f"there is no weights file {path}: weights must be 'pretrained', None, or the path of "
+            "a .safetensors or .pth file"
+        )
+
+
+def _read_state_dict(path: str) -> dict[str, Any]:
+    import timm
+
+    _check_file(path)
+    if not path.endswith(_SUFFIXES):
+        raise PretrainedWeightsError(
+            f"{path} ends with none of {', '.join(_SUFFIXES)}: save the weights with "
+            "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
+        )
+    try:
+        state_dict = timm.models.load_state_dict(path, device="cpu", weights_only=True)
+    except Exception as error:  # Each format's reader has errors of its own.
+        raise PretrainedWeightsError(
+            f"{path} could not be read as weights: {textwrap.shorten(str(error), 1000)}. Only "
+            "tensors are loaded, never pickled code: save model.state_dict(), not the model"
+        ) from error
+    if not isinstance(state_dict, dict) or not any(
+        hasattr(v, "shape") for v in state_dict.values()
+    ):
+        raise PretrainedWeightsError(f"{path} holds no weights (no dictionary of tensors)")
+    return state_dict
+
+
+def _belongs_to_head(key: str, heads: tuple[str, ...]) -> bool:
+    # Checkpoints of image-text models put the image part under a prefix of its own.
+    return any(
+        key in (f"{prefix}{head}.weight", f"{prefix}{head}.bias")
+        for head in heads
+        for prefix in ("", "visual.", "visual.trunk.")
+    )
+
+
+def _find_in_hub_cache(model_name: str) -> str | None:
+    """Return the local copy of a model's weights, so that no network is asked for it."""
+    import timm
+    from huggingface_hub import try_to_load_from_cache
+
+    config = timm.models.get_pretrained_cfg(model_name)
+    if config is None or not config.hf_hub_id or config.custom_load:
+        return None
+    repository, _, revision = config.hf_hub_id.partition("@")
+    names = (config.hf_hub_filename,) if config.hf_hub_filename else _HUB_FILES
+    for name in names:
+        found = try_to_load_from_cache(repository, name, revision=revision or None)
+        if isinstance(found, str):
+            return found
+    return None
+
+
+def _check_hub(model_name: str, origin: str) -> None:
+    """Ask once whether the hub answers: its client keeps trying for most of a minute."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    try:
+        if constants.HF_HUB_OFFLINE:
+            raise ConnectionError("HF_HUB_OFFLINE is set")
+        get_session().head(constants.ENDPOINT, timeout=_HUB_TIMEOUT)
+    except Exception as error:  # requests' or httpx's, depending on the hub client's release
+        raise _out_of_reach(model_name, origin, error) from error
+
+
+def _out_of_reach(model_name: str, origin: str, error: Exception) -> PretrainedWeightsError:
+    repository, _, name = origin.rpartition("/")
+    return PretrainedWeightsError(
+        f"the pretrained weights of model_name={model_name!r} could not be loaded. Sought: "
+        f"{origin} on the Hugging Face Hub, and in its local cache. "
+        f"Reason: {textwrap.shorten(str(error) or type(error).__name__, 500)}\n"
+        "Without network: on a machine that has it, run\n"
+        f"    hf download {repository} {name}\n"
+        "copy the file and pass its path: weights='/path/to/"
+        f"{Path(name).name}'. weights=None gives random weights, which is good for trials only."
+    )
