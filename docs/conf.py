@@ -1,10 +1,14 @@
 """Sphinx configuration."""
 
+from importlib import import_module
+from inspect import cleandoc
+from pathlib import Path
+
 from skcyto import __version__
 
 project = "skcyto"
 author = "The skcyto developers"
-copyright = "2026, The skcyto developers"  # noqa: A001
+copyright = "2026, The skcyto developers"
 release = __version__
 version = __version__
 
@@ -17,16 +21,18 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_design",
 ]
-exclude_patterns = ["_build", "api/generated/*.inc"]
-templates_path = ["_templates"]
+exclude_patterns = ["_build"]
 
 myst_enable_extensions = ["colon_fence", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
 
 autosummary_generate = True
+autosummary_ignore_module_all = False
 autodoc_typehints = "none"
-numpydoc_show_class_members = False
-numpydoc_xref_param_type = False
+autodoc_inherit_docstrings = False
+numpydoc_show_class_members = True
+numpydoc_show_inherited_class_members = False
+numpydoc_class_members_toctree = False
 
 html_theme = "pydata_sphinx_theme"
 html_title = "skcyto"
@@ -37,3 +43,40 @@ html_theme_options = {
     "secondary_sidebar_items": ["page-toc"],
 }
 html_sidebars = {"index": []}
+
+PACKAGES = (
+    "feature_extraction",
+    "feature_selection",
+    "neural_network",
+    "losses",
+    "model_selection",
+    "metrics",
+    "inspection",
+    "datasets",
+    "exceptions",
+    "utils",
+)
+
+
+def write_api_pages(app):
+    """List every public name, so that none is forgotten: `__all__` is the only list of them."""
+    folder = Path(app.srcdir) / "api" / "generated"
+    folder.mkdir(parents=True, exist_ok=True)
+    for package in PACKAGES:
+        module = import_module(f"skcyto.{package}")
+        names = sorted(getattr(module, "__all__", []), key=str.lower)
+        if not names:
+            continue
+        title = f"skcyto.{package}"
+        lines = [title, "=" * len(title), "", cleandoc(module.__doc__ or ""), ""]
+        lines += [f".. currentmodule:: {title}", "", ".. autosummary::", "   :toctree: .", ""]
+        lines += [f"   {name}" for name in names]
+        page = folder / f"package_{package}.rst"
+        text = "\n".join(lines) + "\n"
+        if not page.exists() or page.read_text() != text:
+            page.write_text(text)
+
+
+def setup(app):
+    """Run before autosummary looks for its stubs."""
+    app.connect("builder-inited", write_api_pages, priority=100)

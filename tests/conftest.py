@@ -19,6 +19,18 @@ def shared_data():
     return DATA
 
 
+def pytest_collection_modifyitems(items):
+    """Skip the tests of a GPU where there is none; torch is asked only if there are such tests."""
+    gpu_tests = [item for item in items if item.get_closest_marker("gpu")]
+    if not gpu_tests:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in gpu_tests:
+            item.add_marker(pytest.mark.skip(reason="torch sees no CUDA device here"))
+
+
 @pytest.fixture(autouse=True)
 def _close_figures():
     yield

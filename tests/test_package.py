@@ -36,7 +36,9 @@ def test_import_is_lazy():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("package", ["feature_extraction", "feature_selection", "datasets", "metrics"])
+@pytest.mark.parametrize(
+    "package", ["feature_extraction", "feature_selection", "datasets", "metrics"]
+)
 def test_packages_without_networks_do_not_import_torch(package):
     code = (
         f"import sys, skcyto.{package}; "

@@ -1,9 +1,15 @@
 """Neural networks for imbalanced classes."""
 
+from skcyto.neural_network._imbalanced_mlp_classifier import ImbalancedMLPClassifier
 from skcyto.neural_network._samplers import (
     BalancedSampler,
     GroupedBatchSampler,
     StratifiedBatchSampler,
 )
 
-__all__ = ["BalancedSampler", "GroupedBatchSampler", "StratifiedBatchSampler"]
+__all__ = [
+    "BalancedSampler",
+    "GroupedBatchSampler",
+    "ImbalancedMLPClassifier",
+    "StratifiedBatchSampler",
+]

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Hidden, Interval, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -177,7 +177,7 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
     >>> pipeline.predict_proba(X).shape
     (300, 2)
     >>> pipeline[-1].class_counts_
-    array([241.,  29.])
+    array([242.,  28.])
     """
 
     _parameter_constraints: dict[str, list[Any]] = {

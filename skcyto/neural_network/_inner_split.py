@@ -80,7 +80,7 @@ def _warn_no_validation(validation_fraction: float, n_samples: int) -> None:
 
 def _largest_remainder(shares: NDArray, *, limits: NDArray) -> NDArray[np.intp]:
     """Round shares to whole numbers that keep their sum, none above its limit."""
-    total = min(int(round(shares.sum())), int(limits.sum()))
+    total = min(round(float(shares.sum())), int(limits.sum()))
     quotas = np.minimum(np.floor(shares).astype(np.intp), limits)
     while quotas.sum() < total:
         remainder = np.where(quotas < limits, shares - quotas, -np.inf)

@@ -193,7 +193,7 @@ class StratifiedBatchSampler(_DealtBatchSampler):
         Class of each row.
     batch_size : int
         Rows of a batch. The last batch is smaller where rows are left over; if too few are left
-        for one of each class, the sizes of all batches are made equal to within one instead.
+        for one of each class, or only one, all batches get the same size to within one instead.
     random_state : int, RandomState, torch.Generator or None, default=None
         Source of the shuffling. Each epoch goes on where the last one stopped.
 
@@ -227,7 +227,7 @@ class StratifiedBatchSampler(_DealtBatchSampler):
         total = int(due.sum())
         sizes = np.full(n_batches, size)
         sizes[-1] = total - size * (n_batches - 1)
-        if sizes[-1] < least * len(counts):
+        if sizes[-1] < max(least * len(counts), 2):
             sizes = total // n_batches + (np.arange(n_batches) < total % n_batches)
         quotas = np.empty((n_batches, len(counts)), dtype=np.int64)
         dealt = np.zeros(len(counts), dtype=np.int64)

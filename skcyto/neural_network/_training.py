@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import skorch
@@ -185,10 +185,8 @@ class TrainingNet(skorch.NeuralNet):
         if not self.initialized_:
             self.initialize()
         self.notify("on_train_begin", X=X, y=y)
-        try:
+        with suppress(_StopTraining):
             self.fit_loop(X, y, **fit_params)
-        except _StopTraining:
-            pass
         self.notify("on_train_end", X=X, y=y)
         return self
 
@@ -252,7 +250,7 @@ class TrainingNet(skorch.NeuralNet):
         return state
 
 
-class _StopTraining(Exception):  # noqa: N818
+class _StopTraining(Exception):
     """A callback asked for the end of training."""
 
 
