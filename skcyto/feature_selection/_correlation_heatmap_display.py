@@ -35,7 +35,7 @@ class CorrelationHeatmapDisplay:
         Group of each feature; equal values stand side by side. No frames where None.
 
     feature_names : ndarray of shape (n_features,), default=None
-        Written at the axes where there are at most 40.
+        Written at the vertical axis where there are at most 40.
 
     method : str, default="pearson"
         Which correlation, for the label.
@@ -118,14 +118,17 @@ class CorrelationHeatmapDisplay:
         X = validate_data(selector, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=False)
         names = selector._input_names()
         columns, groups = _grouped_columns(selector)
+        n_significant = len(columns)
         columns, groups = columns[:max_features], groups[:max_features]
         rows = standardise(np.asarray(X)[:, columns].T.copy(), selector.method)
-        return cls(
+        display = cls(
             np.clip(correlate(rows, rows, selector.method), -1, 1),
             groups=groups,
             feature_names=names[columns],
             method=selector.method,
         ).plot(ax=ax)
+        display.ax_.set_xlabel(f"{len(columns)} of {n_significant} significant features")
+        return display
 
     def plot(self, *, ax: Axes | None = None) -> CorrelationHeatmapDisplay:
         """Draw the matrix.
@@ -143,9 +146,11 @@ class CorrelationHeatmapDisplay:
         from matplotlib.patches import Rectangle
 
         r = np.asarray(self.correlations)
-        self.figure_, self.ax_ = get_figure_and_axes(ax, figsize=(6.5, 5.5))
+        self.figure_, self.ax_ = get_figure_and_axes(ax, figsize=(8, 6))
         self.im_ = self.ax_.imshow(r, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
-        self.figure_.colorbar(self.im_, ax=self.ax_, label=f"r ({self.method.capitalize()})")
+        self.figure_.colorbar(
+            self.im_, ax=self.ax_, label=f"r ({self.method.capitalize()})", shrink=0.8
+        )
         if self.groups is not None:
             groups = np.asarray(self.groups)
             edges = np.flatnonzero(np.diff(groups, prepend=groups[0] - 1, append=groups[-1] - 1))
@@ -163,10 +168,9 @@ class CorrelationHeatmapDisplay:
                         )
                     )
         if self.feature_names is not None and len(r) <= 40:
-            ticks, names = np.arange(len(r)), np.asarray(self.feature_names)
-            self.ax_.set_xticks(ticks, names, rotation=90, fontsize=6)
-            self.ax_.set_yticks(ticks, names, fontsize=6)
-        self.ax_.set_title("Significant features, grouped around those kept")
+            self.ax_.set_xticks([])  # the same names as on the other axis
+            self.ax_.set_yticks(np.arange(len(r)), np.asarray(self.feature_names), fontsize=7)
+        self.ax_.set_title("Feature correlations")
         return self
 
 

@@ -156,7 +156,7 @@ class CorrelationTTestFilter(SelectorMixin, BaseEstimator):
     1      x2  not significant             NaN          NaN
     """
 
-    _parameter_constraints = {  # noqa: RUF012
+    _parameter_constraints = {
         "alpha": [Interval(Real, 0, 1, closed="right")],
         "correlation_threshold": [Interval(Real, 0, 1, closed="both")],
         "equal_var": ["boolean"],

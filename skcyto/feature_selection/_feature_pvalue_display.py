@@ -132,8 +132,9 @@ class FeaturePValueDisplay:
             (self.expected_,) = self.ax_.plot(
                 rank,
                 rank / (len(values) + 1),
-                color="0.5",
+                color=PALETTE[6],
                 linewidth=1,
+                zorder=3,  # where features follow it, it would hide behind them
                 label=f"expected by chance: {self.alpha * len(values):.0f} below {self.alpha:g}",
             )
         self.ax_.axhline(self.alpha, color=PALETTE[6], linewidth=1, linestyle="--")

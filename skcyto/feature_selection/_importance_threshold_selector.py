@@ -128,7 +128,7 @@ class ImportanceThresholdSelector(MetaEstimatorMixin, SelectorMixin, BaseEstimat
     array([False,  True, False, False])
     """
 
-    _parameter_constraints = {  # noqa: RUF012
+    _parameter_constraints = {
         "estimator": [HasMethods("fit")],
         "threshold": [Interval(Real, None, None, closed="both"), str],
         "importance_getter": [str, callable],
