@@ -1,0 +1,90 @@
+"""shap's exact explainers, for linear models and trees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    GradientBoostingClassifier,
+    RandomForestClassifier,
+)
+from sklearn.tree import DecisionTreeClassifier
+
+from skcyto.inspection._shap import import_shap, quiet_shap
+
+_PROBABILITY_TREES = (DecisionTreeClassifier, ExtraTreesClassifier, RandomForestClassifier)
+
+
+def exact_method(classifier: Any) -> tuple[str, str] | None:
+    """Say how a classifier can be explained exactly.
+
+    Parameters
+    ----------
+    classifier : estimator
+        Fitted.
+
+    Returns
+    -------
+    method : ("linear" or "tree", "predict_proba" or "decision_function") or None
+        Explainer, and the output that it explains; None where there is no exact explainer.
+    """
+    if isinstance(classifier, _PROBABILITY_TREES):
+        return "tree", "predict_proba"
+    if isinstance(classifier, GradientBoostingClassifier):
+        # shap reads a single tree a stage. HistGradientBoostingClassifier is left to Kernel SHAP:
+        # with a background, shap 0.51's values of it do not sum to the margin.
+        return ("tree", "decision_function") if classifier.n_classes_ == 2 else None
+    has_margin = hasattr(classifier, "decision_function")
+    if has_margin and hasattr(classifier, "coef_") and hasattr(classifier, "intercept_"):
+        # One row of coefficients a class; pairwise ones, as of SVC, are not the classes' margins.
+        n_outputs = 1 if len(classifier.classes_) == 2 else len(classifier.classes_)
+        if np.ndim(classifier.coef_) == 2 and len(classifier.coef_) == n_outputs:
+            return "linear", "decision_function"
+    return None
+
+
+def explain_exactly(
+    kind: str, classifier: Any, rows: np.ndarray, background: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Explain a classifier with shap's exact explainer.
+
+    Parameters
+    ----------
+    kind : {"linear", "tree"}
+        From :func:`exact_method`.
+    classifier : estimator
+        Fitted.
+    rows : ndarray of shape (n_samples, n_features)
+        Rows to explain.
+    background : ndarray of shape (n_background, n_features)
+        Rows that stand in for absent features.
+    weights : ndarray of shape (n_background,)
+        Weights of these rows; trees need equal ones.
+
+    Returns
+    -------
+    values : ndarray of shape (n_samples, n_features, n_outputs)
+    """
+    shap = import_shap()
+    with quiet_shap():
+        if kind == "linear":
+            # Only the mean of the background enters, which may so be a weighted one.
+            mean = weights @ background
+            explainer = shap.LinearExplainer(
+                (classifier.coef_, classifier.intercept_), mean[np.newaxis]
+            )
+            values = explainer.shap_values(rows)
+        else:
+            if np.ptp(weights) > 0:
+                raise ValueError(
+                    "shap's TreeExplainer knows no weights, which background_method='kmeans' "
+                    "gives: use background_method='stratified', or method='kernel'"
+                )
+            masker = shap.maskers.Independent(background, max_samples=len(background))
+            explainer = shap.TreeExplainer(
+                classifier, masker, feature_perturbation="interventional", model_output="raw"
+            )
+            values = explainer.shap_values(rows, check_additivity=False)
+    return np.asarray(values, dtype=np.float64).reshape(len(rows), rows.shape[1], -1)

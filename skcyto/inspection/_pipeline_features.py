@@ -1,0 +1,119 @@
+"""Look into a fitted pipeline: its classifier, and the features that reach it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import _num_features, check_is_fitted
+
+
+def split_pipeline(estimator: Any) -> tuple[list[tuple[str, Any]], Any]:
+    """Separate what transforms from what classifies.
+
+    Nested pipelines and the best estimator of a search are looked through.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted pipeline, search over one, or classifier.
+
+    Returns
+    -------
+    steps : list of (str, transformer)
+        Steps that act in prediction; resampling steps of imbalanced-learn do not.
+    classifier : estimator
+
+    Raises
+    ------
+    TypeError
+        If the last step is no classifier.
+    sklearn.exceptions.NotFittedError
+        If it is not fitted.
+    """
+    steps: list[tuple[str, Any]] = []
+    while True:
+        if isinstance(estimator, Pipeline):
+            steps += [
+                (name, step)
+                for name, step in estimator.steps[:-1]
+                if step is not None and step != "passthrough" and not hasattr(step, "fit_resample")
+            ]
+            estimator = estimator.steps[-1][1]
+        elif hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        else:
+            break
+    if not is_classifier(estimator):
+        raise TypeError(
+            f"a classifier, or a pipeline that ends in one, is needed; this ends in {estimator!r}"
+        )
+    check_is_fitted(estimator)
+    return steps, estimator
+
+
+def transform_to_features(steps: list[tuple[str, Any]], X: Any) -> Any:
+    """Send pipeline input through the transforming steps.
+
+    Parameters
+    ----------
+    steps : list of (str, transformer)
+        From :func:`split_pipeline`.
+    X : object
+        Input of the pipeline.
+
+    Returns
+    -------
+    features : array-like, sparse matrix or DataFrame of shape (n_samples, n_features)
+        What the classifier sees.
+    """
+    for _, step in steps:
+        X = step.transform(X)
+    return X
+
+
+def name_features(steps: list[tuple[str, Any]], X: Any, features: Any) -> list[str]:
+    """Carry the names of the input through the steps.
+
+    Parameters
+    ----------
+    steps : list of (str, transformer)
+        From :func:`split_pipeline`.
+    X : object
+        Input of the pipeline.
+    features : array-like, sparse matrix or DataFrame of shape (n_samples, n_features)
+        What the steps made of it.
+
+    Returns
+    -------
+    names : list of str
+        One a feature. A step that cannot tell gives "<step>0", "<step>1", ...
+    """
+    names = [str(name) for name in X.columns] if hasattr(X, "columns") else None
+    maker: str | None = None
+    for name, step in steps:
+        names = _names_out(step, names)
+        maker = name if names is None else None
+    n_features = _num_features(features)
+    if hasattr(features, "columns") and (names is None or len(names) != n_features):
+        names = [str(name) for name in features.columns]
+    if names is None or len(names) != n_features:
+        names = [f"{maker or 'x'}{position}" for position in range(n_features)]
+    return names
+
+
+def _names_out(step: Any, names: list[str] | None) -> list[str] | None:
+    # Extractors of images have names of their own and refuse those of their input.
+    for arguments in ([names], []):
+        try:
+            return [str(item) for item in step.get_feature_names_out(*arguments)]
+        except (AttributeError, TypeError, ValueError):
+            continue
+    return None
+
+
+def as_labels(labels: Any) -> np.ndarray:
+    """Return class labels as an array of strings, for display."""
+    return np.array([str(label) for label in np.asarray(labels)])
