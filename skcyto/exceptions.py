@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "AdditivityWarning",
     "DeviceMemoryError",
     "DroppedFeatureWarning",
     "EmbeddingCacheWarning",
@@ -74,3 +75,7 @@ class EmbeddingCacheWarning(UserWarning):
 
 class RandomWeightsWarning(UserWarning):
     """A network has random weights: its features are good for trials only."""
+
+
+class AdditivityWarning(UserWarning):
+    """The Shapley values of a row do not sum to what the classifier says about it."""
