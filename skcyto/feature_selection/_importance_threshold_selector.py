@@ -208,7 +208,7 @@ class ImportanceThresholdSelector(MetaEstimatorMixin, SelectorMixin, BaseEstimat
         if not self.support_.any() and not self.allow_empty:
             raise ValueError(
                 f"no importance is above threshold={self.threshold!r} ({self.threshold_:.6g}); the "
-                f"largest of {self.n_features_in_} is {self.importances_.max():.6g} "
+                f"largest of {self.n_features_in_} feature(s) is {self.importances_.max():.6g} "
                 f"(n_samples = {_num_samples(X)}). Lower the threshold, or set allow_empty=True"
             )
         return self
