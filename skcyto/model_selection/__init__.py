@@ -1,7 +1,16 @@
 """Comparison and search under cross-validation."""
 
 from skcyto.model_selection._comparison import compare_models
+from skcyto.model_selection._comparison_calibration import CalibrationComparisonDisplay
+from skcyto.model_selection._comparison_confusion import ConfusionComparisonDisplay
+from skcyto.model_selection._comparison_curves import (
+    PrecisionRecallComparisonDisplay,
+    ROCComparisonDisplay,
+)
+from skcyto.model_selection._comparison_ranks import CriticalDifferenceDisplay
 from skcyto.model_selection._comparison_result import ModelComparison
+from skcyto.model_selection._comparison_scores import ScoreComparisonDisplay
+from skcyto.model_selection._optuna_search import OptunaSearchCV
 from skcyto.model_selection._splits import RepeatedStratifiedGroupKFold
 from skcyto.model_selection._statistics_delong import delong_test
 from skcyto.model_selection._statistics_folds import (
@@ -12,8 +21,15 @@ from skcyto.model_selection._statistics_pooled import bootstrap_by_group, mcnema
 from skcyto.model_selection._statistics_ranks import friedman_nemenyi_test
 
 __all__ = [
+    "CalibrationComparisonDisplay",
+    "ConfusionComparisonDisplay",
+    "CriticalDifferenceDisplay",
     "ModelComparison",
+    "OptunaSearchCV",
+    "PrecisionRecallComparisonDisplay",
+    "ROCComparisonDisplay",
     "RepeatedStratifiedGroupKFold",
+    "ScoreComparisonDisplay",
     "bayesian_correlated_ttest",
     "bootstrap_by_group",
     "compare_models",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,14 +10,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from skcyto.model_selection import _comparison_tests as tests
+from skcyto.model_selection._comparison_plots import PlotMethods
 from skcyto.model_selection._comparison_records import FoldFailure, FoldRecord
 from skcyto.model_selection._comparison_scoring import Measure
+from skcyto.model_selection._comparison_statistics import StatisticsMethods
+from skcyto.model_selection._report_methods import ReportMethods
 from skcyto.model_selection._splits import Splits
 from skcyto.model_selection._statistics_folds import corrected_interval
 
 
-class ModelComparison:
+class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
     """Models compared on the same folds: scores, tests, displays, reports.
 
     Made by :func:`compare_models`. Everything is worked out from the kept out-of-fold predictions;
@@ -143,7 +144,7 @@ class ModelComparison:
             (score, "ci_low") and (score, "ci_high").
         """
         columns: dict[tuple[str, str], list[float]] = {}
-        for metric in self._check_metrics(metrics):
+        for metric in self.check_metrics(metrics):
             bounds = self.measures[metric].bounds
             for model in self.models:
                 values = self.fold_scores(model, metric)
@@ -175,8 +176,8 @@ class ModelComparison:
         -------
         scores : ndarray of shape (n_folds,)
         """
-        row = list(self.results).index(self._check_model(model))
-        by_model = self.scores[self._check_metric(metric)].to_numpy().reshape(len(self.results), -1)
+        row = list(self.results).index(self.check_model(model))
+        by_model = self.scores[self.check_metric(metric)].to_numpy().reshape(len(self.results), -1)
         return by_model[row]
 
     def out_of_fold(self, model: str) -> pd.DataFrame:
@@ -223,171 +224,40 @@ class ModelComparison:
         -------
         records : list of FoldRecord
         """
-        found = self.results[self._check_model(model)]
+        found = self.results[self.check_model(model)]
         return [record for record in found if isinstance(record, FoldRecord)]
 
-    def test(
-        self,
-        *,
-        reference: str | None = None,
-        metric: str | None = None,
-        confidence: float = 0.95,
-    ) -> pd.DataFrame:
-        """Test every model against a reference with the corrected resampled t-test.
+    def gives_scores(self, model: str) -> bool:
+        """Say whether a model gives probabilities or decision values for the classes.
 
         Parameters
         ----------
-        reference : str or None, default=None
-            Name of the model to compare with; None for the first; "all" for all pairs. Name the
-            baseline that you had in mind beforehand: a test against the model that turned out best
-            finds too much.
-        metric : str or None, default=None
-            Name of the score; None for the primary one.
-        confidence : float, default=0.95
-            Coverage of the intervals, which are not corrected for the number of models.
+        model : str
+            Name of the model.
 
         Returns
         -------
-        table : DataFrame
-            By (model, reference): `difference` (model less reference) with `ci_low` and `ci_high`,
-            `t`, `df`, `p_value` (two-sided), `p_holm` (Holm's correction over the rows),
-            `effect_size` (difference over its standard deviation over folds), `n_folds`.
-
-        See Also
-        --------
-        corrected_resampled_ttest : The test.
+        gives_scores : bool
         """
-        return tests.fold_tests(self, reference, self._check_metric(metric), confidence)
+        return all(record.predictions.kind is not None for record in self.records(model))
 
-    def bayesian(
-        self, *, reference: str | None = None, metric: str | None = None, rope: float = 0.01
-    ) -> pd.DataFrame:
-        """Return how probable it is that a model is better than a reference, equivalent or worse.
+    def check_model(self, model: str) -> str:
+        """Return the name of a model, if it is one that succeeded.
 
         Parameters
         ----------
-        reference : str or None, default=None
-            Name of the model to compare with; None for the first; "all" for all pairs.
-        metric : str or None, default=None
-            Name of the score; None for the primary one.
-        rope : float, default=0.01
-            Differences of at most this size count as practically equivalent.
+        model : str
+            Name of the model.
 
         Returns
         -------
-        table : DataFrame
-            By (model, reference): `p_better`, `p_equivalent`, `p_worse` (for a loss, smaller is
-            better), `difference` with `hdi_low` and `hdi_high`, `n_folds`.
+        model : str
 
-        See Also
-        --------
-        bayesian_correlated_ttest : The model behind it.
+        Raises
+        ------
+        ValueError
+            If there is none of this name or it failed.
         """
-        return tests.bayesian_tests(self, reference, self._check_metric(metric), rope)
-
-    def delong(self, *, reference: str | None = None, confidence: float = 0.95) -> pd.DataFrame:
-        """Test areas under ROC curves of pooled out-of-fold predictions with DeLong's test.
-
-        Parameters
-        ----------
-        reference : str or None, default=None
-            Name of the model to compare with; None for the first; "all" for all pairs.
-        confidence : float, default=0.95
-            Coverage of the intervals.
-
-        Returns
-        -------
-        table : DataFrame
-            By (model, reference, class): `auc`, `auc_reference`, `difference` with `ci_low` and
-            `ci_high`, `z`, `p_value`, `p_holm`. With two classes there is one row a pair, with
-            more one per class against the rest.
-
-        Notes
-        -----
-        Areas and their covariance are averaged over rounds, which overstates the variance of the
-        mean rather than understate it. With groups the covariance is that of clustered data. The
-        test takes the fitted models as given: it says nothing of how they would vary with other
-        training data, which :meth:`test` does. Models without scores for classes are left out.
-        """
-        return tests.delong_tests(self, reference, confidence)
-
-    def mcnemar(self, *, reference: str | None = None) -> pd.DataFrame:
-        """Test which model gets more cases right with McNemar's test on pooled predictions.
-
-        Parameters
-        ----------
-        reference : str or None, default=None
-            Name of the model to compare with; None for the first; "all" for all pairs.
-
-        Returns
-        -------
-        table : DataFrame
-            By (model, reference): `only_model` and `only_reference` (cases that one alone gets
-            right, mean over rounds), `p_value`, `p_holm`.
-
-        Notes
-        -----
-        With several rounds the p-value is twice the median of theirs, at most 1, which holds
-        whatever the dependence between rounds. Groups of several cases are allowed for
-        (:func:`mcnemar_test`).
-        """
-        return tests.mcnemar_tests(self, reference)
-
-    def bootstrap(
-        self,
-        *,
-        reference: str | None = None,
-        metric: str | None = None,
-        n_resamples: int = 1000,
-        confidence: float = 0.95,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> pd.DataFrame:
-        """Return bootstrap intervals of scores of the pooled predictions, drawing whole groups.
-
-        Parameters
-        ----------
-        reference : str or None, default=None
-            Name of the model to compare with; None for the first.
-        metric : str or None, default=None
-            Name of the score; None for the primary one.
-        n_resamples : int, default=1000
-            Number of draws.
-        confidence : float, default=0.95
-            Coverage of the percentile intervals.
-        random_state : int, RandomState or None, default=None
-            Seed of the draws; None takes that of the comparison.
-
-        Returns
-        -------
-        table : DataFrame
-            By model: `estimate` with `ci_low` and `ci_high`, `difference` from the reference with
-            `difference_low` and `difference_high`.
-
-        Notes
-        -----
-        A round's predictions are pooled and scored; rounds are averaged. Like DeLong's test it
-        takes the fitted models as given.
-        """
-        seed = self.seed if random_state is None else random_state
-        return tests.bootstrap_intervals(
-            self, reference, self._check_metric(metric), n_resamples, confidence, seed
-        )
-
-    def to_html(self, path: str | os.PathLike[str], *, title: str = "Model comparison") -> None:
-        """Write the whole comparison as one self-contained page.
-
-        Parameters
-        ----------
-        path : str or path
-            File to write.
-        title : str, default="Model comparison"
-            Heading of the page.
-        """
-        from skcyto.model_selection._report import write_html
-
-        write_html(self, path, title)
-
-    def _check_model(self, model: str) -> str:
         if model in self.failures:
             raise ValueError(
                 f"model {model!r} failed: {self.failures[model][0].error}; failures[{model!r}] has "
@@ -397,7 +267,23 @@ class ModelComparison:
             raise ValueError(f"there is no model {model!r}; there are {self.models}")
         return model
 
-    def _check_metric(self, metric: str | None) -> str:
+    def check_metric(self, metric: str | None) -> str:
+        """Return the name of a score as it is in the tables.
+
+        Parameters
+        ----------
+        metric : str or None
+            Name, with or without the ``neg_`` of a loss; None for the primary score.
+
+        Returns
+        -------
+        metric : str
+
+        Raises
+        ------
+        ValueError
+            If it was not scored.
+        """
         if metric is None:
             return self.primary_metric
         name = metric.removeprefix("neg_")
@@ -405,10 +291,25 @@ class ModelComparison:
             raise ValueError(f"{metric!r} was not scored; there are {self.metrics}")
         return name
 
-    def _check_metrics(self, metrics: str | Sequence[str] | None) -> list[str]:
+    def check_metrics(self, metrics: str | Sequence[str] | None) -> list[str]:
+        """Return the names of scores as they are in the tables.
+
+        Parameters
+        ----------
+        metrics : str, list of str or None
+            Names; None for all.
+
+        Returns
+        -------
+        metrics : list of str
+
+        Raises
+        ------
+        ValueError
+            If one was not scored.
+        """
         if metrics is None:
             return self.metrics
         return [
-            self._check_metric(name)
-            for name in ([metrics] if isinstance(metrics, str) else metrics)
+            self.check_metric(name) for name in ([metrics] if isinstance(metrics, str) else metrics)
         ]

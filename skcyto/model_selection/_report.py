@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from skcyto.model_selection._report_tables import format_number, format_pvalue
+import numpy as np
+import pandas as pd
+
+from skcyto.model_selection._report_pooled import pooled_tables
+from skcyto.model_selection._report_tables import (
+    best_models,
+    caption,
+    format_number,
+    format_pvalue,
+    heading,
+)
+from skcyto.model_selection._report_template import TEMPLATE
 
 if TYPE_CHECKING:
     from skcyto.model_selection._comparison_result import ModelComparison
 
+_COLUMNS = 6
 
-def write_html(comparison: ModelComparison, path: str | os.PathLike[str], title: str) -> None:
+
+def write_html(
+    comparison: ModelComparison,
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    reference: str | None,
+    rope: float,
+    confidence: float,
+    n_resamples: int,
+) -> None:
     """See :meth:`ModelComparison.to_html`.
 
     Parameters
@@ -23,7 +48,272 @@ def write_html(comparison: ModelComparison, path: str | os.PathLike[str], title:
         File to write.
     title : str
         Heading of the page.
+    reference : str or None
+        Model that the others are tested against.
+    rope : float
+        Differences up to this size count as equivalent.
+    confidence : float
+        Coverage of the intervals.
+    n_resamples : int
+        Draws of the bootstrap; 0 for none.
     """
-    parts = [f"<h1>{title}</h1>", comparison.table().T.to_html(float_format=format_number)]
-    parts.append(comparison.test().to_html(float_format=format_pvalue))
-    Path(path).write_text("\n".join(parts), encoding="utf-8")
+    import jinja2
+
+    reference = comparison.models[0] if reference is None else comparison.check_model(reference)
+    metric = comparison.primary_metric
+    several = len(comparison.models) > 1
+    test = comparison.test(reference=reference, confidence=confidence)
+    bayes = comparison.bayesian(reference=reference, rope=rope)
+    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
+        TEMPLATE
+    )
+    text = page.render(
+        title=title,
+        facts=_facts(comparison),
+        sentences=_sentences(comparison, reference, test, bayes, confidence, rope),
+        failures=[
+            (
+                name,
+                f"{failed[0].error} (on {len(failed)} of {len(comparison.splits.splits)} folds)",
+                failed[0].traceback,
+            )
+            for name, failed in comparison.failures.items()
+        ],
+        score_note=caption(comparison, confidence),
+        score_tables=_score_tables(comparison, confidence),
+        metric_title=heading(comparison, metric),
+        reference=reference,
+        tests=_test_rows(test, bayes),
+        df=int(test["df"].iloc[0]) if several else 0,
+        confidence=f"{confidence:.0%}",
+        rope=f"{rope:g}",
+        figures=_figures(comparison, reference, rope, confidence),
+        pooled=pooled_tables(comparison, reference, confidence, n_resamples) if several else [],
+        models=_models(comparison),
+        versions=_versions(),
+    )
+    Path(path).write_text(text, encoding="utf-8")
+
+
+def _facts(comparison: ModelComparison) -> dict[str, Any]:
+    counts = np.bincount(comparison.y_codes)
+    groups = comparison.groups
+    return {
+        "n_cases": len(comparison.y),
+        "n_groups": 0 if groups is None else len(np.unique(groups)),
+        "classes": [
+            (str(label), int(count), f"{count / len(comparison.y):.0%}")
+            for label, count in zip(comparison.classes.tolist(), counts, strict=True)
+        ],
+        "folds": comparison.splits.description,
+        "seed": comparison.seed,
+    }
+
+
+def _sentences(
+    comparison: ModelComparison,
+    reference: str,
+    test: pd.DataFrame,
+    bayes: pd.DataFrame,
+    confidence: float,
+    rope: float,
+) -> list[str]:
+    metric = comparison.primary_metric
+    table = comparison.table(metric, confidence=confidence)[metric]
+    best = [name for name in comparison.models if name in best_models(comparison, metric)]
+    name = best[0]
+    title = comparison.measures[metric].title
+    interval = f"{format_number(table['ci_low'][name])} to {format_number(table['ci_high'][name])}"
+    sentences = [
+        f"Best mean {title}: {' and '.join(best)}, {format_number(table['mean'][name])} "
+        f"({confidence:.0%} confidence interval {interval})."
+    ]
+    if test.empty:
+        return sentences
+    alpha = 1 - confidence
+    found = test.index[test["p_holm"] < alpha].get_level_values("model").tolist()
+    if found:
+        sentences.append(
+            f"Different from {reference} in {title} at the {alpha:.0%} level, corrected for "
+            f"{len(test)} comparison{'s' if len(test) > 1 else ''}: {', '.join(found)}."
+        )
+    else:
+        sentences.append(
+            f"No model differs from {reference} in {title} at the {alpha:.0%} level, corrected "
+            f"for {len(test)} comparison{'s' if len(test) > 1 else ''}."
+        )
+    if name != reference:
+        row = bayes.loc[(name, reference)]
+        sentences.append(
+            f"{name} is better than {reference} by more than {rope:g} with probability "
+            f"{row['p_better']:.2f}, practically equivalent with {row['p_equivalent']:.2f}, worse "
+            f"with {row['p_worse']:.2f}. It was picked as the best of {len(comparison.models)}, "
+            "which flatters it."
+        )
+    return sentences
+
+
+def _score_tables(comparison: ModelComparison, confidence: float) -> list[tuple[Any, Any]]:
+    table = comparison.table(confidence=confidence)
+    recalls = [name for name in comparison.metrics if name.startswith("recall[")]
+    rest = [name for name in comparison.metrics if name not in recalls]
+    chunks = [
+        part[start : start + _COLUMNS]
+        for part in (rest, recalls)
+        for start in range(0, len(part), _COLUMNS)
+    ]
+    tables = []
+    for chunk in chunks:
+        best = {metric: best_models(comparison, metric) for metric in chunk}
+        rows = []
+        for model in comparison.models:
+            cells = []
+            for metric in chunk:
+                values = table.loc[model, metric]
+                low, high = format_number(values["ci_low"]), format_number(values["ci_high"])
+                cells.append(
+                    {
+                        "mean": format_number(values["mean"]),
+                        "std": format_number(values["std"]) if np.isfinite(values["std"]) else "",
+                        "interval": f"{low} to {high}" if np.isfinite(values["ci_low"]) else "",
+                        "best": model in best[metric],
+                    }
+                )
+            rows.append((model, cells))
+        tables.append(([heading(comparison, metric) for metric in chunk], rows))
+    return tables
+
+
+def _test_rows(test: pd.DataFrame, bayes: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = []
+    for (model, reference), row in test.iterrows():
+        beliefs = bayes.loc[(model, reference)]
+        shares = [beliefs[key] for key in ("p_better", "p_equivalent", "p_worse")]
+        rows.append(
+            {
+                "model": model,
+                "difference": format_number(row["difference"]),
+                "interval": f"{format_number(row['ci_low'])} to {format_number(row['ci_high'])}",
+                "t": format_number(row["t"], 2),
+                "p": format_pvalue(row["p_value"]),
+                "p_holm": format_pvalue(row["p_holm"]),
+                "effect": format_number(row["effect_size"], 2),
+                "better": format_number(shares[0], 2),
+                "same": format_number(shares[1], 2),
+                "worse": format_number(shares[2], 2),
+                "widths": [f"{100 * np.nan_to_num(share):.1f}" for share in shares],
+            }
+        )
+    return rows
+
+
+def _figures(
+    comparison: ModelComparison, reference: str, rope: float, confidence: float
+) -> list[dict[str, str]]:
+    from skcyto.model_selection._comparison_scores import ScoreComparisonDisplay
+
+    scored = any(comparison.gives_scores(name) for name in comparison.models)
+    calibrated = any(
+        comparison.records(name)[0].predictions.kind == "predict_proba"
+        for name in comparison.models
+    )
+    averaged = len(comparison.classes) > 2
+    over = ", averaged over classes" if averaged else ""
+    spread = "Mean over folds; the band is one standard deviation, the other models are in grey."
+    wanted: list[tuple[bool, str, str, Callable[[], Any]]] = [
+        (
+            True,
+            "Scores fold by fold",
+            "Left: every fold (dots), mean and confidence interval. Right: paired differences from "
+            f"{reference}, with p-values after Holm's correction; the shaded strip is the region "
+            "of practical equivalence.",
+            lambda: ScoreComparisonDisplay.from_comparison(
+                comparison, reference=reference, rope=rope, confidence=confidence
+            ).plot(),
+        ),
+        (scored, f"ROC curves{over}", spread, comparison.plot_roc),
+        (
+            scored,
+            f"Precision-recall curves{over}",
+            f"{spread} The dotted line is what guessing gives.",
+            comparison.plot_precision_recall,
+        ),
+        (
+            True,
+            "Confusion matrices",
+            "Pooled out-of-fold predictions; rows are true classes, the diagonal is recall.",
+            comparison.plot_confusion_matrices,
+        ),
+        (
+            calibrated,
+            "Calibration",
+            "Pooled out-of-fold probabilities in ten bins; a calibrated model lies on the "
+            "diagonal. ECE: expected calibration error.",
+            comparison.plot_calibration,
+        ),
+    ]
+    return [
+        {
+            "heading": title,
+            "caption": text,
+            "alt": f"{title}: {', '.join(comparison.models)}",
+            "source": _embed(draw().figure_),
+        }
+        for present, title, text, draw in wanted
+        if present and _can_draw(comparison, title)
+    ]
+
+
+def _can_draw(comparison: ModelComparison, title: str) -> bool:
+    """Say whether some fold has all classes on both sides, as curves by fold need."""
+    if "curves" not in title:
+        return True
+    every = len(comparison.classes)
+    return any(
+        len(np.unique(comparison.y_codes[test])) == every for _, test in comparison.splits.splits
+    )
+
+
+def _embed(figure: Any) -> str:
+    import matplotlib
+    import matplotlib.pyplot as plt
+
+    buffer = io.BytesIO()
+    # Neither a date nor random names inside: the same comparison writes the same page.
+    with matplotlib.rc_context({"svg.hashsalt": "skcyto"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _models(comparison: ModelComparison) -> list[tuple[str, str, str]]:
+    times = comparison.times.groupby(level="model", sort=False).mean()
+    rows = []
+    for name, estimator in comparison.estimators.items():
+        fit, predict = times.loc[name]
+        seconds = (
+            "Failed."
+            if np.isnan(fit)
+            else f"{fit:.3g} s to fit and {predict:.3g} s to predict, mean of folds."
+        )
+        rows.append((name, repr(estimator), seconds))
+    return rows
+
+
+def _versions() -> str:
+    import scipy
+    import sklearn
+    import statsmodels
+
+    import skcyto
+
+    packages = {
+        "skcyto": skcyto,
+        "scikit-learn": sklearn,
+        "scipy": scipy,
+        "statsmodels": statsmodels,
+        "numpy": np,
+        "pandas": pd,
+    }
+    listed = ", ".join(f"{name} {module.__version__}" for name, module in packages.items())
+    return f"Made with {listed}."

@@ -108,7 +108,9 @@ def best_models(comparison: ModelComparison, metric: str) -> set[str]:
     return set(means.index[means >= means.max() - 1e-12])
 
 
-def to_markdown(comparison: ModelComparison, metrics: Sequence[str], confidence: float) -> str:
+def scores_to_markdown(
+    comparison: ModelComparison, metrics: Sequence[str], confidence: float
+) -> str:
     """Write the table of scores as a Markdown pipe table.
 
     Parameters
@@ -140,7 +142,7 @@ def to_markdown(comparison: ModelComparison, metrics: Sequence[str], confidence:
     return f"{body}\n\n{caption(comparison, confidence)}\n"
 
 
-def to_latex(comparison: ModelComparison, metrics: Sequence[str], confidence: float) -> str:
+def scores_to_latex(comparison: ModelComparison, metrics: Sequence[str], confidence: float) -> str:
     """Write the table of scores as a LaTeX table for the package booktabs.
 
     Parameters

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -93,57 +95,92 @@ def mcnemar_test(
     return McNemarResult(float(fit.tvalues[0]), float(fit.pvalues[0]), only_a, only_b)
 
 
-class BootstrapResult(NamedTuple):
-    """What :func:`bootstrap_by_group` finds.
+@dataclass(frozen=True)
+class BootstrapResult:
+    """What :func:`bootstrap_by_group` finds, for one statistic or several.
 
     Parameters
     ----------
-    estimate : float
-        Statistic of the data as they are.
-    ci_low, ci_high : float
-        Percentile interval.
-    standard_error : float
-        Standard deviation over resamples.
+    estimate : ndarray of shape (n_statistics,)
+        Statistics of the data as they are.
+    draws : ndarray of shape (n_statistics, n_resamples)
+        Statistics of the resampled data, NaN where undefined.
     """
 
-    estimate: float
-    ci_low: float
-    ci_high: float
-    standard_error: float
+    estimate: NDArray[np.float64]
+    draws: NDArray[np.float64]
+
+    def quantiles(
+        self, confidence: float = 0.95
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return percentile intervals.
+
+        Parameters
+        ----------
+        confidence : float, default=0.95
+            Coverage.
+
+        Returns
+        -------
+        low, high : ndarray of shape (n_statistics,)
+            NaN for a statistic that isn't defined.
+        """
+        if not 0 < confidence < 1:
+            raise ValueError(f"confidence={confidence!r} must lie between 0 and 1")
+        limits = np.full((2, len(self.estimate)), np.nan)
+        for row in np.flatnonzero(~np.isnan(self.estimate)):
+            limits[:, row] = np.nanquantile(
+                self.draws[row], [0.5 - confidence / 2, 0.5 + confidence / 2]
+            )
+        return limits[0], limits[1]
+
+    def less(self, row: int) -> BootstrapResult:
+        """Return the paired differences of all statistics from one of them.
+
+        Parameters
+        ----------
+        row : int
+            Which one.
+
+        Returns
+        -------
+        result : BootstrapResult
+        """
+        return BootstrapResult(
+            self.estimate - self.estimate[row], self.draws - self.draws[row : row + 1]
+        )
 
 
 def bootstrap_by_group(
-    statistic: Callable[[NDArray[np.intp]], float],
+    statistic: Callable[[NDArray[np.intp]], float | NDArray[np.float64]],
     groups: ArrayLike,
     *,
     n_resamples: int = 1000,
-    confidence: float = 0.95,
     random_state: int | np.random.RandomState | None = None,
 ) -> BootstrapResult:
-    """Bootstrap a statistic by drawing whole groups: a patient comes with all of their images.
+    """Bootstrap statistics by drawing whole groups: a patient comes with all of their images.
 
     Parameters
     ----------
     statistic : callable
-        Takes row numbers (with repetitions) and returns a float, NaN where it isn't defined.
+        Takes row numbers (with repetitions) and returns a float or an array of them, NaN where
+        one isn't defined.
     groups : array-like of shape (n_samples,)
         Group of each row; ``range(n_samples)`` for the ordinary bootstrap.
     n_resamples : int, default=1000
-        Number of draws.
-    confidence : float, default=0.95
-        Coverage of the percentile interval.
+        Number of draws, at least 10.
     random_state : int, RandomState or None, default=None
         Seed of the draws.
 
     Returns
     -------
     result : BootstrapResult
-        Draws in which the statistic is NaN (no case of a class) are left out of the interval.
 
     Raises
     ------
     ValueError
-        If there are fewer than two groups, or more than a tenth of the draws give NaN.
+        If there are fewer than two groups, or a statistic that is defined for the data is not so
+        in more than a tenth of the draws.
 
     Examples
     --------
@@ -152,41 +189,43 @@ def bootstrap_by_group(
     >>> value = np.array([1.0, 1.0, 2.0, 4.0, 4.0, 5.0])
     >>> patient = ["a", "a", "b", "c", "c", "d"]
     >>> result = bootstrap_by_group(lambda rows: value[rows].mean(), patient, random_state=0)
-    >>> round(result.estimate, 3)
-    2.833
+    >>> result.estimate.round(3)
+    array([2.833])
+    >>> low, high = result.quantiles(0.95)
+    >>> bool(low[0] < 2.833 < high[0])
+    True
     """
+    if n_resamples < 10:
+        raise ValueError(f"n_resamples={n_resamples!r} must be at least 10")
     _, codes = np.unique(np.asarray(groups), return_inverse=True)
     n_groups = int(codes.max()) + 1 if len(codes) else 0
     if n_groups < 2:
         raise ValueError(f"a bootstrap needs at least two groups; there are {n_groups}")
     order = np.argsort(codes, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(codes))[:-1])
-    seed = np.random.default_rng(draw_seed(random_state))
+    estimate = np.atleast_1d(np.asarray(statistic(np.arange(len(codes))), dtype=float))
 
-    def of_groups(drawn: NDArray[np.intp]) -> float:
-        return float(statistic(np.concatenate([members[group] for group in drawn])))
+    def of_groups(drawn: NDArray[np.intp]) -> NDArray[np.float64]:
+        rows = np.concatenate([members[group] for group in drawn])
+        return np.atleast_1d(np.asarray(statistic(rows), dtype=float))
 
     # scipy resamples one list of independent units: here the units are the groups.
-    result = stats.bootstrap(
-        (np.arange(n_groups),),
-        of_groups,
-        vectorized=False,
-        n_resamples=n_resamples,
-        confidence_level=confidence,
-        method="percentile",
-        random_state=seed,
-    )
-    draws = result.bootstrap_distribution
-    valid = draws[~np.isnan(draws)]
-    if len(valid) < 0.9 * len(draws):
-        raise ValueError(
-            f"the statistic is undefined in {len(draws) - len(valid)} of {len(draws)} bootstrap "
-            "draws: too few groups hold the rarest class"
+    with warnings.catch_warnings():
+        # Statistics that are undefined are dealt with below.
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        result = stats.bootstrap(
+            (np.arange(n_groups),),
+            of_groups,
+            vectorized=False,
+            n_resamples=n_resamples,
+            method="percentile",
+            random_state=np.random.default_rng(draw_seed(random_state)),
         )
-    low, high = np.quantile(valid, [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return BootstrapResult(
-        float(statistic(np.arange(len(codes)))),
-        float(low),
-        float(high),
-        float(np.std(valid, ddof=1)),
-    )
+    draws = np.reshape(result.bootstrap_distribution, (len(estimate), n_resamples))
+    undefined = np.isnan(draws[~np.isnan(estimate)]).mean(axis=1) if len(estimate) else np.zeros(0)
+    if np.any(undefined > 0.1):
+        raise ValueError(
+            f"the statistic is undefined in {undefined.max():.0%} of the bootstrap draws: too few "
+            "groups hold the rarest class"
+        )
+    return BootstrapResult(estimate, draws)

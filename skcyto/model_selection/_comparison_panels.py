@@ -1,0 +1,196 @@
+"""What the displays of comparisons share: a style for every model and a panel for each."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skcyto.utils._plotting import PALETTE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from skcyto.model_selection._comparison_result import ModelComparison
+
+# Yellow vanishes on white paper.
+_COLOURS = tuple(colour for colour in PALETTE if colour != "#F0E442")
+_DASHES = ("-", "--", ":", "-.")
+GREY = "#b8b8b8"
+
+
+def line_style(number: int) -> dict[str, Any]:
+    """Return colour and dashes of the model with this number.
+
+    Parameters
+    ----------
+    number : int
+        Position among the models.
+
+    Returns
+    -------
+    style : dict
+        Keywords for a line.
+    """
+    return {
+        "color": _COLOURS[number % len(_COLOURS)],
+        "linestyle": _DASHES[number // len(_COLOURS) % len(_DASHES)],
+    }
+
+
+def panel_grid(
+    names: Sequence[str],
+    draw: Callable[[Axes, str], None],
+    *,
+    n_columns: int | None = None,
+    size: tuple[float, float] = (2.7, 2.7),
+    sharex: bool = True,
+    sharey: bool = True,
+) -> tuple[Figure, np.ndarray]:
+    """Draw one panel a model.
+
+    Parameters
+    ----------
+    names : list of str
+        Titles.
+    draw : callable
+        Called with axes and name.
+    n_columns : int or None, default=None
+        Panels in a row; None takes at most four, as equally filled as they come.
+    size : tuple of float, default=(2.7, 2.7)
+        Width and height of a panel in inches.
+    sharex, sharey : bool, default=True
+        Whether panels share their axes.
+
+    Returns
+    -------
+    figure : Figure
+    axes : ndarray of Axes, shape (n_models,)
+    """
+    import matplotlib.pyplot as plt
+
+    if n_columns is None:
+        n_rows = int(np.ceil(len(names) / 4))
+        n_columns = int(np.ceil(len(names) / n_rows))
+    n_rows = int(np.ceil(len(names) / n_columns))
+    figure, axes = plt.subplots(
+        n_rows,
+        n_columns,
+        figsize=(size[0] * n_columns, size[1] * n_rows),
+        sharex=sharex,
+        sharey=sharey,
+        squeeze=False,
+        layout="constrained",
+    )
+    panels = axes.ravel()
+    for ax in panels[len(names) :]:
+        ax.set_visible(False)
+    for ax, name in zip(panels, names, strict=False):
+        draw(ax, name)
+        ax.set_title(wrap(name), fontsize=9)
+    if sharex:
+        # A column whose last panel is empty keeps its ticks on the panel above.
+        for ax in panels[max(0, len(names) - n_columns) : len(names)]:
+            ax.tick_params(labelbottom=True)
+    return figure, panels[: len(names)]
+
+
+def wrap(name: str, width: int = 30) -> str:
+    """Break a long name over lines.
+
+    Parameters
+    ----------
+    name : str
+        Name of a model.
+    width : int, default=30
+        Characters a line.
+
+    Returns
+    -------
+    name : str
+    """
+    return textwrap.fill(name, width, break_long_words=True)
+
+
+def check_models(
+    comparison: ModelComparison, models: Sequence[str] | None, *, scored: bool = False
+) -> list[str]:
+    """Choose the models to draw.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    models : list of str or None
+        Names; None for all that can be drawn.
+    scored : bool, default=False
+        Whether only models with scores for classes can be drawn.
+
+    Returns
+    -------
+    models : list of str
+
+    Raises
+    ------
+    ValueError
+        If a model is unknown or can't be drawn, or none can.
+    """
+    if models is None:
+        chosen = list(comparison.models)
+        if scored:
+            chosen = [name for name in chosen if comparison.gives_scores(name)]
+        if not chosen:
+            raise ValueError("no model gives probabilities or decision values to draw a curve from")
+        return chosen
+    chosen = [models] if isinstance(models, str) else list(models)
+    for name in chosen:
+        comparison.records(name)
+        if scored and not comparison.gives_scores(name):
+            raise ValueError(f"model {name!r} gives neither probabilities nor decision values")
+    return chosen
+
+
+def check_label(comparison: ModelComparison, label: Any) -> list[int]:
+    """Return the codes of the classes whose curves are drawn.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    label : object or None
+        A class; None for the rarer of two or the average over more.
+
+    Returns
+    -------
+    codes : list of int
+    """
+    if label is None:
+        if len(comparison.classes) > 2:
+            return list(range(len(comparison.classes)))
+        return [int(np.argmin(np.bincount(comparison.y_codes)))]
+    found = np.flatnonzero(comparison.classes == label)
+    if len(found) != 1:
+        raise ValueError(f"label={label!r} is no class; there are {comparison.classes.tolist()}")
+    return [int(found[0])]
+
+
+def describe_label(comparison: ModelComparison, codes: Sequence[int]) -> str:
+    """Name the classes of a curve for an axis.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    codes : list of int
+        Codes of the classes.
+
+    Returns
+    -------
+    text : str
+    """
+    if len(codes) > 1:
+        return f"average of {len(codes)} classes"
+    return f"{comparison.classes.tolist()[codes[0]]}"

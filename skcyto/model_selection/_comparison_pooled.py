@@ -1,0 +1,226 @@
+"""Tables of tests on the pooled out-of-fold predictions of a comparison."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn import config_context
+
+from skcyto.model_selection._comparison_records import Predictions
+from skcyto.model_selection._comparison_tests import model_pairs, with_holm
+from skcyto.model_selection._statistics_delong import compare_areas, delong_covariance
+from skcyto.model_selection._statistics_pooled import bootstrap_by_group, mcnemar_test
+
+if TYPE_CHECKING:
+    from skcyto.model_selection._comparison_result import ModelComparison
+
+
+def delong_tests(
+    comparison: ModelComparison, reference: str | None, confidence: float
+) -> pd.DataFrame:
+    """See :meth:`ModelComparison.delong`.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    reference : str or None
+        Model to compare with.
+    confidence : float
+        Coverage.
+
+    Returns
+    -------
+    table : DataFrame
+    """
+    models = [name for name in comparison.models if comparison.gives_scores(name)]
+    pooled = {name: pool(comparison, name) for name in models}
+    codes = range(len(comparison.classes)) if len(comparison.classes) > 2 else (1,)
+    statistics = {}
+    for code in codes:
+        areas, covariances = [], []
+        for number, (rows, _) in enumerate(next(iter(pooled.values()), [])):
+            scores = [_response(pooled[name][number][1])[:, code] for name in models]
+            groups = None if comparison.groups is None else comparison.groups[rows]
+            area, covariance = delong_covariance(
+                comparison.y_codes[rows] == code, np.vstack(scores), groups=groups
+            )
+            areas.append(area)
+            covariances.append(covariance)
+        if areas:
+            statistics[code] = (np.mean(areas, axis=0), np.mean(covariances, axis=0))
+    pairs, table = [], []
+    for model, other in model_pairs(comparison, reference, models):
+        which = [models.index(model), models.index(other)]
+        for code, (area, covariance) in statistics.items():
+            result = compare_areas(
+                area[which], covariance[np.ix_(which, which)], confidence=confidence
+            )
+            pairs.append((model, other, comparison.classes.tolist()[code]))
+            table.append(
+                {
+                    "auc": result.auc_a,
+                    "auc_reference": result.auc_b,
+                    "difference": result.difference,
+                    "ci_low": result.ci_low,
+                    "ci_high": result.ci_high,
+                    "z": result.statistic,
+                    "p_value": result.pvalue,
+                    "p_holm": np.nan,
+                }
+            )
+    columns = ["auc", "auc_reference", "difference", "ci_low", "ci_high", "z", "p_value", "p_holm"]
+    return with_holm(table, pairs, columns, ["model", "reference", "class"])
+
+
+def mcnemar_tests(comparison: ModelComparison, reference: str | None) -> pd.DataFrame:
+    """See :meth:`ModelComparison.mcnemar`.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    reference : str or None
+        Model to compare with.
+
+    Returns
+    -------
+    table : DataFrame
+    """
+    pairs = model_pairs(comparison, reference)
+    pooled = {name: pool(comparison, name) for name in comparison.models}
+    table = []
+    for model, other in pairs:
+        results = []
+        for (rows, first), (_, second) in zip(pooled[model], pooled[other], strict=True):
+            true = comparison.y_codes[rows]
+            groups = None if comparison.groups is None else comparison.groups[rows]
+            results.append(mcnemar_test(first.codes == true, second.codes == true, groups=groups))
+        pvalues = [result.pvalue for result in results]
+        table.append(
+            {
+                "only_model": float(np.mean([result.only_a for result in results])),
+                "only_reference": float(np.mean([result.only_b for result in results])),
+                "p_value": pvalues[0]
+                if len(pvalues) == 1
+                else min(1.0, 2 * float(np.median(pvalues))),
+                "p_holm": np.nan,
+            }
+        )
+    return with_holm(table, pairs, ["only_model", "only_reference", "p_value", "p_holm"])
+
+
+def bootstrap_intervals(
+    comparison: ModelComparison,
+    reference: str | None,
+    metric: str,
+    n_resamples: int,
+    confidence: float,
+    random_state: int | np.random.RandomState,
+) -> pd.DataFrame:
+    """See :meth:`ModelComparison.bootstrap`.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    reference : str or None
+        Model to compare with.
+    metric : str
+        Score.
+    n_resamples : int
+        Number of draws.
+    confidence : float
+        Coverage.
+    random_state : int or RandomState
+        Seed.
+
+    Returns
+    -------
+    table : DataFrame
+    """
+    score = comparison.measures[metric].from_predictions
+    if score is None:
+        raise ValueError(
+            f"{metric!r} needs the fitted estimator: it can't be scored from resampled predictions"
+        )
+    pooled = {name: pool(comparison, name) for name in comparison.models}
+    rounds = []
+    for rows, _ in pooled[comparison.models[0]]:
+        position = np.full(len(comparison.y), -1)
+        position[rows] = np.arange(len(rows))
+        rounds.append(position)
+    groups = np.arange(len(comparison.y)) if comparison.groups is None else comparison.groups
+    base = comparison.models[0] if reference is None else comparison.check_model(reference)
+
+    def scored(rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        values = np.empty((len(comparison.models), len(rounds)))
+        for i, model in enumerate(comparison.models):
+            for j, position in enumerate(rounds):
+                found = position[rows]
+                tested = found >= 0
+                predictions = pooled[model][j][1]
+                picked = Predictions(
+                    predictions.codes[found[tested]],
+                    None if predictions.response is None else predictions.response[found[tested]],
+                    predictions.kind,
+                )
+                true = comparison.y_codes[rows[tested]]
+                values[i, j] = score(true, picked) if tested.any() else np.nan
+        return values.mean(axis=1)
+
+    # The predictions were checked when they were made; checking every draw takes time.
+    with config_context(assume_finite=True, skip_parameter_validation=True):
+        one = bootstrap_by_group(scored, groups, n_resamples=n_resamples, random_state=random_state)
+    low, high = one.quantiles(confidence)
+    columns = {"estimate": one.estimate, "ci_low": low, "ci_high": high}
+    # The draws are the same for all models: their differences are paired.
+    number = comparison.models.index(base)
+    paired = one.less(number)
+    low, high = paired.quantiles(confidence)
+    columns |= {"difference": paired.estimate, "difference_low": low, "difference_high": high}
+    table = pd.DataFrame(columns, index=pd.Index(comparison.models, name="model"))
+    table.loc[base, ["difference", "difference_low", "difference_high"]] = np.nan
+    return table
+
+
+def pool(comparison: ModelComparison, model: str) -> list[tuple[NDArray[np.intp], Predictions]]:
+    """Pool the out-of-fold predictions of each round.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    model : str
+        Name of the model.
+
+    Returns
+    -------
+    rounds : list of (ndarray, Predictions)
+        Rows that the round tested, each once, and what was predicted for them.
+    """
+    records = comparison.records(model)
+    rounds = []
+    for number in np.unique(comparison.splits.repeat):
+        folds = np.flatnonzero(comparison.splits.repeat == number)
+        kept = [records[fold].predictions for fold in folds]
+        responses = [item.response for item in kept if item.response is not None]
+        rounds.append(
+            (
+                np.concatenate([comparison.splits.splits[fold][1] for fold in folds]),
+                Predictions(
+                    np.concatenate([item.codes for item in kept]),
+                    np.concatenate(responses) if len(responses) == len(kept) else None,
+                    kept[0].kind,
+                ),
+            )
+        )
+    return rounds
+
+
+def _response(predictions: Predictions) -> NDArray[np.float64]:
+    assert predictions.response is not None
+    return predictions.response

@@ -1,0 +1,178 @@
+"""Methods of a comparison that test: thin wrappers of the tables of tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import pandas as pd
+
+from skcyto.model_selection._comparison_pooled import (
+    bootstrap_intervals,
+    delong_tests,
+    mcnemar_tests,
+)
+from skcyto.model_selection._comparison_tests import bayesian_tests, fold_tests
+
+if TYPE_CHECKING:
+    from skcyto.model_selection._comparison_result import ModelComparison
+
+
+class StatisticsMethods:
+    """The statistical tests of a comparison."""
+
+    def test(
+        self,
+        *,
+        reference: str | None = None,
+        metric: str | None = None,
+        confidence: float = 0.95,
+    ) -> pd.DataFrame:
+        """Test every model against a reference with the corrected resampled t-test.
+
+        Parameters
+        ----------
+        reference : str or None, default=None
+            Name of the model to compare with; None for the first; "all" for all pairs. Name the
+            baseline that you had in mind beforehand: a test against the model that turned out best
+            finds too much.
+        metric : str or None, default=None
+            Name of the score; None for the primary one.
+        confidence : float, default=0.95
+            Coverage of the intervals, which are not corrected for the number of models.
+
+        Returns
+        -------
+        table : DataFrame
+            By (model, reference): `difference` (model less reference) with `ci_low` and `ci_high`,
+            `t`, `df`, `p_value` (two-sided), `p_holm` (Holm's correction over the rows),
+            `effect_size` (difference over its standard deviation over folds), `n_folds`.
+
+        See Also
+        --------
+        corrected_resampled_ttest : The test.
+        """
+        return fold_tests(self._self, reference, self._self.check_metric(metric), confidence)
+
+    def bayesian(
+        self, *, reference: str | None = None, metric: str | None = None, rope: float = 0.01
+    ) -> pd.DataFrame:
+        """Return how probable it is that a model is better than a reference, equivalent or worse.
+
+        Parameters
+        ----------
+        reference : str or None, default=None
+            Name of the model to compare with; None for the first; "all" for all pairs.
+        metric : str or None, default=None
+            Name of the score; None for the primary one.
+        rope : float, default=0.01
+            Differences of at most this size count as practically equivalent.
+
+        Returns
+        -------
+        table : DataFrame
+            By (model, reference): `p_better`, `p_equivalent`, `p_worse` (for a loss, smaller is
+            better), `difference` with `hdi_low` and `hdi_high`, `n_folds`.
+
+        See Also
+        --------
+        bayesian_correlated_ttest : The model behind it.
+        """
+        return bayesian_tests(self._self, reference, self._self.check_metric(metric), rope)
+
+    def delong(self, *, reference: str | None = None, confidence: float = 0.95) -> pd.DataFrame:
+        """Test areas under ROC curves of pooled out-of-fold predictions with DeLong's test.
+
+        Parameters
+        ----------
+        reference : str or None, default=None
+            Name of the model to compare with; None for the first; "all" for all pairs.
+        confidence : float, default=0.95
+            Coverage of the intervals.
+
+        Returns
+        -------
+        table : DataFrame
+            By (model, reference, class): `auc`, `auc_reference`, `difference` with `ci_low` and
+            `ci_high`, `z`, `p_value`, `p_holm`. With two classes there is one row a pair, with
+            more one per class against the rest.
+
+        Notes
+        -----
+        Areas and their covariance are averaged over rounds, which overstates the variance of the
+        mean rather than understate it. With groups the covariance is that of clustered data. The
+        test takes the fitted models as given: it says nothing of how they would vary with other
+        training data, which :meth:`test` does. Models without scores for classes are left out.
+        """
+        return delong_tests(self._self, reference, confidence)
+
+    def mcnemar(self, *, reference: str | None = None) -> pd.DataFrame:
+        """Test which model gets more cases right with McNemar's test on pooled predictions.
+
+        Parameters
+        ----------
+        reference : str or None, default=None
+            Name of the model to compare with; None for the first; "all" for all pairs.
+
+        Returns
+        -------
+        table : DataFrame
+            By (model, reference): `only_model` and `only_reference` (cases that one alone gets
+            right, mean over rounds), `p_value`, `p_holm`.
+
+        Notes
+        -----
+        With several rounds the p-value is twice the median of theirs, at most 1, which holds
+        whatever the dependence between rounds. Groups of several cases are allowed for
+        (:func:`mcnemar_test`).
+        """
+        return mcnemar_tests(self._self, reference)
+
+    def bootstrap(
+        self,
+        *,
+        reference: str | None = None,
+        metric: str | None = None,
+        n_resamples: int = 1000,
+        confidence: float = 0.95,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> pd.DataFrame:
+        """Return bootstrap intervals of scores of the pooled predictions, drawing whole groups.
+
+        Parameters
+        ----------
+        reference : str or None, default=None
+            Name of the model to compare with; None for the first.
+        metric : str or None, default=None
+            Name of the score; None for the primary one.
+        n_resamples : int, default=1000
+            Number of draws.
+        confidence : float, default=0.95
+            Coverage of the percentile intervals.
+        random_state : int, RandomState or None, default=None
+            Seed of the draws; None takes that of the comparison.
+
+        Returns
+        -------
+        table : DataFrame
+            By model: `estimate` with `ci_low` and `ci_high`, `difference` from the reference with
+            `difference_low` and `difference_high`.
+
+        Notes
+        -----
+        A round's predictions are pooled and scored; rounds are averaged. Like DeLong's test it
+        takes the fitted models as given.
+        """
+        seed = self._self.seed if random_state is None else random_state
+        return bootstrap_intervals(
+            self._self,
+            reference,
+            self._self.check_metric(metric),
+            n_resamples,
+            confidence,
+            seed,
+        )
+
+    @property
+    def _self(self) -> ModelComparison:
+        return cast("ModelComparison", self)

@@ -1,0 +1,99 @@
+"""Methods of a comparison that write: a page, Markdown, LaTeX."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+from skcyto.model_selection._report import write_html
+from skcyto.model_selection._report_tables import scores_to_latex, scores_to_markdown
+
+if TYPE_CHECKING:
+    from skcyto.model_selection._comparison_result import ModelComparison
+
+
+class ReportMethods:
+    """The ``to_...`` methods of a comparison."""
+
+    def to_html(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        title: str = "Model comparison",
+        reference: str | None = None,
+        rope: float = 0.01,
+        confidence: float = 0.95,
+        n_resamples: int = 500,
+    ) -> None:
+        """Write the whole comparison as one self-contained page.
+
+        Tables, tests, figures, failures and how it was all worked out, in one file that needs
+        nothing else, reads on screen and prints well.
+
+        Parameters
+        ----------
+        path : str or path
+            File to write.
+        title : str, default="Model comparison"
+            Heading of the page.
+        reference : str or None, default=None
+            Model that the others are tested against; None for the first.
+        rope : float, default=0.01
+            Differences of at most this size count as practically equivalent.
+        confidence : float, default=0.95
+            Coverage of the intervals.
+        n_resamples : int, default=500
+            Draws of the bootstrap; 0 leaves it out.
+        """
+        write_html(
+            self._self,
+            path,
+            title=title,
+            reference=reference,
+            rope=rope,
+            confidence=confidence,
+            n_resamples=n_resamples,
+        )
+
+    def to_markdown(
+        self, metrics: str | Sequence[str] | None = None, *, confidence: float = 0.95
+    ) -> str:
+        """Return the table of scores in Markdown.
+
+        Parameters
+        ----------
+        metrics : str, list of str or None, default=None
+            Scores to show; None for all.
+        confidence : float, default=0.95
+            Coverage of the intervals.
+
+        Returns
+        -------
+        text : str
+            The best mean of each column is bold.
+        """
+        return scores_to_markdown(self._self, self._self.check_metrics(metrics), confidence)
+
+    def to_latex(
+        self, metrics: str | Sequence[str] | None = None, *, confidence: float = 0.95
+    ) -> str:
+        """Return the table of scores in LaTeX, for the package booktabs.
+
+        Parameters
+        ----------
+        metrics : str, list of str or None, default=None
+            Scores to show; None for all.
+        confidence : float, default=0.95
+            Coverage of the intervals.
+
+        Returns
+        -------
+        text : str
+            The best mean of each column is bold.
+        """
+        return scores_to_latex(self._self, self._self.check_metrics(metrics), confidence)
+
+    @property
+    def _self(self) -> ModelComparison:
+        return cast("ModelComparison", self)
