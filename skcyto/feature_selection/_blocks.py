@@ -1,6 +1,14 @@
 """How much may be computed at a time."""
 
+from collections.abc import Iterator
+
 from sklearn import get_config
+
+
+def batches(n: int, size: int) -> Iterator[slice]:
+    """Cut ``range(n)`` into slices of at most `size`; none where `n` is 0."""
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
 
 
 def rows_in_memory(row_length: int, *, copies: int = 1) -> int:

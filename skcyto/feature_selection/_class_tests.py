@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from inspect import signature
 
 import numpy as np
-from sklearn.utils import gen_batches
 
-from skcyto.feature_selection._blocks import rows_in_memory
+from skcyto.feature_selection._blocks import batches, rows_in_memory
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def compare_classes(X: np.ndarray, codes: np.ndarray, *, equal_var: bool) -> Cla
     tolerance = 10 * np.finfo(X.dtype).eps
     # The block, its classes, and some temporaries of the tests.
     width = rows_in_memory(n_samples, copies=6)
-    for columns in gen_batches(n_features, width):
+    for columns in batches(n_features, width):
         block = X[:, columns].astype(np.float64)
         observed = ~np.isnan(block)
         tests.n_observed[columns] = observed.sum(axis=0)

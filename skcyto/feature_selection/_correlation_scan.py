@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.utils import gen_batches
 
-from skcyto.feature_selection._blocks import rows_in_memory
+from skcyto.feature_selection._blocks import batches, rows_in_memory
 from skcyto.feature_selection._correlations import FeatureRows, correlate, standardise
 
 # Coefficients closer than this are equal: what the summation order does to the last digits must
@@ -66,10 +65,10 @@ def scan_correlated(
     kept = np.zeros(n_scanned, dtype=bool)
     kept_positions = np.empty(n_scanned, dtype=np.intp)
     n_kept = 0
-    for batch in gen_batches(n_scanned, block):
+    for batch in batches(n_scanned, block):
         candidates = rows[batch]
         # Rows of kept features were moved to the front: they are one contiguous matrix.
-        for part in gen_batches(n_kept, chunk):
+        for part in batches(n_kept, chunk):
             best.update(batch, correlate(candidates, rows[part], method), kept_positions[part])
         alive = np.flatnonzero(best.magnitude[batch] <= threshold + TOLERANCE)
         inside = correlate(candidates, candidates[alive], method)
@@ -89,7 +88,7 @@ def _load(X: np.ndarray, order: np.ndarray, method: str) -> FeatureRows:
     n_samples = X.shape[0]
     values = np.empty((len(order), n_samples))
     observed: np.ndarray | None = None
-    for batch in gen_batches(len(order), rows_in_memory(n_samples, copies=4)):
+    for batch in batches(len(order), rows_in_memory(n_samples, copies=4)):
         part = standardise(X[:, order[batch]].T.astype(np.float64, order="C"), method)
         values[batch] = part.values
         if part.observed is not None:

@@ -10,13 +10,12 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.feature_selection import SelectorMixin, mutual_info_classif
-from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skcyto.exceptions import DroppedFeatureWarning
-from skcyto.feature_selection._blocks import rows_in_memory
+from skcyto.feature_selection._blocks import batches, rows_in_memory
 from skcyto.feature_selection._class_tests import (
     ClassTests,
     compare_classes,
@@ -222,6 +221,8 @@ class CorrelationTTestFilter(SelectorMixin, BaseEstimator):
             ensure_min_samples=2,
         )
         codes = self._check_classes(target)
+        if self.keep == "mutual_info":
+            self._check_complete(data)
 
         tests = compare_classes(data, codes, equal_var=self.equal_var)
         self.statistics_, self.pvalues_ = tests.statistics, tests.pvalues
@@ -271,6 +272,15 @@ class CorrelationTTestFilter(SelectorMixin, BaseEstimator):
                 )
         return codes
 
+    def _check_complete(self, X: np.ndarray) -> None:
+        missing = np.isnan(X).any(axis=0)
+        if missing.any():
+            raise ValueError(
+                "keep='mutual_info' takes no missing values, but NaN is in "
+                f"{_list_names(self._input_names()[missing])}: impute them before the filter, or "
+                "choose another `keep`"
+            )
+
     def _order(self, X: np.ndarray, codes: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Sort significant columns so that what is to be kept comes first."""
         if self.keep == "first" or not len(columns):
@@ -280,17 +290,10 @@ class CorrelationTTestFilter(SelectorMixin, BaseEstimator):
             return columns[np.lexsort(keys)]
         if self.keep == "highest_variance":
             score = np.empty(len(columns))
-            for batch in gen_batches(len(columns), rows_in_memory(len(X), copies=3)):
+            for batch in batches(len(columns), rows_in_memory(len(X), copies=3)):
                 part = X[:, columns[batch]].astype(np.float64)
                 score[batch] = np.nanvar(part, axis=0, ddof=1)
         else:
-            missing = columns[np.isnan(X[:, columns]).any(axis=0)]
-            if len(missing):
-                raise ValueError(
-                    "keep='mutual_info' takes no missing values, but "
-                    f"{_list_names(self._input_names()[missing])} have some: impute them before "
-                    "the filter, or choose another `keep`"
-                )
             score = mutual_info_classif(X[:, columns], codes, random_state=self.random_state)
         return columns[np.argsort(-score, kind="stable")]
 
@@ -405,7 +408,7 @@ class CorrelationTTestFilter(SelectorMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
+        tags.input_tags.allow_nan = self.keep != "mutual_info"
         tags.target_tags.required = True
         return tags
 
