@@ -1,0 +1,294 @@
+"""Trials of a search in its study: asked for, recorded, told, taken up again after a crash."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, BruteForceSampler, GridSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from skcyto.model_selection._search_space import Space
+from skcyto.model_selection._search_worker import (
+    Worker,
+    fail_stale_trials,
+    heartbeat_interval,
+    is_alive,
+)
+
+# User attributes of a trial: what data it belongs to, who works on it, what came out.
+KEY = "skcyto:key"
+WORKER = "skcyto:worker"
+RECORD = "skcyto:record"
+RETRIES = "skcyto:retries"
+# A trial that has taken its process down this often is left alone.
+_MAX_RETRIES = 2
+
+
+@dataclass
+class Candidate:
+    """A trial and the parameters that it stands for.
+
+    Parameters
+    ----------
+    trial : optuna.Trial
+        Running.
+    params : dict
+        Parameters of the estimator.
+    """
+
+    trial: optuna.Trial
+    params: dict[str, Any]
+
+    @property
+    def number(self) -> int:
+        """Number of the trial in its study."""
+        return self.trial.number
+
+
+class TrialLedger:
+    """The trials of one search, which other processes may share.
+
+    Parameters
+    ----------
+    study : optuna.Study
+        Where the trials are.
+    key : str
+        Stands for the data, folds and estimator; trials with another key are not of this search.
+    space : Space
+        From trials to parameters.
+    worker : Worker
+        This search.
+    n_trials : int or None
+        Number of trials, over all processes.
+    make_sampler : callable or None
+        From a trial's rank to its sampler; None leaves the study its own.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        key: str,
+        space: Space,
+        worker: Worker,
+        *,
+        n_trials: int | None,
+        make_sampler: Callable[[int], BaseSampler] | None,
+    ) -> None:
+        self.study = study
+        self.key = key
+        self.space = space
+        self.worker = worker
+        self.n_trials = n_trials
+        self.make_sampler = make_sampler
+        self.is_exhausted = False
+        self._params: dict[int, dict[str, Any]] = {}
+
+    def recorded(self) -> list[FrozenTrial]:
+        """Return the trials that have run, in their order."""
+        return [trial for trial in self._trials() if _is_recorded(trial)]
+
+    def params_of(self, trial: FrozenTrial) -> dict[str, Any]:
+        """Return the estimator's parameters of a trial, whoever asked for it."""
+        if trial.number not in self._params:
+            self._params[trial.number] = self.space.suggest(trial)
+        return self._params[trial.number]
+
+    def others_run(self) -> bool:
+        """Say whether another search still works on trials of this one."""
+        return any(self._runs(trial) for trial in self._trials())
+
+    def recover(self) -> None:
+        """Tell what dead searches had recorded; queue once more what they had begun."""
+        fail_stale_trials(self.study)
+        for trial in self._trials():
+            if WORKER not in trial.user_attrs:
+                continue
+            is_dead = (
+                trial.state == TrialState.RUNNING and is_alive(trial.user_attrs[WORKER]) is False
+            )
+            if is_dead and RECORD in trial.user_attrs:
+                self._tell(trial.number, trial.user_attrs[RECORD])
+            elif is_dead:
+                self.release(trial.number)
+
+    def ask(self, n: int) -> list[Candidate]:
+        """Begin up to `n` trials, fewer where `n_trials` or the space end.
+
+        Parameters
+        ----------
+        n : int
+            Number of trials.
+
+        Returns
+        -------
+        candidates : list of Candidate
+        """
+        candidates: list[Candidate] = []
+        while len(candidates) < n and not self.is_exhausted:
+            if self.n_trials is not None and self._rank() >= self.n_trials:
+                break
+            candidate = self._ask_one()
+            if candidate is None:
+                break
+            candidates.append(candidate)
+        return candidates
+
+    def position(self) -> int:
+        """Return the number of trials that have run or are running."""
+        return self._rank()
+
+    def record(self, candidate: Candidate, record: dict[str, Any]) -> None:
+        """Keep what came out of a trial, at once.
+
+        Parameters
+        ----------
+        candidate : Candidate
+            The trial.
+        record : dict
+            ``status``, ``folds`` and ``values``, of what JSON can hold.
+        """
+        # A trial that another process took for dead is finished, and queued again, by now.
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+            candidate.trial.set_user_attr(RECORD, record)
+
+    def tell(self, candidate: Candidate, record: dict[str, Any]) -> None:
+        """Tell the study of a recorded trial.
+
+        Parameters
+        ----------
+        candidate : Candidate
+            The trial.
+        record : dict
+            As recorded.
+        """
+        self._tell(candidate.number, record)
+
+    def release(self, number: int) -> None:
+        """Give up a running trial and queue it again.
+
+        Parameters
+        ----------
+        number : int
+            Number of the trial.
+        """
+        if self._finish(number, state=TrialState.FAIL):
+            queue_again(self.study, self.study.get_trials(deepcopy=False)[number])
+            self.is_exhausted = False
+
+    def _trials(self) -> list[FrozenTrial]:
+        trials = self.study.get_trials(deepcopy=False)
+        return [trial for trial in trials if trial.user_attrs.get(KEY) == self.key]
+
+    def _rank(self, number: int | None = None) -> int:
+        """Count the trials before `number` that have run or are running."""
+        return sum(
+            _is_recorded(trial) or self._runs(trial)
+            for trial in self._trials()
+            if number is None or trial.number < number
+        )
+
+    def _runs(self, trial: FrozenTrial) -> bool:
+        if trial.state != TrialState.RUNNING or WORKER not in trial.user_attrs:
+            return False
+        alive = is_alive(trial.user_attrs[WORKER])
+        if alive is None:
+            # On another machine: it runs until its heart stops, which a storage without
+            # heartbeats would never tell.
+            return heartbeat_interval(self.study._storage) is not None
+        return alive
+
+    def _ask_one(self) -> Candidate | None:
+        if self.make_sampler is not None:
+            self.study.sampler = self.make_sampler(self._rank())
+        with warnings.catch_warnings():
+            # Heartbeats are sent while the folds are fitted.
+            warnings.filterwarnings("ignore", message="Heartbeat of storage")
+            trial = self.study.ask()
+        trial.set_user_attr(KEY, self.key)
+        trial.set_user_attr(WORKER, self.worker.identity)
+        rank = self._rank(trial.number)
+        if self.n_trials is not None and rank >= self.n_trials:
+            # Other processes began the last ones in the same moment.
+            self._finish(trial.number, state=TrialState.FAIL)
+            return None
+        if self.make_sampler is not None:
+            self.study.sampler = self.make_sampler(rank)
+        try:
+            params = self.space.suggest(trial)
+        except BaseException:
+            self._finish(trial.number, state=TrialState.FAIL)
+            raise
+        if isinstance(self.study.sampler, GridSampler | BruteForceSampler) and any(
+            trial.params == other.params
+            for other in self._trials()
+            if other.number != trial.number and (_is_recorded(other) or self._runs(other))
+        ):
+            # They begin anew where nothing is left.
+            self._finish(trial.number, state=TrialState.FAIL)
+            self.is_exhausted = True
+            return None
+        self._params[trial.number] = params
+        return Candidate(trial, params)
+
+    def _tell(self, number: int, record: dict[str, Any]) -> None:
+        if record["status"] == "pruned":
+            self._finish(number, state=TrialState.PRUNED)
+        elif np.isnan(record["values"]).any():
+            self._finish(number, state=TrialState.FAIL)
+        else:
+            self._finish(number, values=record["values"], state=TrialState.COMPLETE)
+
+    def _finish(self, number: int, **outcome: Any) -> bool:
+        """End a trial; False where another process was faster."""
+        try:
+            self.study.tell(number, **outcome)
+        except (RuntimeError, KeyError) as error:
+            # A sampler that has nothing left calls Study.stop, which works in Study.optimize
+            # alone; GridSampler trips over queued trials. Either way the trial has been told.
+            if not self.study.get_trials(deepcopy=False)[number].state.is_finished():
+                raise
+            self.is_exhausted |= isinstance(error, RuntimeError)
+        except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
+            if not self.study.get_trials(deepcopy=False)[number].state.is_finished():
+                raise
+            return False
+        return True
+
+
+def queue_again(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Put a trial that broke off back into the queue, with the parameters it had.
+
+    Parameters
+    ----------
+    study : optuna.Study
+        Its study.
+    trial : optuna.trial.FrozenTrial
+        Failed.
+    """
+    retries = trial.user_attrs.get(RETRIES, 0)
+    if KEY not in trial.user_attrs or RECORD in trial.user_attrs or retries >= _MAX_RETRIES:
+        return
+    study.add_trial(
+        optuna.create_trial(
+            state=TrialState.WAITING,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs={KEY: trial.user_attrs[KEY], RETRIES: retries + 1},
+            # Samplers look for their marks there; those of pruners belong to the run.
+            system_attrs={
+                name: value
+                for name, value in trial.system_attrs.items()
+                if not name.startswith("completed_rung_")
+            },
+        )
+    )
+
+
+def _is_recorded(trial: FrozenTrial) -> bool:
+    return RECORD in trial.user_attrs and trial.state.is_finished()

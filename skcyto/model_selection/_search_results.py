@@ -1,0 +1,138 @@
+"""Lay recorded trials out as the results of scikit-learn's searches."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+# Traceback that is kept of a failed fold.
+_LONGEST_ERROR = 5_000
+
+
+def to_record(folds: Sequence[dict[str, Any]], status: str, values: list[float]) -> dict[str, Any]:
+    """Turn results of folds into what a storage can keep.
+
+    Parameters
+    ----------
+    folds : list of dict
+        Results of scikit-learn's ``_fit_and_score``, of those folds that were finished.
+    status : {"complete", "pruned", "failed"}
+        What became of the trial.
+    values : list of float
+        Values of the objectives.
+
+    Returns
+    -------
+    record : dict
+    """
+    kept = []
+    for fold in folds:
+        entry = {key: _plain(value) for key, value in fold.items() if key != "fit_error"}
+        entry["fit_error"] = fold["fit_error"] and fold["fit_error"][-_LONGEST_ERROR:]
+        kept.append(entry)
+    return {"status": status, "values": [float(value) for value in values], "folds": kept}
+
+
+def fill_folds(
+    records: Sequence[dict[str, Any]], n_splits: int, error_score: float
+) -> list[dict[str, Any]]:
+    """Return a result for every fold of every trial, as scikit-learn formats them.
+
+    Parameters
+    ----------
+    records : list of dict
+        Of the trials.
+    n_splits : int
+        Number of folds.
+    error_score : float
+        Score of a fold that failed.
+
+    Returns
+    -------
+    folds : list of dict
+        Trial by trial; folds that pruning left out score NaN.
+    """
+    done = [fold for record in records for fold in record["folds"]]
+    pattern = next((fold for fold in done if fold["fit_error"] is None), None)
+    filled = []
+    for record in records:
+        for number in range(n_splits):
+            if number >= len(record["folds"]):
+                filled.append(_blank(pattern, np.nan))
+                continue
+            fold = record["folds"][number]
+            if fold["fit_error"] is not None:
+                fold = {**fold, **_blank_scores(pattern or fold, error_score)}
+            filled.append(fold)
+    return filled
+
+
+def format_results(
+    format_: Callable[..., dict[str, Any]],
+    params: list[dict[str, Any]],
+    records: Sequence[dict[str, Any]],
+    numbers: Sequence[int],
+    n_splits: int,
+    error_score: float,
+) -> dict[str, Any]:
+    """Make ``cv_results_``.
+
+    Parameters
+    ----------
+    format_ : callable
+        ``BaseSearchCV._format_results``.
+    params : list of dict
+        Parameters of the trials.
+    records : list of dict
+        What came out of them.
+    numbers : list of int
+        Their numbers in the study.
+    n_splits : int
+        Number of folds.
+    error_score : float
+        Score of a fold that failed.
+
+    Returns
+    -------
+    results : dict
+        As :class:`~sklearn.model_selection.GridSearchCV` has them, with ``status`` and ``trial``.
+    """
+    folds = fill_folds(records, n_splits, error_score)
+    more = {"status": [record["status"] for record in records], "trial": list(numbers)}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        results = format_(params, n_splits, folds, more)
+    others = [record["status"] != "pruned" for record in records]
+    for warning in caught:
+        # Scores that pruning left out are no surprise.
+        about_scores = "scores are non-finite" in str(warning.message)
+        if not about_scores or any(
+            not np.isfinite(values[others]).all()
+            for name, values in results.items()
+            if name.startswith(("mean_test_", "mean_train_"))
+        ):
+            warnings.warn(warning.message, warning.category, stacklevel=3)
+    return results
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _blank(pattern: dict[str, Any] | None, score: float) -> dict[str, Any]:
+    scores = _blank_scores(pattern or {"test_scores": np.nan, "train_scores": np.nan}, score)
+    return {"fit_error": None, "fit_time": np.nan, "score_time": np.nan, **scores}
+
+
+def _blank_scores(pattern: dict[str, Any], score: float) -> dict[str, Any]:
+    blank: dict[str, Any] = {}
+    for key in ("test_scores", "train_scores"):
+        if key in pattern:
+            names = pattern[key]
+            blank[key] = dict.fromkeys(names, score) if isinstance(names, dict) else score
+    return blank

@@ -1,0 +1,227 @@
+"""Open the study that belongs to the data, the folds and the estimator of a search."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import joblib
+import numpy as np
+import optuna
+from optuna.pruners import BasePruner, NopPruner
+from optuna.samplers import BaseSampler, TPESampler
+from sklearn.base import BaseEstimator, clone
+
+from skcyto.model_selection._comparison_checkpoint import fingerprint_data, fingerprint_estimator
+from skcyto.model_selection._search_ledger import KEY, queue_again
+
+# Parameters that say how something is computed, not what: machines may differ in them.
+_EXECUTION = ("device", "memory", "n_jobs", "verbose")
+_HEARTBEAT_SECONDS = 60
+_CONNECTION_ATTEMPTS = 5
+
+
+@contextmanager
+def quiet_optuna(level: int = logging.WARNING) -> Iterator[None]:
+    """Hold back optuna's log below a level inside the block.
+
+    Parameters
+    ----------
+    level : int
+        Of :mod:`logging`.
+    """
+    logger = logging.getLogger("optuna")
+    before = logger.level
+    logger.setLevel(max(before, level))
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def search_key(
+    estimator: BaseEstimator,
+    X: Any,
+    y: Any,
+    metadata: Mapping[str, Any],
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+    scores: Any,
+    space: str,
+) -> str:
+    """Return what tells a search from every other one on whatever machine it runs.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its class, version and parameters count, save those that say how to compute.
+    X, y : array-like
+        Cases.
+    metadata : mapping
+        Groups, weights and what else ``fit`` was given.
+    splits : list of (ndarray, ndarray)
+        Rows of the folds.
+    scores : object
+        What is measured and optimised.
+    space : str
+        Fingerprint of the space.
+
+    Returns
+    -------
+    key : str
+        Hexadecimal digits.
+    """
+    stripped = clone(estimator)
+    stripped.set_params(
+        **{
+            name: None
+            for name in stripped.get_params(deep=True)
+            if name.rpartition("__")[2] in _EXECUTION
+        }
+    )
+    # Workers may hold the same numbers in a memory map.
+    plain = np.asarray(X) if isinstance(X, np.memmap) else X
+    parts = [
+        fingerprint_data(plain, np.asarray(y), {key: metadata[key] for key in sorted(metadata)}),
+        fingerprint_estimator(stripped),
+        [[joblib.hash(np.asarray(rows)) for rows in split] for split in splits],
+        fingerprint_estimator(scores),
+        space,
+    ]
+    return joblib.hash(json.dumps(parts))
+
+
+def open_study(
+    storage: Any,
+    key: str,
+    name: str,
+    n_objectives: int,
+    sampler: BaseSampler | None,
+    pruner: BasePruner | None,
+) -> optuna.Study:
+    """Create the study of a search, or load it where the storage has it already.
+
+    Parameters
+    ----------
+    storage : str, optuna storage or None
+        None keeps the study in memory.
+    key : str
+        Of :func:`search_key`.
+    name : str
+        Name of the estimator, for those who look into the storage.
+    n_objectives : int
+        Number of values of a trial.
+    sampler, pruner : optuna sampler and pruner or None
+        Of the search.
+
+    Returns
+    -------
+    study : optuna.Study
+    """
+    return optuna.create_study(
+        storage=_connect(storage) if isinstance(storage, str) else storage,
+        study_name=f"{name}-{key}" if key else name,
+        directions=["maximize"] * n_objectives,
+        sampler=sampler,
+        pruner=NopPruner() if pruner is None else pruner,
+        load_if_exists=storage is not None,
+    )
+
+
+def check_study(study: optuna.Study, key: str, n_objectives: int) -> None:
+    """Refuse a study that does not fit the search.
+
+    Parameters
+    ----------
+    study : optuna.Study
+        The user's.
+    key : str
+        Of :func:`search_key`.
+    n_objectives : int
+        Number of values of a trial.
+
+    Raises
+    ------
+    ValueError
+        If the study minimises, has another number of objectives or holds trials of other data.
+    """
+    if any(direction.name != "MAXIMIZE" for direction in study.directions):
+        raise ValueError(
+            "study must maximise, as every score of scikit-learn does: make it with "
+            "optuna.create_study(direction='maximize')"
+        )
+    if len(study.directions) != n_objectives:
+        raise ValueError(
+            f"study has {len(study.directions)} objective(s) and the search {n_objectives}: make "
+            f"it with optuna.create_study(directions=['maximize'] * {n_objectives})"
+        )
+    others = {trial.user_attrs.get(KEY, key) for trial in study.get_trials(deepcopy=False)} - {key}
+    if others:
+        raise ValueError(
+            f"study {study.study_name!r} holds trials of other data, folds or another estimator "
+            "or space. Their scores are not comparable and, in nested cross-validation, would "
+            "leak from one outer fold into another: give storage= instead of study=, which keeps "
+            "a study for each"
+        )
+
+
+def sampler_of_rank(seed: int, rank: int) -> BaseSampler:
+    """Return the sampler that is used where none is given.
+
+    There is one for each trial, so that what it suggests depends on the trials before it and not
+    on how many of them this process has seen.
+
+    Parameters
+    ----------
+    seed : int
+        Of the search.
+    rank : int
+        Number of trials before.
+
+    Returns
+    -------
+    sampler : optuna.samplers.TPESampler
+        Tree-structured Parzen estimators that see parameters together, follow conditional spaces
+        and keep the trials of a batch apart.
+    """
+    own_seed = int(np.random.SeedSequence([seed, rank]).generate_state(1)[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return TPESampler(seed=own_seed, multivariate=True, group=True, constant_liar=True)
+
+
+def _connect(url: str) -> optuna.storages.RDBStorage:
+    """Open a database, with heartbeats where machines share it."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    settings: dict[str, Any] = {}
+    if not url.startswith("sqlite"):
+        parameters = inspect.signature(optuna.storages.RDBStorage).parameters
+        callback = (
+            "heartbeat_stale_trial_callback"
+            if "heartbeat_stale_trial_callback" in parameters
+            else "failed_trial_callback"  # its name until optuna 4.8
+        )
+        settings = {
+            "heartbeat_interval": _HEARTBEAT_SECONDS,
+            "grace_period": 3 * _HEARTBEAT_SECONDS,
+            callback: queue_again,
+            "engine_kwargs": {"pool_pre_ping": True},
+        }
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return optuna.storages.RDBStorage(url, **settings)
+        except SQLAlchemyError:
+            # Processes that start together may all try to make the tables of a new database.
+            if attempt == _CONNECTION_ATTEMPTS:
+                raise
+            time.sleep(0.2 * 2**attempt)
