@@ -2,5 +2,6 @@
 
 from skcyto.feature_extraction._embedding_cache import EmbeddingCache, EmbeddingCacheInfo
 from skcyto.feature_extraction._eva02_token_embedder import EVA02TokenEmbedder
+from skcyto.feature_extraction._radiomics._extractor import RadiomicsExtractor
 
-__all__ = ["EVA02TokenEmbedder", "EmbeddingCache", "EmbeddingCacheInfo"]
+__all__ = ["EVA02TokenEmbedder", "EmbeddingCache", "EmbeddingCacheInfo", "RadiomicsExtractor"]

@@ -1,0 +1,252 @@
+"""Extract all labels of a case together: each filtered image is made once and shared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from skcyto.feature_extraction._radiomics._cases import ScanProblem
+from skcyto.feature_extraction._radiomics._checks import (
+    check_intensities,
+    geometry_difference,
+    geometry_problem,
+    region_box,
+)
+from skcyto.feature_extraction._radiomics._classes import SHARED, feature_classes, share_bins
+from skcyto.feature_extraction._radiomics._filters import (
+    Box,
+    Filtered,
+    crop,
+    depends_on_label,
+    filtered_images,
+    union,
+)
+from skcyto.feature_extraction._radiomics._runtime import geometry_tolerance
+from skcyto.feature_extraction._radiomics._settings import Settings
+
+_MANY_LEVELS = 500
+_MAX_LEVELS = 10_000  # a co-occurrence matrix of 10 GB
+
+
+@dataclass
+class Region:
+    """One label of a case, ready for features.
+
+    Attributes
+    ----------
+    label : int
+    image : SimpleITK.Image
+        What is filtered; the same object for labels that can share.
+    mask, shape_mask : SimpleITK.Image
+        The mask for textures and the one for shape, which resegmentation may leave as it was.
+    box : Box
+    values : dict of str to float
+        Features so far, under pyradiomics' names.
+    notes : list of str
+        What the user should know about them.
+    """
+
+    label: int
+    image: Any
+    mask: Any
+    shape_mask: Any
+    box: Box
+    values: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def prepare(
+    image: Any, mask: Any, labels: list[int], settings: Settings
+) -> tuple[list[Region], list[ScanProblem]]:
+    """Bring image and mask to the point where filters and features start.
+
+    Normalises, resamples, crops and resegments as pyradiomics does, with its own functions.
+
+    Parameters
+    ----------
+    image : SimpleITK.Image
+    mask : SimpleITK.Image of 32-bit unsigned integers
+    labels : list of int
+        Present in `mask`.
+    settings : Settings
+
+    Returns
+    -------
+    regions : list of Region
+    problems : list of ScanProblem
+        Of the labels that are no region.
+
+    Raises
+    ------
+    ScanProblem
+        If no label can be prepared.
+    """
+    from radiomics import imageoperations
+
+    setting = dict(settings.setting)
+    with geometry_tolerance(setting.get("geometryTolerance")):
+        difference = geometry_difference(image, mask, setting.get("geometryTolerance"))
+        resampled = settings.per_label_reason is not None
+        if difference is not None and not (setting.get("correctMask") or resampled):
+            raise geometry_problem(difference)
+        if setting.get("normalize"):
+            image = imageoperations.normalizeImage(image, **setting)
+            setting["normalize"] = False
+        regions, problems = [], []
+        for label in labels:
+            try:
+                regions.append(_region(image, mask, label, setting, resampled, difference))
+            except ScanProblem as problem:
+                problems.append(problem)
+            except (ValueError, RuntimeError) as error:
+                problems.append(ScanProblem(f"pyradiomics refuses it: {_reason(error)}", label))
+    return regions, problems
+
+
+def _region(
+    image: Any,
+    mask: Any,
+    label: int,
+    setting: dict[str, Any],
+    resampled: bool,
+    difference: str | None,
+) -> Region:
+    import SimpleITK as sitk
+    from radiomics import featureextractor, imageoperations
+
+    kwargs = {**setting, "label": label}
+    if resampled:
+        load = featureextractor.RadiomicsFeatureExtractor.loadImage
+        image, mask = load(image, mask, None, **kwargs)
+        difference = geometry_difference(image, mask, setting.get("geometryTolerance"))
+        if difference is not None and not setting.get("correctMask"):
+            raise geometry_problem(difference)
+    if difference is not None:
+        _, corrected = imageoperations.checkMask(image, mask, **kwargs)
+        mask = mask if corrected is None else corrected
+    region = sitk.GetArrayViewFromImage(mask) == label
+    box = region_box(region, kwargs, label)
+    check_intensities(sitk.GetArrayViewFromImage(image)[region], label)
+    shape_mask = mask
+    if setting.get("resegmentRange") is not None:
+        mask = imageoperations.resegmentMask(image, mask, **kwargs)
+        region = sitk.GetArrayViewFromImage(mask) == label
+        box = region_box(region, kwargs, label)
+        check_intensities(sitk.GetArrayViewFromImage(image)[region], label)
+        if setting.get("resegmentShape"):
+            shape_mask = mask
+    return Region(label, image, mask, shape_mask, box)
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def extract(
+    regions: list[Region], settings: Settings, *, shape: bool = True, whole: bool = False
+) -> None:
+    """Compute the features of prepared regions into their `values`.
+
+    Parameters
+    ----------
+    regions : list of Region
+        Of one case. Those that have the same image object share its filtered images.
+    settings : Settings
+    shape : bool, default=True
+        Whether to compute shape, which is the same for all channels of a picture.
+    whole : bool, default=False
+        Filter whole images instead of crops.
+    """
+    groups: dict[int, list[Region]] = {}
+    for region in regions:
+        groups.setdefault(id(region.image), []).append(region)
+    for group in groups.values():
+        if shape:
+            for region in group:
+                _compute_shape(region, settings)
+        masks = {region.label: crop(region.mask, region.box) for region in group}
+        box = union([region.box for region in group])
+        for image_type, custom in settings.image_types.items():
+            kwargs = {**settings.setting, **custom}
+            if depends_on_label(image_type):
+                for region in group:
+                    own = {**kwargs, "label": region.label}
+                    for filtered in filtered_images(
+                        region.image, region.mask, image_type, own, region.box, whole=True
+                    ):
+                        _compute_textures(region, filtered, masks[region.label], settings)
+                continue
+            for filtered in filtered_images(
+                group[0].image, group[0].mask, image_type, kwargs, box, whole=whole
+            ):
+                for region in group:
+                    _compute_textures(region, filtered, masks[region.label], settings)
+
+
+def _compute_shape(region: Region, settings: Settings) -> None:
+    """Compute shape as ``RadiomicsFeatureExtractor.computeShape`` does."""
+    from radiomics import featureextractor
+
+    kwargs = {**settings.setting, "label": region.label}
+    ndim = region.shape_mask.GetDimension()
+    names = settings.feature_classes.get("shape")
+    if names is not None and ndim == 3:
+        image, mask = crop(region.image, region.box), crop(region.shape_mask, region.box)
+        _run_class(region, "shape", names, "original", image, mask, kwargs)
+    names = settings.feature_classes.get("shape2D")
+    if names is not None and (ndim == 2 or kwargs.get("force2D")):
+        # In 3-D it depends on the mask whether there are any: pyradiomics' own code decides.
+        extractor = featureextractor.RadiomicsFeatureExtractor()
+        extractor.enabledFeatures = {"shape2D": names}
+        bounds = np.ravel([region.box.start, np.array(region.box.stop) - 1], order="F")
+        try:
+            values = extractor.computeShape(region.image, region.shape_mask, bounds, **kwargs)
+        except ValueError as error:
+            region.notes.append(f"no shape2D: {_reason(error)}")
+            return
+        region.values.update({name: float(value) for name, value in values.items()})
+
+
+def _compute_textures(region: Region, filtered: Filtered, mask: Any, settings: Settings) -> None:
+    import SimpleITK as sitk
+
+    image = crop(filtered.image, region.box.within(filtered.frame))
+    inside = sitk.GetArrayViewFromImage(mask) == region.label
+    kwargs = {**filtered.kwargs, "label": region.label}
+    kwargs[SHARED] = share_bins(
+        sitk.GetArrayViewFromImage(image), inside, kwargs, max_levels=_MAX_LEVELS
+    )
+    levels = kwargs[SHARED]["levels"]
+    if levels > _MAX_LEVELS:
+        region.notes.append(
+            f"no {filtered.name} features: binWidth={kwargs.get('binWidth', 25):g} makes {levels} "
+            "gray levels, too many for texture matrices; choose a larger binWidth, or binCount"
+        )
+        return
+    if levels > _MANY_LEVELS:
+        region.notes.append(
+            f"{levels} gray levels in {filtered.name}: texture matrices grow with their square, "
+            "slow and hungry for memory; a larger binWidth would do"
+        )
+    for name, names in settings.feature_classes.items():
+        if not name.startswith("shape"):
+            _run_class(region, name, names, filtered.name, image, mask, kwargs)
+
+
+def _run_class(
+    region: Region,
+    class_name: str,
+    names: list[str],
+    image_type: str,
+    image: Any,
+    mask: Any,
+    kwargs: dict[str, Any],
+) -> None:
+    calculator = feature_classes().classes[class_name](image, mask, **kwargs)
+    for name in names:
+        calculator.enableFeatureByName(name)
+    for name, value in calculator.execute().items():
+        region.values[f"{image_type}_{class_name}_{name}"] = float(value)
