@@ -96,6 +96,8 @@ class ConfusionComparisonDisplay:
         """
         labels = [str(label) for label in np.asarray(self.display_labels).tolist()]
         n_classes = len(labels)
+        if n_columns is None and n_classes > 4:
+            n_columns = min(3, len(self.matrices))
         side = max(2.6, 0.9 + 0.42 * n_classes)
 
         def draw(ax: Axes, name: str) -> None:
@@ -103,14 +105,18 @@ class ConfusionComparisonDisplay:
             total = counts.sum(axis=1, keepdims=True)
             shown = counts / np.where(total == 0, 1, total) if normalize else counts
             whole = np.all(counts == counts.round())
-            ConfusionMatrixDisplay(shown, display_labels=labels).plot(
+            panel = ConfusionMatrixDisplay(shown, display_labels=labels).plot(
                 ax=ax,
                 cmap=cmap,
                 colorbar=False,
                 values_format=".2f" if normalize else (".0f" if whole else ".1f"),
                 im_kw={"vmin": 0, "vmax": 1} if normalize else {"vmin": 0},
-                text_kw={"fontsize": 8 if n_classes <= 4 else 6.5},
+                text_kw={"fontsize": 8 if n_classes <= 4 else 7},
             )
+            # scikit-learn picks the ink by the panel's own range, but the colours span 0 to 1.
+            if normalize and panel.text_ is not None:
+                for text, share in zip(panel.text_.ravel(), shown.ravel(), strict=True):
+                    text.set_color("white" if share > 0.55 else "#1d2329")
             ax.set(xlabel="", ylabel="")
             ax.tick_params(labelsize=8)
             ax.set_xticks(

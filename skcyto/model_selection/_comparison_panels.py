@@ -91,6 +91,7 @@ def panel_grid(
     for ax, name in zip(panels, names, strict=False):
         draw(ax, name)
         ax.set_title(wrap(name), fontsize=9)
+        ax.tick_params(labelsize=8)
     if sharex:
         # A column whose last panel is empty keeps its ticks on the panel above.
         for ax in panels[max(0, len(names) - n_columns) : len(names)]:

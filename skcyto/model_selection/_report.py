@@ -81,7 +81,7 @@ def write_html(
         ],
         score_note=caption(comparison, confidence),
         score_tables=_score_tables(comparison, confidence),
-        metric_title=heading(comparison, metric),
+        metric_title=comparison.measures[metric].title,
         reference=reference,
         tests=_test_rows(test, bayes),
         df=int(test["df"].iloc[0]) if several else 0,
@@ -153,17 +153,14 @@ def _sentences(
     return sentences
 
 
-def _score_tables(comparison: ModelComparison, confidence: float) -> list[tuple[Any, Any]]:
+def _score_tables(comparison: ModelComparison, confidence: float) -> list[tuple[str, Any, Any]]:
     table = comparison.table(confidence=confidence)
     recalls = [name for name in comparison.metrics if name.startswith("recall[")]
     rest = [name for name in comparison.metrics if name not in recalls]
-    chunks = [
-        part[start : start + _COLUMNS]
-        for part in (rest, recalls)
-        for start in range(0, len(part), _COLUMNS)
-    ]
+    chunks = [("", chunk) for chunk in _chunks(rest)]
+    chunks += [("Recall by class" if i == 0 else "", c) for i, c in enumerate(_chunks(recalls))]
     tables = []
-    for chunk in chunks:
+    for subject, chunk in chunks:
         best = {metric: best_models(comparison, metric) for metric in chunk}
         rows = []
         for model in comparison.models:
@@ -180,8 +177,22 @@ def _score_tables(comparison: ModelComparison, confidence: float) -> list[tuple[
                     }
                 )
             rows.append((model, cells))
-        tables.append(([heading(comparison, metric) for metric in chunk], rows))
+        headings = [
+            metric.removeprefix("recall[").removesuffix("]")
+            if metric in recalls
+            else heading(comparison, metric)
+            for metric in chunk
+        ]
+        tables.append((subject, headings, rows))
     return tables
+
+
+def _chunks(names: list[str]) -> list[list[str]]:
+    """Deal columns into tables that are narrow enough, each about as wide as the others."""
+    if not names:
+        return []
+    n_tables = -(-len(names) // _COLUMNS)
+    return [part.tolist() for part in np.array_split(np.asarray(names, dtype=object), n_tables)]
 
 
 def _test_rows(test: pd.DataFrame, bayes: pd.DataFrame) -> list[dict[str, Any]]:
@@ -248,7 +259,8 @@ def _figures(
             calibrated,
             "Calibration",
             "Pooled out-of-fold probabilities in ten bins; a calibrated model lies on the "
-            "diagonal. ECE: expected calibration error.",
+            "diagonal. ECE: expected calibration error of the pooled probabilities, which is less "
+            "than the mean over folds above, since small samples look uncalibrated by chance.",
             comparison.plot_calibration,
         ),
     ]

@@ -32,6 +32,9 @@ th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; min-
 td.left, th.left { text-align: left; }
 td small { color: #66717c; white-space: nowrap; }
 td.best { font-weight: 650; }
+td.best small { font-weight: 400; }
+thead th { max-width: 11rem; overflow-wrap: anywhere; }
+.key span { white-space: nowrap; }
 .bar { display: flex; width: 170px; height: 13px; margin-top: .25rem; background: #eee; }
 .bar i { display: block; height: 100%; }
 .better { background: #009e73; } .same { background: #d9cfa8; } .worse { background: #d55e00; }
@@ -77,7 +80,8 @@ figcaption { color: #55606b; font-size: .87rem; margin-top: .3rem; max-width: 78
 <h2>Scores</h2>
 <p class="note">{{ score_note }} The best mean of each column is bold, which doesn't mean that it
 is better than the others: see the tests.</p>
-{% for headings, rows in score_tables %}
+{% for subject, headings, rows in score_tables %}
+{% if subject %}<h3>{{ subject }}</h3>{% endif %}
 <div class="scroll"><table>
 <thead><tr><th>model</th>{% for name in headings %}<th>{{ name }}</th>{% endfor %}</tr></thead>
 <tbody>
@@ -89,8 +93,7 @@ is better than the others: see the tests.</p>
 {% endfor %}
 
 {% if tests %}
-<h2>Is it a difference?</h2>
-<p>{{ metric_title }}, each model against <b>{{ reference }}</b>.</p>
+<h2>Differences from {{ reference }} in {{ metric_title }}</h2>
 <div class="scroll"><table>
 <thead><tr><th>model</th><th>difference</th><th>t ({{ df }} df)</th><th>p</th><th>p (Holm)</th>
 <th>effect size</th><th class="left">probability: better, equivalent, worse</th></tr></thead>
@@ -107,8 +110,9 @@ is better than the others: see the tests.</p>
 corrected resampled t-test over folds; Holm's correction for the {{ tests|length }}
 comparison{{ "s" if tests|length > 1 }}. Effect size: difference over its standard deviation over
 folds. Probabilities: Bayesian correlated t-test; differences up to {{ rope }} count as equivalent.
-<span class="key"><i class="better"></i>better<i class="same"></i>equivalent<i class="worse"></i>
-worse</span></p>
+<span class="key"><span><i class="better"></i>better</span>
+<span><i class="same"></i>equivalent</span>
+<span><i class="worse"></i>worse</span></span></p>
 {% endif %}
 
 {% for figure in figures %}

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import (
     BaseCrossValidator,
     RepeatedStratifiedKFold,
-    StratifiedGroupKFold,
     StratifiedKFold,
     check_cv,
 )
@@ -26,7 +25,11 @@ class RepeatedStratifiedGroupKFold(BaseCrossValidator):
     """Stratified folds that keep groups whole, several times over.
 
     scikit-learn has :class:`~sklearn.model_selection.RepeatedStratifiedKFold` for independent
-    cases and :class:`~sklearn.model_selection.StratifiedGroupKFold` for one round; this is both.
+    cases and :class:`~sklearn.model_selection.StratifiedGroupKFold` for one round. Repeating the
+    latter would not do: its shuffle decides only between groups that hold equally many cases, so
+    that patients with ever different numbers of images get the same folds in every round. Here
+    the order in which groups are dealt is drawn anew, large groups still early; each goes to the
+    fold where it leaves the classes most evenly spread.
 
     Parameters
     ----------
@@ -112,7 +115,7 @@ class RepeatedStratifiedGroupKFold(BaseCrossValidator):
             if not isinstance(value, (int, np.integer)) or value < least:
                 raise ValueError(f"{name}={value!r} must be an int of at least {least}")
         y, groups = np.asarray(y), np.asarray(groups)
-        # Labels and groups of any type are as good as their codes.
+        _, y_codes = np.unique(y, return_inverse=True)
         _, group_codes = np.unique(groups, return_inverse=True)
         if group_codes.max() + 1 < self.n_splits:
             raise ValueError(
@@ -121,8 +124,41 @@ class RepeatedStratifiedGroupKFold(BaseCrossValidator):
             )
         rng = check_random_state(self.random_state)
         for _ in range(self.n_repeats):
-            folds = StratifiedGroupKFold(self.n_splits, shuffle=True, random_state=rng)
-            yield from folds.split(np.empty((len(y), 0)), y, group_codes)
+            fold_of_group = _deal(y_codes, group_codes, self.n_splits, rng)
+            fold_of_case = fold_of_group[group_codes]
+            for fold in range(self.n_splits):
+                yield np.flatnonzero(fold_of_case != fold), np.flatnonzero(fold_of_case == fold)
+
+
+def _deal(
+    y_codes: NDArray[np.intp],
+    group_codes: NDArray[np.intp],
+    n_splits: int,
+    rng: np.random.RandomState,
+) -> NDArray[np.intp]:
+    """Deal groups to folds, one after the other, each where it unbalances the classes least."""
+    n_groups, n_classes = int(group_codes.max()) + 1, int(y_codes.max()) + 1
+    counts = np.zeros((n_groups, n_classes))
+    np.add.at(counts, (group_codes, y_codes), 1)
+    shares = counts / counts.sum(axis=0)
+    # Large groups first, since small ones can even out what they leave; but by sizes that are
+    # drawn anew within a factor of two or so, or every round would be the same.
+    order = np.argsort(-shares.max(axis=1) * np.exp(0.5 * rng.standard_normal(n_groups)))
+    folds = np.zeros((n_splits, n_classes))
+    sizes = np.zeros(n_splits)
+    fold_of_group = np.zeros(n_groups, dtype=np.intp)
+    for group in order:
+        # Spread over folds after adding the group to each in turn: only that fold's row changes.
+        total, squares = folds.sum(axis=0), (folds**2).sum(axis=0)
+        added = folds + shares[group]
+        mean = (total + shares[group]) / n_splits
+        spread = (squares - folds**2 + added**2) / n_splits - mean**2
+        unevenness = np.sqrt(np.maximum(spread, 0)).mean(axis=1)
+        best = int(np.lexsort((rng.random_sample(n_splits), sizes, unevenness.round(12)))[0])
+        fold_of_group[group] = best
+        folds[best] = added[best]
+        sizes[best] += counts[group].sum()
+    return fold_of_group
 
 
 class Splits(NamedTuple):
@@ -180,6 +216,8 @@ def make_splits(
     -----
     MissingClassWarning
         If folds lack a class.
+    UserWarning
+        If two rounds have the same folds.
     """
     if cv is None:
         cv = (
@@ -188,8 +226,11 @@ def make_splits(
             else RepeatedStratifiedGroupKFold(n_splits=5, n_repeats=2, random_state=seed)
         )
     elif isinstance(cv, (int, np.integer)) and not isinstance(cv, bool):
-        kind = StratifiedKFold if groups is None else StratifiedGroupKFold
-        cv = kind(int(cv), shuffle=True, random_state=seed)
+        cv = (
+            StratifiedKFold(int(cv), shuffle=True, random_state=seed)
+            if groups is None
+            else RepeatedStratifiedGroupKFold(int(cv), n_repeats=1, random_state=seed)
+        )
     placeholder = np.zeros((len(y), 1))
     splitter = check_cv(cv, y, classifier=True)
     with warnings.catch_warnings():
@@ -213,7 +254,9 @@ def make_splits(
     if not splits:
         raise ValueError(f"cv={cv} gives no fold")
     _warn_of_missing_classes(splits, y)
-    return Splits(splits, _rounds(splits, len(y)), _describe(cv, len(splits)))
+    rounds = _rounds(splits, len(y))
+    _warn_of_equal_rounds(splits, rounds)
+    return Splits(splits, rounds, _describe(cv, len(splits)))
 
 
 def _describe(cv: Any, n_splits: int) -> str:
@@ -274,6 +317,23 @@ def _warn_of_missing_classes(splits: list[Split], y: NDArray[Any]) -> None:
                 MissingClassWarning,
                 stacklevel=4,
             )
+
+
+def _warn_of_equal_rounds(splits: list[Split], rounds: NDArray[np.intp]) -> None:
+    tested = [np.sort(test).tobytes() for _, test in splits]
+    rows = [
+        frozenset(tested[fold] for fold in np.flatnonzero(rounds == number))
+        for number in np.unique(rounds)
+    ]
+    repeated = len(rows) - len(set(rows))
+    if repeated:
+        warnings.warn(
+            f"{repeated} of {len(rows)} rounds of cv have the same folds as another one: they add "
+            "no information, but make every interval too narrow. RepeatedStratifiedGroupKFold "
+            "deals groups anew in every round",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _rounds(splits: list[Split], n: int) -> NDArray[np.intp]:
