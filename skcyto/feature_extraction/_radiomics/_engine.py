@@ -27,7 +27,9 @@ from skcyto.feature_extraction._radiomics._runtime import geometry_tolerance
 from skcyto.feature_extraction._radiomics._settings import Settings
 
 _MANY_LEVELS = 500
-_MAX_LEVELS = 10_000  # a co-occurrence matrix of 10 GB
+_MAX_MATRIX_LEVELS = 10_000  # a co-occurrence matrix of 10 GB
+_MAX_LEVELS = 10_000_000
+_NO_MATRIX = ("firstorder", "shape", "shape2D")
 
 
 @dataclass
@@ -220,20 +222,23 @@ def _compute_textures(region: Region, filtered: Filtered, mask: Any, settings: S
         sitk.GetArrayViewFromImage(image), inside, kwargs, max_levels=_MAX_LEVELS
     )
     levels = kwargs[SHARED]["levels"]
-    if levels > _MAX_LEVELS:
+    classes = [name for name in settings.feature_classes if not name.startswith("shape")]
+    matrices = any(name not in _NO_MATRIX for name in classes)
+    if levels > _MAX_LEVELS or (matrices and levels > _MAX_MATRIX_LEVELS):
+        few = "" if levels > _MAX_LEVELS else "texture "
+        classes = [name for name in classes if few and name in _NO_MATRIX]
         region.notes.append(
-            f"no {filtered.name} features: binWidth={kwargs.get('binWidth', 25):g} makes {levels} "
-            "gray levels, too many for texture matrices; choose a larger binWidth, or binCount"
+            f"no {few}features of {filtered.name}: binWidth={kwargs.get('binWidth', 25):g} makes "
+            f"{levels} gray levels, too many; choose a larger binWidth, or binCount"
         )
-        return
-    if levels > _MANY_LEVELS:
+    elif matrices and levels > _MANY_LEVELS:
         region.notes.append(
             f"{levels} gray levels in {filtered.name}: texture matrices grow with their square, "
             "slow and hungry for memory; a larger binWidth would do"
         )
-    for name, names in settings.feature_classes.items():
-        if not name.startswith("shape"):
-            _run_class(region, name, names, filtered.name, image, mask, kwargs)
+    for name in classes:
+        names = settings.feature_classes[name]
+        _run_class(region, name, names, filtered.name, image, mask, kwargs)
 
 
 def _run_class(

@@ -28,21 +28,18 @@ class Report:
         self.problems: list[str] = []
         self.missing: list[str] = []
         self.notes: list[str] = []
-
-    @property
-    def will_raise(self) -> bool:
-        """Whether what was collected so far ends in an error."""
-        problems = self.on_error == "raise" and bool(self.problems)
-        return problems or (self.on_missing_label == "raise" and bool(self.missing))
+        self._cases: dict[str, set[str]] = {"problems": set(), "missing": set()}
 
     def add_problem(
         self, case: Case, structure: str | None, label: int | None, reason: str
     ) -> None:
         """Note why a case, or one label of it, gives no features."""
+        self._cases["problems"].add(case.name)
         self.problems.append(f"{_where(case, structure, label)}: {reason}")
 
     def add_missing(self, case: Case, structure: str, label: int, reason: str) -> None:
         """Note that a label is not in a case's mask."""
+        self._cases["missing"].add(case.name)
         self.missing.append(f"{_where(case, structure, label)}: {reason}")
 
     def add_note(self, case: Case, structure: str, label: int, note: str) -> None:
@@ -56,16 +53,19 @@ class Report:
         ------
         InvalidScanError
         """
-        errors = list(self.problems) if self.on_error == "raise" else []
+        errors: list[str] = []
+        cases: set[str] = set()
+        if self.on_error == "raise":
+            errors += self.problems
+            cases |= self._cases["problems"]
         if self.on_missing_label == "raise":
             errors += self.missing
+            cases |= self._cases["missing"]
         if errors:
-            ways = 'on_error="nan" gives NaN instead'
-            if not self.problems:
-                ways = 'on_missing_label="nan" gives NaN instead'
+            parameter = "on_error" if self.problems else "on_missing_label"
             raise InvalidScanError(
-                f"no {what} from {_count(errors)} of {self.n_cases} case(s) ({ways}):"
-                + _listed(errors)
+                f"no {what} from {len(cases)} of {self.n_cases} case(s) "
+                f'({parameter}="nan" gives NaN instead):' + _listed(errors)
             )
         for lines, sentence in (
             (self.problems, f"could not give {what} and are NaN or left out"),
@@ -94,10 +94,6 @@ def _where(case: Case, structure: str | None, label: int | None) -> str:
         return case.name
     named = "" if structure in (None, f"label_{label}") else f" ({structure})"
     return f"{case.name}, label {label}{named}"
-
-
-def _count(lines: list[str]) -> str:
-    return str(len(lines)) if len(lines) != 1 else "one"
 
 
 def _listed(lines: list[str]) -> str:

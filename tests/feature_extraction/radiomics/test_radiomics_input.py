@@ -1,0 +1,499 @@
+"""Every form of input, and every bad input: named, with the rest of the batch unharmed."""
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from skcyto.exceptions import InvalidInputWarning, InvalidScanError
+from skcyto.feature_extraction import RadiomicsExtractor
+
+FIRST = {"featureClass": {"firstorder": ["Mean", "Maximum"], "shape": ["VoxelVolume"]}}
+LOG = {
+    "imageType": {"Original": {}, "LoG": {"sigma": [1.0]}},
+    "featureClass": {"firstorder": ["Mean"]},
+}
+
+
+@pytest.fixture
+def good(scans):
+    return scans.make_volume((8, 20, 22))
+
+
+def _save(image, path):
+    import SimpleITK as sitk
+
+    sitk.WriteImage(image, str(path))
+    return str(path)
+
+
+def _extract(X, labels=(1, 2, 5), settings=FIRST, **parameters):
+    return RadiomicsExtractor(labels, settings=settings, **parameters).fit_transform(X)
+
+
+def test_every_form_of_input_gives_the_same(scans, good, tmp_path):
+    spacing = (2.0, 0.9, 0.8)
+    image, mask = (scans.to_sitk(array, spacing) for array in good)
+    expected = _extract([(image, mask)])
+    assert expected.shape == (1, 9)
+    assert expected[0, 0] == pytest.approx(np.sum(good[1] == 1) * 2.0 * 0.9 * 0.8)
+    # NIfTI keeps spacings in single precision.
+    files = [
+        (_save(image, tmp_path / f"image.{kind}"), _save(mask, tmp_path / f"mask.{kind}"))
+        for kind in ("nii", "nii.gz", "nrrd", "mha", "mhd", "nhdr")
+    ]
+    arrays = ((good[0], spacing), (good[1], list(spacing)))
+    frame = pd.DataFrame(files, columns=["image", "mask"], index=list("abcdef"))
+    for X in (
+        files,
+        np.array(files),
+        np.array(files, dtype=object),
+        frame,
+        frame[["mask", "image"]],
+        [(Path(image), Path(mask)) for image, mask in files],
+        [arrays],
+        [(image, arrays[1]), (files[0][0], mask)],
+    ):
+        np.testing.assert_allclose(_extract(X), np.repeat(expected, len(X), axis=0), rtol=3e-8)
+    unit = _extract([(good[0], good[1].astype(bool) * np.uint8(1))], labels=[1])
+    assert unit[0, 0] == np.sum(good[1] > 0)
+    boolean = _extract([(good[0], good[1] > 0)], labels=[1])
+    np.testing.assert_array_equal(boolean, unit)
+
+
+def test_data_frames_name_their_columns_and_keep_their_index(scans, good):
+    pair = [scans.to_sitk(array) for array in good]
+    frame = pd.DataFrame({"patient": ["p7"], "flair": [pair[0]], "seg": [pair[1]]}, index=["c3"])
+    extractor = RadiomicsExtractor([1], settings=FIRST, image_column="flair", mask_column="seg")
+    out = extractor.set_output(transform="pandas").fit_transform(frame)
+    assert list(out.index) == ["c3"]
+    assert out.columns[0] == "label_1__original_shape_VoxelVolume"
+    with pytest.raises(ValueError, match=r"no column 'image' and no column 'mask'.*\['patient'"):
+        RadiomicsExtractor([1], settings=FIRST).fit(frame)
+    extractor.set_params(mask_column="mask")
+    with pytest.raises(ValueError, match="no column 'mask'"):
+        extractor.fit(frame)
+
+
+def test_polars_frames_work(scans, good, tmp_path):
+    import polars as pl
+
+    paths = [_save(scans.to_sitk(array), tmp_path / f"{i}.nrrd") for i, array in enumerate(good)]
+    frame = pl.DataFrame({"image": paths[:1], "mask": paths[1:]})
+    extractor = RadiomicsExtractor([1], settings=FIRST).set_output(transform="polars")
+    assert extractor.fit_transform(frame).columns[0] == "label_1__original_shape_VoxelVolume"
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        ([], "holds no case"),
+        ("image.nii", "got str"),
+        (("image.nii", "mask.nii"), r"row 0 is no pair but str: for one case write \[\(image"),
+        ([("a", "b", "c")], "row 0 is no pair"),
+        (np.zeros((4, 2)), r"shape \(4, 2\) and dtype float64"),
+        (np.array(["a", "b"]), r"shape \(2,\)"),
+        ({"image": ["a"], "mask": ["b"]}, "got dict"),
+    ],
+)
+def test_what_is_no_batch_is_refused(X, message):
+    with pytest.raises(ValueError, match=message):
+        RadiomicsExtractor([1], settings=FIRST).fit(X)
+
+
+# Each entry spoils the good image and mask and says what the message must name.
+def _with(array, where, value):
+    array = array.astype(np.float64)
+    array[where] = value
+    return array
+
+
+INSIDE, OUTSIDE = (2, 6, 6), (0, 0, 0)
+BAD = {
+    "label missing everywhere": (lambda i, m: (i, m * 0), FIRST, "the mask is empty"),
+    "one voxel": (
+        lambda i, m: (i, np.where(np.arange(m.size).reshape(m.shape) == 900, 5, m * (m != 5))),
+        FIRST,
+        r"label 5 \(\w+\): the region is a single voxel",
+    ),
+    "a line": (
+        lambda i, m: (i, _line(m)),
+        FIRST,
+        r"label 5 \(\w+\): the region spans 6 x 1 x 1 voxels, 1 dimension\(s\)",
+    ),
+    "too few voxels": (
+        lambda i, m: (i, m),
+        {"setting": {"minimumROISize": 100_000}, **FIRST},
+        r"label 1 \(\w+\): the region has \d+ voxels, not more than 'minimumROISize' 100000",
+    ),
+    "flat": (
+        lambda i, m: (np.where(m == 2, 7, i), m),
+        FIRST,
+        r"label 2 \(\w+\): the region is flat: all \d+ voxels have the intensity 7",
+    ),
+    "NaN inside": (
+        lambda i, m: (_with(i, INSIDE, np.nan), m),
+        FIRST,
+        r"label 1 \(\w+\): 1 of the region's \d+ voxels are NaN or infinite",
+    ),
+    "NaN outside, normalised": (
+        lambda i, m: (_with(i, OUTSIDE, np.nan), m),
+        {"setting": {"normalize": True}, **FIRST},
+        "holds 1 NaN or infinite voxels, which normalisation and filters spread",
+    ),
+    "infinity outside, filtered": (
+        lambda i, m: (_with(i, OUTSIDE, np.inf), m),
+        LOG,
+        "holds 1 NaN or infinite voxels",
+    ),
+    "mask smaller": (lambda i, m: (i, m[:-1]), FIRST, r"size \(22, 20, 7\) instead of"),
+    "mask is a slice": (lambda i, m: (i, m[3]), FIRST, "mask has 2 dimensions, the image 3"),
+    "fractions in the mask": (lambda i, m: (i, m * 0.5), FIRST, "holds fractions, as after interp"),
+    "NaN in the mask": (lambda i, m: (i, _with(m, OUTSIDE, np.nan)), FIRST, "mask holds NaN"),
+    "negative mask": (lambda i, m: (i, -m.astype(np.int8)), FIRST, "negative values, down to -5"),
+    "complex image": (lambda i, m: (i + 1j, m), FIRST, "dtype complex128"),
+    "objects": (lambda i, m: (i.astype(object), m), FIRST, "dtype object: convert"),
+    "4-D": (lambda i, m: (np.stack([i, i]), m), FIRST, r"shape \(2, 8, 20, 22\)"),
+    "no image": (lambda i, m: (None, m), FIRST, "the image is missing"),
+    "not a number": (lambda i, m: (float("nan"), m), FIRST, "the image is missing"),
+    "a number": (lambda i, m: (i, 3), FIRST, "the mask is of type int"),
+    "bad spacing": (
+        lambda i, m: ((i, (1, 2)), m),
+        FIRST,
+        r"spacing \(1, 2\) of the image must be 3",
+    ),
+    "zero spacing": (lambda i, m: ((i, (1, 2, 0)), m), FIRST, "must be 3 positive numbers"),
+    "no file": (
+        lambda i, m: ("nowhere.nii.gz", m),
+        FIRST,
+        "image file nowhere.nii.gz does not exist",
+    ),
+    "a folder": (lambda i, m: (".", m), FIRST, "is a folder: convert a DICOM series"),
+}
+
+
+def _line(mask):
+    mask = mask * (mask != 5)
+    mask[4, 10, 14:20] = 5
+    return mask
+
+
+@pytest.mark.parametrize(("spoil", "settings", "message"), BAD.values(), ids=BAD)
+def test_bad_cases_are_named_and_the_others_survive(good, spoil, settings, message):
+    bad = spoil(*(array.copy() for array in good))
+    extractor = RadiomicsExtractor({"rectus": 1, "nerve": 2, "fat": 5}, settings=settings)
+    reference = [good, good] if "minimumROISize" not in str(settings) else None
+    extractor.fit([good])
+    with pytest.raises(InvalidScanError, match=r"(?s)on_error=\"nan\".*- case 1.*" + message):
+        extractor.transform([good, bad])
+    extractor.set_params(on_error="nan")
+    with pytest.warns(InvalidInputWarning, match=message):
+        values = extractor.transform([good, bad])
+    if reference is not None:
+        np.testing.assert_array_equal(values[0], extractor.transform([good])[0])
+        assert np.isfinite(values[0]).all()
+    nan = np.isnan(values[1]).reshape(3, -1)
+    assert nan.any()
+    assert (nan.all(axis=1) | ~nan.any(axis=1)).all()  # a label is given whole or not at all
+    named = {"label 1 ": [0], "label 2 ": [1], "label 5 ": [2]}.get(message[:8], [0, 1, 2])
+    if "minimumROISize" in message:
+        named = [0, 1, 2]
+    assert np.flatnonzero(nan.all(axis=1)).tolist() == named
+
+
+def test_nan_outside_the_labels_is_fine_where_nothing_spreads_it(good):
+    image = _with(good[0], OUTSIDE, np.nan)
+    np.testing.assert_array_equal(_extract([(image, good[1])]), _extract([good]))
+
+
+@pytest.mark.parametrize(
+    ("geometry", "message"),
+    [
+        ({"origin": (1e-4, 0.0, 0.0)}, r"origin \(0.0001, 0, 0\) instead of .*off by 0.0001"),
+        ({"spacing": (2.0, 0.9, 0.81)}, r"spacing \(0.81, 0.9, 2\) instead of"),
+        ({"direction": (-1, 0, 0, 0, -1, 0, 0, 0, 1)}, "direction"),
+    ],
+)
+def test_masks_on_another_grid_are_named(scans, good, geometry, message):
+    image, mask = (scans.to_sitk(array) for array in good)
+    if "origin" in geometry:
+        mask.SetOrigin(geometry["origin"])
+    if "spacing" in geometry:
+        mask.SetSpacing(geometry["spacing"][::-1])
+    if "direction" in geometry:
+        mask.SetDirection(geometry["direction"])
+    with pytest.raises(InvalidScanError, match=f"(?s){message}.*geometryTolerance.*correctMask"):
+        _extract([(image, mask)])
+
+
+def test_missing_labels(good):
+    image, mask = good
+    other = np.where(mask == 5, 255, mask)
+    cases = [good, (image, other)]
+    extractor = RadiomicsExtractor({"rectus": 1, "fat": 5}, settings=FIRST).fit(cases)
+    message = r"case 1, label 5 \(fat\): not in the mask, which holds 1, 2, 255"
+    with pytest.warns(InvalidInputWarning, match=message):
+        values = extractor.transform(cases)
+    np.testing.assert_array_equal(np.isnan(values), [[False] * 6, [False] * 3 + [True] * 3])
+    extractor.set_params(on_missing_label="raise")
+    with pytest.raises(InvalidScanError, match=r"(?s)on_missing_label=\"nan\".*" + message):
+        extractor.transform(cases)
+
+
+def test_a_mask_of_255_is_found_without_labels_and_named_with_them(good):
+    image, mask = good[0], (good[1] > 0).astype(np.uint8) * 255
+    extractor = RadiomicsExtractor(settings=FIRST).fit([(image, mask)])
+    assert extractor.labels_ == {"label_255": 255}
+    with pytest.warns(InvalidInputWarning, match="label 1: not in the mask, which holds 255"):
+        assert np.isnan(_extract([(image, mask)], labels=[1])).all()
+
+
+def test_up_to_twenty_problems_are_listed(good):
+    bad = (good[0], good[1] * 0)
+    with pytest.raises(InvalidScanError, match="from 25 of 26 case") as error:
+        _extract([good] + [bad] * 25)
+    assert str(error.value).count("- case") == 20
+    assert "- and 5 more" in str(error.value)
+
+
+def test_labels_are_found_over_all_masks_and_bad_masks_are_named(good):
+    image, mask = good
+    cases = [(image, np.where(mask == label, label, 0)) for label in (5, 1, 2)]
+    assert list(RadiomicsExtractor(settings=FIRST).fit(cases).labels_.values()) == [1, 2, 5]
+    cases[1] = (image, "nowhere.nii")
+    with pytest.raises(InvalidScanError, match=r"case 1: the mask file nowhere.nii does not exist"):
+        RadiomicsExtractor(settings=FIRST).fit(cases)
+    with pytest.warns(InvalidInputWarning, match="nowhere.nii"):
+        extractor = RadiomicsExtractor(settings=FIRST, on_error="nan").fit(cases)
+    assert list(extractor.labels_.values()) == [2, 5]
+    with pytest.raises(InvalidScanError, match=r"no image can be used:\n- case 0.*does not exist"):
+        RadiomicsExtractor([1], settings=FIRST).fit([("gone.nii", mask)])
+
+
+@pytest.mark.parametrize("kind", ["nii", "nii.gz", "img"])
+@pytest.mark.parametrize("role", ["image", "mask"])
+def test_truncated_nifti_is_noticed(scans, good, tmp_path, kind, role):
+    paths = {
+        name: _save(scans.to_sitk(array), tmp_path / f"{name}.{kind}")
+        for name, array in zip(("image", "mask"), good, strict=True)
+    }
+    extractor = RadiomicsExtractor([1], settings=FIRST).fit([tuple(paths.values())])
+    extractor.transform([tuple(paths.values())])
+    content = Path(paths[role]).read_bytes()
+    for keep in (0.98, 0.5, 0.05):
+        Path(paths[role]).write_bytes(content[: int(len(content) * keep)])
+        with pytest.raises(
+            InvalidScanError, match=rf"the {role} file .*{role}.{kind} is truncated"
+        ):
+            extractor.transform([tuple(paths.values())])
+
+
+def test_truncated_inside_an_intact_gzip_is_noticed(scans, good, tmp_path):
+    whole = _save(scans.to_sitk(good[0]), tmp_path / "whole.nii")
+    path = tmp_path / "cut.nii.gz"
+    path.write_bytes(gzip.compress(Path(whole).read_bytes()[:3000]))
+    with pytest.raises(InvalidScanError, match=r"holds 3000 of \d+ bytes"):
+        _extract([(whole, scans.to_sitk(good[1])), (str(path), scans.to_sitk(good[1]))])
+
+
+def test_big_endian_and_nifti2_headers_are_understood(scans, good, tmp_path):
+    from skcyto.feature_extraction._radiomics._reading import _promised_size
+
+    little = struct.pack("<i", 348) + bytes(36) + struct.pack("<8h", 3, 4, 5, 6, 1, 1, 1, 1)
+    little = little.ljust(70, b"\0") + struct.pack("<2h", 4, 16)
+    little = little.ljust(108, b"\0") + struct.pack("<f", 352)
+    (tmp_path / "little.nii").write_bytes(little.ljust(352, b"\0"))
+    big = struct.pack(">i", 348) + bytes(36) + struct.pack(">8h", 3, 4, 5, 6, 1, 1, 1, 1)
+    big = big.ljust(70, b"\0") + struct.pack(">2h", 4, 16)
+    big = big.ljust(108, b"\0") + struct.pack(">f", 352)
+    (tmp_path / "big.nii").write_bytes(big.ljust(352, b"\0"))
+    two = struct.pack("<i", 540).ljust(14, b"\0") + struct.pack("<h", 16)
+    two += struct.pack("<8q", 3, 4, 5, 6, 1, 1, 1, 1)
+    two = two.ljust(168, b"\0") + struct.pack("<q", 544)
+    (tmp_path / "two.nii").write_bytes(two.ljust(544, b"\0"))
+    sizes = [
+        _promised_size(str(tmp_path / f"{name}.nii"), with_header=True)
+        for name in ("little", "big", "two")
+    ]
+    assert sizes == [352 + 240, 352 + 240, 544 + 240]
+
+
+def test_files_that_are_no_images_are_named(scans, good, tmp_path):
+    (tmp_path / "text.nrrd").write_text("no image")
+    (tmp_path / "text.png").write_text("no image")
+    mask = scans.to_sitk(good[1])
+    extractor = RadiomicsExtractor([1], settings=FIRST).fit([good])
+    with pytest.raises(
+        InvalidScanError, match=r"(?s)text.nrrd can't be read.*text.png can't be read"
+    ):
+        extractor.transform([(str(tmp_path / f"text.{kind}"), mask) for kind in ("nrrd", "png")])
+
+
+def test_vector_masks_need_a_channel(scans, good):
+    import SimpleITK as sitk
+
+    image = scans.to_sitk(good[0])
+    mask = sitk.Compose(*[scans.to_sitk((good[1] == label) * np.uint8(1)) for label in (2, 5)])
+    with pytest.raises(InvalidScanError, match=r"mask has 2 channels: choose one .*label_channel"):
+        _extract([(image, mask)], labels=[1])
+    settings = {"setting": {"label_channel": 1}, **FIRST}
+    values = _extract([(image, mask)], labels=[1], settings=settings)
+    np.testing.assert_array_equal(values, _extract([(image, scans.to_sitk(good[1]))], labels=[5]))
+    settings["setting"]["label_channel"] = 2
+    with pytest.raises(InvalidScanError, match="label_channel=2, but the mask has channels 0 to 1"):
+        _extract([(image, mask)], labels=[1], settings=settings)
+
+
+def test_colour_and_4d_volumes_are_refused(scans, good):
+    import SimpleITK as sitk
+
+    image, mask = (scans.to_sitk(array) for array in good)
+    extractor = RadiomicsExtractor([1], settings=FIRST).fit([good])
+    with pytest.raises(InvalidScanError, match="3 channels and 3 dimensions"):
+        extractor.transform([(sitk.Compose(image, image, image), mask)])
+    with pytest.raises(InvalidScanError, match=r"4 dimensions, size \(22, 20, 8, 2\)"):
+        extractor.transform([(sitk.JoinSeries(image, image), mask)])
+    with pytest.raises(InvalidScanError, match="2 dimensions, but the extractor was fitted on 3-D"):
+        extractor.transform([(good[0][3], good[1][3])])
+
+
+def test_a_sigma_too_large_for_one_case_is_nan_there(scans, good):
+    settings = {
+        "imageType": {"Original": {}, "LoG": {"sigma": [1.0, 12.0]}},
+        "featureClass": {"firstorder": ["Mean"]},
+    }
+    large = scans.make_volume((16, 40, 40))
+    extractor = RadiomicsExtractor([1], settings=settings).fit([good])
+    with pytest.warns(
+        InvalidInputWarning, match=r"case 0, label 1: no value of log-sigma-12-0-mm-3D"
+    ):
+        values = extractor.transform([good, large])
+    assert np.isnan(values).tolist() == [[False, False, True], [False] * 3]
+
+
+def test_many_gray_levels_are_spoken_of(good):
+    settings = {"featureClass": {"glcm": ["Contrast"], "firstorder": ["Mean"]}}
+    settings["setting"] = {"binWidth": 0.5}
+    with pytest.warns(InvalidInputWarning, match=r"label 1: \d+ gray levels in original.*binWidth"):
+        values = _extract([good], labels=[1], settings=settings)
+    assert np.isfinite(values).all()
+    settings["setting"]["binWidth"] = 0.0005
+    with pytest.warns(InvalidInputWarning, match=r"no texture features .* too many"):
+        few = _extract([good], labels=[1], settings=settings)
+    assert np.isnan(few).tolist() == [[True, False]]
+    settings["setting"]["binWidth"] = 1e-9
+    with pytest.warns(InvalidInputWarning, match=r"no features of original.* too many"):
+        assert np.isnan(_extract([good], labels=[1], settings=settings)).all()
+
+
+class TestPictures:
+    """Cell images with a mask: gray, colour, as files and arrays."""
+
+    @pytest.fixture
+    def cell(self):
+        rng = np.random.default_rng(0)
+        pixels = rng.integers(40, 220, (30, 36, 3), dtype=np.uint8)
+        y, x = np.indices((30, 36))
+        distance = (y - 15) ** 2 + (x - 18) ** 2
+        mask = np.select([distance < 30, distance < 150], [2, 1], 0).astype(np.uint8)
+        return pixels, mask
+
+    def test_colour_gives_textures_by_channel_and_shape_once(self, cell, tmp_path):
+        pixels, mask = cell
+        settings = {"featureClass": {"firstorder": ["Mean"], "shape2D": ["PixelSurface"]}}
+        extractor = RadiomicsExtractor({"cytoplasm": 1, "nucleus": 2}, settings=settings)
+        extractor.set_output(transform="pandas")
+        row = extractor.fit_transform([cell]).iloc[0]
+        assert list(row.index[:4]) == [
+            "cytoplasm__original_shape2D_PixelSurface",
+            "cytoplasm__red__original_firstorder_Mean",
+            "cytoplasm__green__original_firstorder_Mean",
+            "cytoplasm__blue__original_firstorder_Mean",
+        ]
+        assert row["nucleus__green__original_firstorder_Mean"] == pytest.approx(
+            pixels[mask == 2, 1].mean()
+        )
+        assert row["nucleus__original_shape2D_PixelSurface"] == (mask == 2).sum()
+        table = extractor.feature_table_
+        assert list(table.columns) == [
+            "structure",
+            "image_type",
+            "feature_class",
+            "feature",
+            "channel",
+        ]
+        assert table.loc["nucleus__blue__original_firstorder_Mean"].to_list() == [
+            "nucleus",
+            "original",
+            "firstorder",
+            "Mean",
+            "blue",
+        ]
+        Image.fromarray(pixels).save(tmp_path / "cell.png", dpi=(300, 300))
+        Image.fromarray(mask).save(tmp_path / "mask.png")
+        palette = Image.fromarray(mask).convert("P")
+        palette.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+        palette.save(tmp_path / "palette.png")
+        Image.fromarray(np.dstack([mask] * 3)).save(tmp_path / "threefold.bmp")
+        Image.fromarray(np.dstack([pixels, pixels[..., 0]])).save(tmp_path / "alpha.png")
+        Image.fromarray(pixels).save(tmp_path / "cell.tiff")
+        names = [
+            ("cell.png", "mask.png"),
+            ("cell.tiff", "palette.png"),
+            ("alpha.png", "threefold.bmp"),
+        ]
+        out = extractor.transform([(tmp_path / image, tmp_path / m) for image, m in names])
+        for _, other in out.iterrows():
+            np.testing.assert_array_equal(other, row)
+
+    def test_gray_pictures_have_no_channels(self, cell, tmp_path):
+        pixels, mask = cell
+        gray = pixels[..., 0]
+        Image.fromarray(gray).save(tmp_path / "gray.png")
+        Image.fromarray(gray.astype(np.uint16) * 200).save(tmp_path / "deep.png")
+        Image.fromarray(mask == 2).save(tmp_path / "bit.png")
+        settings = {"featureClass": {"firstorder": ["Mean"]}}
+        X = [(tmp_path / f"{name}.png", tmp_path / "bit.png") for name in ("gray", "deep")]
+        values = _extract(X, labels=[1], settings=settings)
+        np.testing.assert_allclose(values[:, 0], gray[mask == 2].mean() * np.array([1, 200]))
+
+    def test_kinds_are_not_mixed(self, cell):
+        pixels, mask = cell
+        colour = RadiomicsExtractor([1]).fit([cell])
+        with pytest.raises(InvalidScanError, match=r"image is gray, but .* fitted on RGB"):
+            colour.transform([(pixels[..., 0], mask)])
+        gray = RadiomicsExtractor([1]).fit([(pixels[..., 0], mask)])
+        with pytest.raises(InvalidScanError, match=r"image is RGB, but .* fitted on gray"):
+            gray.transform([cell])
+
+    def test_a_flat_channel_is_named(self, cell):
+        pixels, mask = cell
+        pixels = pixels.copy()
+        pixels[..., 2][mask == 2] = 9
+        with pytest.raises(
+            InvalidScanError, match=r"label 2: the region is flat.* in the blue channel"
+        ):
+            _extract([(pixels, mask)], labels=[1, 2], settings="original")
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [("mask.jpg", "JPEG file, which does not keep label"), ("colour.png", "a colour image")],
+    )
+    def test_masks_that_cannot_hold_labels_are_refused(self, cell, tmp_path, name, message):
+        pixels, mask = cell
+        Image.fromarray(mask if name == "mask.jpg" else pixels).save(tmp_path / name)
+        with pytest.raises(InvalidScanError, match=message):
+            _extract([(pixels, tmp_path / name)], labels=[1], settings="original")
+
+    def test_truncated_pictures_are_noticed(self, cell, tmp_path):
+        pixels, mask = cell
+        Image.fromarray(pixels).save(tmp_path / "cell.png")
+        content = (tmp_path / "cell.png").read_bytes()
+        (tmp_path / "cell.png").write_bytes(content[: len(content) // 2])
+        extractor = RadiomicsExtractor([1], settings="original").fit([cell])
+        with pytest.raises(InvalidScanError, match=r"cell.png can't be read"):
+            extractor.transform([(tmp_path / "cell.png", mask)])
