@@ -131,6 +131,31 @@ class TokenBackbone:
         """
         import torch
 
+        class_token, patch_tokens = self.forward_tokens(images, precision)
+        with torch.inference_mode():
+            return torch.cat([class_token, patch_tokens.mean(dim=1)], dim=1)
+
+    def forward_tokens(
+        self, images: torch.Tensor, precision: torch.dtype
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Send a batch through the network and keep every patch token.
+
+        Parameters
+        ----------
+        images : torch.Tensor of shape (n_images, 3, image_size, image_size)
+            8-bit RGB, on any device.
+        precision : torch.dtype
+            What the network computes in.
+
+        Returns
+        -------
+        class_token : torch.Tensor of shape (n_images, embedding_dim)
+            float32, on the network's device.
+        patch_tokens : torch.Tensor of shape (n_images, n_patches, embedding_dim)
+            Row by row from the upper left; float32, on the network's device.
+        """
+        import torch
+
         device = self._mean.device
         n_prefix = self._info.n_prefix_tokens
         autocast = torch.autocast(device.type, precision, enabled=precision != torch.float32)
@@ -145,8 +170,7 @@ class TokenBackbone:
                 )
             if self._head is None:
                 self._head = PoolingHead(tokens.shape[1] - n_prefix, self._norm)
-            patch_mean = tokens[:, n_prefix:].float().mean(dim=1)
-            return torch.cat([tokens[:, 0].float(), patch_mean], dim=1)
+            return tokens[:, 0].float(), tokens[:, n_prefix:].float()
 
 
 def combine_tokens(

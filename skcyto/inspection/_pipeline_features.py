@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any
 
-import numpy as np
 from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _num_features, check_is_fitted
@@ -114,6 +114,31 @@ def _names_out(step: Any, names: list[str] | None) -> list[str] | None:
     return None
 
 
-def as_labels(labels: Any) -> np.ndarray:
-    """Return class labels as an array of strings, for display."""
-    return np.array([str(label) for label in np.asarray(labels)])
+def find_feature(feature: str | int, names: list[str]) -> int:
+    """Find a feature by its name or column.
+
+    Parameters
+    ----------
+    feature : str or int
+        Name, or column from 0.
+    names : list of str
+        Names of all features.
+
+    Returns
+    -------
+    column : int
+
+    Raises
+    ------
+    ValueError
+        If there is no such feature.
+    """
+    if isinstance(feature, str):
+        if feature in names:
+            return names.index(feature)
+        alike = get_close_matches(feature, names, n=3)
+        hint = f"; names like it: {', '.join(alike)}" if alike else f", as {names[0]!r}"
+        raise ValueError(f"no feature {feature!r} reaches the classifier{hint}")
+    if not 0 <= feature < len(names):
+        raise ValueError(f"feature={feature} is no column of {len(names)} features")
+    return int(feature)
