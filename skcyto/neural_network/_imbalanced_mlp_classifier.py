@@ -20,6 +20,7 @@ from sklearn.utils.validation import (
     check_is_fitted,
     validate_data,
 )
+from torch.func import functional_call
 
 from skcyto.exceptions import ImbalanceWarning
 from skcyto.losses import Loss, available, get_loss
@@ -416,11 +417,20 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
         module, criterion = self.net_.module_, self.net_.criterion_
         device = next(module.parameters()).device
         module.eval()
+        # In float32 the last digits of a row depend on the rows beside it, and a scaled loss such
+        # as LDAM multiplies them by 30. On the CPU double precision costs next to nothing.
+        dtype = torch.float64 if device.type == "cpu" else torch.float32
+        weights = {
+            name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+            for name, tensor in (*module.named_parameters(), *module.named_buffers())
+        }
         with one_thread(device), torch.inference_mode():
-            # From float64 on, so that the probabilities of a row sum to one to 1e-15.
+            # Doubles from here on, so that the probabilities of a row sum to one to 1e-15.
             scores = torch.cat(
                 [
-                    criterion.scores(module(rows.to(device))).double().cpu()
+                    criterion.scores(
+                        functional_call(module, weights, (rows.to(device, dtype),))
+                    ).to("cpu", torch.float64)
                     for rows in torch.from_numpy(X).split(_PREDICTION_BATCH)
                 ]
             )
@@ -428,8 +438,8 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
                 prior = self.predict_proba_prior
                 if not isinstance(prior, str):
                     prior = self._check_prior()
-                scores = scores + criterion.log_prior_correction(prior).double().cpu()
-        return scores.clone()
+                scores = scores + criterion.log_prior_correction(prior).to("cpu", torch.float64)
+        return scores
 
     def _check_rows(
         self, X: NDArray, y: NDArray, sample_weight: ArrayLike | None, groups: ArrayLike | None

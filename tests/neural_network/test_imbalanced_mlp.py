@@ -385,6 +385,21 @@ def test_settings_that_belong_together_do_not_warn(kwargs):
     assert np.isfinite(model.predict_proba(X)).all()
 
 
+def test_class_balanced_refuses_other_class_weights():
+    X, y = data()
+    with pytest.raises(ValueError, match="sets the class weights itself"):
+        ImbalancedMLPClassifier(**QUICK, loss="class_balanced", class_weight="balanced").fit(X, y)
+
+
+@pytest.mark.parametrize("loss", ["minimax", "group_dro"])
+def test_class_weights_cancel_in_group_losses(loss):
+    X, y = data()
+    settings_ = {**EXACT, "loss": loss}
+    plain = ImbalancedMLPClassifier(**settings_).fit(X, y)
+    weighted = ImbalancedMLPClassifier(**settings_, class_weight={0: 1000, 1: 0.01}).fit(X, y)
+    np.testing.assert_allclose(weighted.predict_proba(X), plain.predict_proba(X), atol=1e-4)
+
+
 def test_deferred_weights_start_late():
     X, y = data(weights=[0.85, 0.1, 0.05])
     settings_ = {**QUICK, "restore_best_weights": False, "max_epochs": 10, "lr_scheduler": None}
@@ -620,7 +635,7 @@ def test_bad_rows_are_refused():
     model = ImbalancedMLPClassifier(**QUICK)
     with pytest.raises(ValueError, match="at least 2 classes"):
         model.fit(X, np.zeros(len(X)))
-    with pytest.raises(ValueError, match="every sample_weight is 0|at least one non-zero"):
+    with pytest.raises(ValueError, match=r"every sample_weight is 0|at least one non-zero"):
         model.fit(X, y, sample_weight=np.zeros(len(X)))
     with pytest.raises(ValueError, match="Negative values"):
         model.fit(X, y, sample_weight=np.full(len(X), -1.0))
