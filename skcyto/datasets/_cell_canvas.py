@@ -70,10 +70,13 @@ def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
     return axis[None, :], axis[:, None]
 
 
-@lru_cache(maxsize=8)
-def _squared_frequency(size: int) -> np.ndarray:
-    fy, fx = fft.fftfreq(size)[:, None], fft.rfftfreq(size)[None, :]
+@lru_cache(maxsize=32)
+def _squared_frequency(side: int) -> np.ndarray:
+    fy, fx = fft.fftfreq(side)[:, None], fft.rfftfreq(side)[None, :]
     return ((fx**2 + fy**2) * (2 * np.pi) ** 2).astype(np.float32)
+
+
+Window = tuple[slice, slice]
 
 
 @dataclass
@@ -102,19 +105,40 @@ class Canvas:
         """Width of a pixel in units of half the frame."""
         return 2.0 / self.size
 
-    def noise(self, scale: float) -> np.ndarray:
-        """Draw a random field of unit variance and correlation length `scale` (half frames)."""
-        white = self.rng.standard_normal((self.size, self.size), dtype=np.float32)
-        sigma = scale / self.pixel
-        spectrum = fft.rfft2(white) * np.exp(-0.5 * sigma**2 * _squared_frequency(self.size))
-        smooth = fft.irfft2(spectrum, s=white.shape)
-        smooth -= smooth.mean()
-        return smooth / max(float(smooth.std()), 1e-6)
+    @property
+    def whole(self) -> Window:
+        """The window that is the whole frame."""
+        return slice(0, self.size), slice(0, self.size)
 
-    def depth(self, outline: Outline) -> np.ndarray:
+    def window(self, outline: Outline, softness: float) -> Window:
+        """Smallest window that holds an outline and its soft edge: most bodies are small."""
+        reach = float(outline.radius.max()) + max(softness, 2 * self.pixel)
+
+        def span(centre: float) -> slice:
+            low, high = (int((centre + d + 1) / self.pixel) for d in (-reach, reach))
+            return slice(min(max(low, 0), self.size), min(max(high + 1, 0), self.size))
+
+        return span(outline.y), span(outline.x)
+
+    def noise(self, scale: float, window: Window | None = None) -> np.ndarray:
+        """Draw a random field of unit variance and correlation length `scale` (half frames)."""
+        rows, columns = window or self.whole
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        # Few sizes keep the table of frequencies small.
+        side = max(16, -(-max(height, width) // 16) * 16)
+        white = self.rng.standard_normal((side, side), dtype=np.float32)
+        sigma = scale / self.pixel
+        spectrum = fft.rfft2(white) * np.exp(-0.5 * sigma**2 * _squared_frequency(side))
+        spectrum[0, 0] = 0
+        smooth = fft.irfft2(spectrum, s=white.shape)
+        smooth *= 1 / max(float(np.sqrt(np.mean(smooth**2))), 1e-6)
+        return smooth[:height, :width]
+
+    def depth(self, outline: Outline, window: Window | None = None) -> np.ndarray:
         """Distance inside the outline, measured along the radius; negative outside."""
+        rows, columns = window or self.whole
         across, down = _grid(self.size)
-        dx, dy = across - np.float32(outline.x), down - np.float32(outline.y)
+        dx, dy = across[:, columns] - np.float32(outline.x), down[rows] - np.float32(outline.y)
         angle = np.arctan2(dy, dx) * np.float32(_ANGLES / (2 * np.pi))
         return outline.radius[angle.astype(np.int16) % _ANGLES] - np.hypot(dx, dy)
 
@@ -123,9 +147,10 @@ class Canvas:
         width = max(softness, self.pixel)
         return np.clip(depth / width + 0.5, 0.0, 1.0)
 
-    def add(self, amount: np.ndarray, dye: np.ndarray) -> None:
+    def add(self, amount: np.ndarray, dye: np.ndarray, window: Window | None = None) -> None:
         """Add dye."""
-        self.density += dye[:, None, None] * amount
+        rows, columns = window or self.whole
+        self.density[:, rows, columns] += dye[:, None, None] * amount
 
     def add_cytoplasm(
         self,
@@ -138,18 +163,20 @@ class Canvas:
         wanted: bool = False,
     ) -> None:
         """Add a cytoplasm: uneven, denser at its edge, with folds or a clear halo if asked."""
-        depth = self.depth(outline)
+        window = self.window(outline, 0.10)
+        depth = self.depth(outline, window)
         cover = self.cover(depth, 0.02)
         rim = np.exp(-((depth / 0.05) ** 2))
-        texture = 1 + 0.16 * self.noise(0.16) + 0.08 * self.noise(0.035)
+        texture = 1 + 0.16 * self.noise(0.16, window) + 0.08 * self.noise(0.035, window)
         if halo is not None:
-            texture = texture * (1 - 0.75 * self.cover(self.depth(halo), 0.10))
+            texture = texture * (1 - 0.75 * self.cover(self.depth(halo, window), 0.10))
         if folds:
             # Folds are the crests of a smooth random field: lines where it crosses zero.
-            texture = texture + folds * np.exp(-((self.noise(0.22) / 0.09) ** 2))
-        self.add(cover * (amount * np.maximum(texture, 0.05) + 0.25 * amount * rim), dye)
+            texture = texture + folds * np.exp(-((self.noise(0.22, window) / 0.09) ** 2))
+        self.add(cover * (amount * np.maximum(texture, 0.05) + 0.25 * amount * rim), dye, window)
         if wanted:
-            self.mask[(depth > 0) & (self.mask == 0)] = 2
+            mask = self.mask[window]
+            mask[(depth > 0) & (mask == 0)] = 2
 
     def add_nucleus(
         self,
@@ -164,22 +191,25 @@ class Canvas:
         wanted: bool = False,
     ) -> None:
         """Add a nucleus: chromatin of the given grain and contrast inside a membrane."""
-        depth = self.depth(outline)
+        window = self.window(outline, softness)
+        depth = self.depth(outline, window)
         cover = self.cover(depth, softness)
-        chromatin = 1 + contrast * self.noise(coarseness) + 0.08 * self.noise(0.02)
+        grain = contrast * self.noise(coarseness, window) + 0.08 * self.noise(0.02, window)
         membrane = rim * np.exp(-(((depth - 0.02) / 0.03) ** 2))
-        self.add(cover * amount * np.clip(chromatin + membrane, 0.15, 2.5), dye)
+        self.add(cover * amount * np.clip(1 + grain + membrane, 0.15, 2.5), dye, window)
         if wanted:
-            self.mask[depth > 0] = 1
+            self.mask[window][depth > 0] = 1
 
     def add_dots(self, n: int, dye: np.ndarray, amount: float, radius: float) -> None:
         """Add granules, bacteria or dust: small dots all over the frame."""
         across, down = _grid(self.size)
         for _ in range(n):
             x, y = self.rng.uniform(-1.1, 1.1, 2)
-            size = radius * self.rng.uniform(0.5, 1.4)
-            near = (across - x) ** 2 + (down - y) ** 2
-            self.add(amount * np.exp(-near / (2 * max(size, self.pixel * 0.5) ** 2)), dye)
+            size = max(radius * self.rng.uniform(0.5, 1.4), 0.5 * self.pixel)
+            # A Gaussian is the product of its row and its column.
+            column = np.exp(-((down - np.float32(y)) ** 2) / (2 * size**2))
+            row = np.exp(-((across - np.float32(x)) ** 2) / (2 * size**2))
+            self.add(amount * column * row, dye)
 
     def blur(self, sigma: float) -> None:
         """Put the frame out of focus; `sigma` in half frames."""

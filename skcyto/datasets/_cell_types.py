@@ -159,7 +159,7 @@ def add_neutrophils(canvas: Canvas, slide: Slide, n: int, spread: float) -> None
     """Add inflammatory cells: small, with a nucleus of two to four dark lobes."""
     rng = canvas.rng
     x0, y0 = rng.uniform(-0.5, 0.5, 2)
-    size = rng.uniform(0.10, 0.16)
+    size = float(rng.uniform(0.10, 0.16))
     for _ in range(n):
         x, y = x0 + spread * rng.normal(), y0 + spread * rng.normal()
         canvas.add_cytoplasm(blob(rng, x, y, size), slide.green, rng.uniform(0.1, 0.35))

@@ -39,9 +39,9 @@ _SIGNAL = {
     "air": (18.0, 3.0),
 }
 
-# Largest growth of a muscle. No other structure reaches into the room it may take, so that the
-# class changes no voxel of the other six.
-_LARGEST_GROWTH = 1.1
+# What the severest disease does to a muscle: the part by which its belly thickens, the amplitude
+# of a coarse texture beside the fine one, the rise of its signal.
+_LARGEST_GROWTH, _LARGEST_COARSENESS, _LARGEST_SHIFT = 0.65, 0.9, 28.0
 
 _TISSUE = {"optic_nerve": "nerve", "lacrimal_gland": "gland"}
 
@@ -62,9 +62,9 @@ def draw_disease(rng: np.random.Generator, diseased: bool) -> Disease:
 
     The numbers are drawn for controls as well, so that the class changes nothing else.
     """
-    severity = rng.beta(1.6, 1.8)
+    severity = rng.beta(1.2, 1.8)
     parts = np.clip(severity + rng.normal(0, 0.12, (3, 2)), 0, 1) * float(diseased)
-    growth, coarse, shift = parts * np.array([0.85, 1.1, 34.0])[:, None]
+    growth, coarse, shift = parts * [[_LARGEST_GROWTH], [_LARGEST_COARSENESS], [_LARGEST_SHIFT]]
     return Disease(
         *((float(inferior), float(medial)) for inferior, medial in (growth, coarse, shift))
     )
@@ -240,7 +240,7 @@ def _muscles(field: OrbitField) -> dict[str, Tube]:
 
     tubes = {}
     for name, angle in _RECTI.items():
-        size = vary(0.10)
+        size = vary(0.13)
         thickness = profile([8, 14, 20, 27, 34, 42, 47], [0.9, 1.1, 1.55, 1.95, 1.75, 1.2, 1.0])
         width = profile([8, 14, 20, 27, 34, 42, 47], [4.6, 4.7, 4.6, 4.3, 3.6, 2.4, 1.8])
         tubes[name] = Tube(
