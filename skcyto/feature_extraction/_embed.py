@@ -180,7 +180,9 @@ class EmbeddingRun:
         def load(index: int) -> tuple[int, LoadedImage | Exception]:
             try:
                 return index, inputs.load(index)
-            except (OSError, ValueError) as error:
+            except MemoryError:
+                raise
+            except Exception as error:  # Each of Pillow's decoders fails in its own way.
                 return index, error
 
         loaded = map_ahead(pool, load, range(len(inputs)), ahead=_LOOK_UP)
@@ -222,7 +224,7 @@ class EmbeddingRun:
             return miss, self._transform(miss.image.decode())
         except MemoryError:
             raise
-        except Exception as error:  # Each of Pillow's decoders fails on damage in its own way.
+        except Exception as error:  # As above.
             return miss, error
 
     def _reject(self, index: int, error: Exception) -> None:

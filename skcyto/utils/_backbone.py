@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -219,7 +220,7 @@ def _create_timm_model(model_name: str, **kwargs: Any) -> nn.Module:
     except RuntimeError as error:
         if "Unknown model" not in str(error) and "Invalid pretrained tag" not in str(error):
             raise
-        alike = timm.list_models(f"*{model_name.split('.')[0].split('_patch')[0]}*")[:8]
+        alike = difflib.get_close_matches(model_name.split(".")[0], timm.list_models(), n=5)
         hint = f"; names like it: {', '.join(alike)}" if alike else ""
         raise ValueError(
             f"model_name={model_name!r} is no model of timm {timm.__version__} ({error}){hint}. "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,9 @@ from skcyto.utils._images import array_to_rgb, decode_image, to_rgb
 
 _MAX_LISTED = 20
 _DIGEST_SIZE = 20
+# Pillow reads an opened file's pixels on first use, and not thread-safely, while a list may hold
+# the same PIL image many times.
+_PIL_LOCK = threading.Lock()
 _ACCEPTED = (
     "a list, tuple, array or Series of paths, a list of PIL images, an array of shape "
     "(n_images, height, width, 3), a list of arrays of shape (height, width, 3), or a data frame "
@@ -81,7 +85,8 @@ class ImageInputs:
         Raises
         ------
         OSError, ValueError
-            If there is no such file, or the item is no image.
+            If there is no such file, or the item is no image. An opened PIL image that is read
+            here for the first time may raise other errors where its file is damaged.
         """
         item = self._items[index]
         if isinstance(item, (str, os.PathLike)):
@@ -89,7 +94,8 @@ class ImageInputs:
                 data = file.read()
             return LoadedImage(hashlib.blake2b(data, digest_size=_DIGEST_SIZE).digest(), data)
         if isinstance(item, Image.Image):
-            item = np.asarray(to_rgb(item))
+            with _PIL_LOCK:
+                item = np.asarray(to_rgb(item))
         if isinstance(item, np.ndarray):
             rgb = array_to_rgb(item)
             digest = hashlib.blake2b(rgb.data, digest_size=_DIGEST_SIZE, person=b"array")

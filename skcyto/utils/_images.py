@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import io
 import struct
-import threading
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -35,10 +34,6 @@ _TRANSPOSITIONS = {
     8: Image.Transpose.ROTATE_90,
 }
 _MODES_WITH_ALPHA = {"LA", "La", "PA", "RGBA", "RGBa"}
-
-# Pillow loads a file's pixels on first use and not thread-safely; callers may list one PIL image
-# many times.
-_LOAD_LOCK = threading.Lock()
 
 
 def decode_image(data: bytes) -> Image.Image:
@@ -92,8 +87,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if min(image.size) == 0:
         raise ValueError(f"the image has no pixels: its size is {image.size}")
     orientation = _orientation(image)
-    with _LOAD_LOCK:
-        image.load()
+    image.load()
     if image.mode == "I" or image.mode.startswith("I;16"):
         rgb = Image.fromarray(_scale_16_bit(np.asarray(image))).convert("RGB")
     elif image.mode == "F":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import textwrap
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skcyto.exceptions import PretrainedWeightsError
@@ -238,13 +237,18 @@ def _check_hub(model_name: str, origin: str) -> None:
 
 
 def _out_of_reach(model_name: str, origin: str, error: Exception) -> PretrainedWeightsError:
-    repository, _, name = origin.rpartition("/")
+    folder, _, name = origin.rpartition("/")
+    if origin.startswith("http"):
+        place, command = "", f"curl -LO {origin}"
+    else:
+        place = " on the Hugging Face Hub, and in its local cache"
+        command = f"hf download {folder} {name}"
     return PretrainedWeightsError(
         f"the pretrained weights of model_name={model_name!r} could not be loaded. Sought: "
-        f"{origin} on the Hugging Face Hub, and in its local cache. "
+        f"{origin}{place}. "
         f"Reason: {textwrap.shorten(str(error) or type(error).__name__, 500)}\n"
         "Without network: on a machine that has it, run\n"
-        f"    hf download {repository} {name}\n"
-        "copy the file and pass its path: weights='/path/to/"
-        f"{Path(name).name}'. weights=None gives random weights, which is good for trials only."
+        f"    {command}\n"
+        f"copy the file and pass its path: weights='/path/to/{name}'. "
+        "weights=None gives random weights, which are good for trials only."
     )
