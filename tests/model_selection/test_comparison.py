@@ -1,0 +1,600 @@
+"""compare_models: the same folds for all, scores from kept predictions, failures, inputs."""
+
+import traceback
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import make_classification
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import FitFailedWarning
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.metrics import fbeta_score, make_scorer
+from sklearn.model_selection import (
+    GridSearchCV,
+    LeaveOneOut,
+    ShuffleSplit,
+    StratifiedKFold,
+    cross_validate,
+)
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
+
+from skcyto.exceptions import MissingClassWarning
+from skcyto.metrics import get_scorers
+from skcyto.model_selection import ModelComparison, compare_models
+
+DEFAULT = [
+    *("accuracy", "macro_precision", "macro_recall", "macro_f1", "average_f1"),
+    *("balanced_accuracy", "roc_auc_ovr", "macro_average_precision", "log_loss", "brier_score"),
+    "expected_calibration_error",
+]
+
+
+@pytest.fixture(scope="module")
+def data():
+    X, y = make_classification(
+        150,
+        6,
+        n_informative=4,
+        n_classes=3,
+        weights=[0.6, 0.3, 0.1],
+        class_sep=1.5,
+        random_state=0,
+    )
+    return X, np.array(["healthy", "rubbish", "unhealthy"])[y]
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {
+        "majority": DummyClassifier(),
+        "naive Bayes": GaussianNB(),
+        "tree": DecisionTreeClassifier(max_depth=4),
+    }
+
+
+@pytest.fixture(scope="module")
+def comparison(data, models):
+    return compare_models(models, *data, random_state=0)
+
+
+class ByMean(ClassifierMixin, BaseEstimator):
+    """Classifies anything with a length by a number that it makes of every item."""
+
+    def __init__(self, number=float):
+        self.number = number
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        values = np.array([self.number(item) for item in X])
+        self.centres_ = np.array([values[y == label].mean() for label in self.classes_])
+        return self
+
+    def predict(self, X):
+        values = np.array([self.number(item) for item in X])
+        return self.classes_[np.abs(values[:, None] - self.centres_).argmin(axis=1)]
+
+
+class FailsOn(ClassifierMixin, BaseEstimator):
+    """Fails where the training cases hold a certain value."""
+
+    def __init__(self, value=None, message="out of luck"):
+        self.value = value
+        self.message = message
+
+    def fit(self, X, y):
+        if self.value is None or self.value in X[:, 0]:
+            raise RuntimeError(self.message)
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, X):
+        return np.repeat(self.classes_[:1], len(X))
+
+
+def test_default_scores_and_folds(comparison, data):
+    _, y = data
+    assert comparison.metrics == DEFAULT + [f"recall[{label}]" for label in np.unique(y)]
+    assert comparison.models == ["majority", "naive Bayes", "tree"]
+    assert comparison.primary_metric == "macro_f1"
+    # Two rounds of five folds, each testing every case once.
+    assert len(comparison.splits.splits) == 10
+    kept = comparison.out_of_fold("tree")
+    for _, tested in kept.groupby("repeat")["sample"]:
+        assert sorted(tested) == list(range(len(y)))
+    assert comparison.scores.shape == (30, 14)
+    assert comparison.scores.index.names == ["model", "repeat", "fold"]
+    assert comparison.times.to_numpy().min() > 0
+
+
+def test_scores_are_those_of_cross_validate(data, models):
+    X, y = data
+    cv = StratifiedKFold(4, shuffle=True, random_state=3)
+    scoring = get_scorers()
+    tree = DecisionTreeClassifier(max_depth=3, random_state=1)
+    found = compare_models({"tree": tree}, X, y, cv=cv).scores
+    expected = cross_validate(tree, X, y, cv=cv, scoring=scoring)
+    for name in scoring:
+        sign = -1 if name.startswith("neg_") else 1
+        np.testing.assert_allclose(
+            found[name.removeprefix("neg_")], sign * expected[f"test_{name}"], err_msg=name
+        )
+
+
+@pytest.mark.parametrize(
+    "scoring",
+    [
+        "roc_auc_ovr_weighted",
+        ["f1_weighted", "neg_log_loss", "matthews_corrcoef"],
+        {"f2": make_scorer(fbeta_score, beta=2, average="macro"), "top": "top_k_accuracy"},
+    ],
+)
+def test_any_scikit_learn_scorer(data, scoring):
+    X, y = data
+    cv = StratifiedKFold(3, shuffle=True, random_state=0)
+    found = compare_models({"nb": GaussianNB()}, X, y, cv=cv, scoring=scoring)
+    expected = cross_validate(GaussianNB(), X, y, cv=cv, scoring=scoring)
+    if isinstance(scoring, str):
+        np.testing.assert_allclose(found.scores[scoring], expected["test_score"])
+        assert found.primary_metric == scoring
+        return
+    for name in scoring:
+        sign = -1 if name.startswith("neg_") else 1
+        np.testing.assert_allclose(
+            found.scores[name.removeprefix("neg_")], sign * expected[f"test_{name}"]
+        )
+    found.bootstrap(metric=next(iter(scoring)), n_resamples=10)
+
+
+def test_a_scorer_of_the_fitted_estimator(data):
+    X, y = data
+
+    def depth(estimator, X, y):
+        return estimator.get_depth()
+
+    found = compare_models(
+        {"tree": DecisionTreeClassifier(max_depth=2)}, X, y, scoring=depth, cv=3, random_state=0
+    )
+    assert found.metrics == ["depth"]
+    assert set(found.scores["depth"]) == {2.0}
+    with pytest.raises(ValueError, match="needs the fitted estimator"):
+        found.bootstrap()
+
+
+def test_n_jobs_changes_nothing(data, models, comparison):
+    candidates = {**models, "forest": RandomForestClassifier(15)}
+    one = compare_models(candidates, *data, random_state=0, n_jobs=1)
+    two = compare_models(candidates, *data, random_state=0, n_jobs=2)
+    pd.testing.assert_frame_equal(one.scores, two.scores, check_exact=True)
+    for name in candidates:
+        pd.testing.assert_frame_equal(
+            one.out_of_fold(name), two.out_of_fold(name), check_exact=True
+        )
+    # Another candidate beside them changes nothing for the rest.
+    pd.testing.assert_frame_equal(
+        one.scores.loc[comparison.models], comparison.scores, check_exact=True
+    )
+
+
+def test_every_candidate_gets_the_seed_of_the_fold(data):
+    forest = RandomForestClassifier(10)
+    twice = compare_models({"a": forest, "b": forest}, *data, random_state=1, cv=3)
+    np.testing.assert_array_equal(twice.fold_scores("a"), twice.fold_scores("b"))
+    other = compare_models({"a": forest}, *data, random_state=2, cv=3)
+    assert not np.array_equal(twice.fold_scores("a"), other.fold_scores("a"))
+    # A seed that the user set is kept.
+    fixed = RandomForestClassifier(10, random_state=5)
+    splits = twice.splits.splits
+    found = compare_models({"a": fixed}, *data, random_state=9, cv=splits)
+    expected = cross_validate(fixed, *data, cv=splits, scoring="f1_macro")["test_score"]
+    np.testing.assert_allclose(found.fold_scores("a"), expected)
+    assert forest.random_state is None
+
+
+def test_global_random_state_is_left_alone(data, models):
+    np.random.seed(0)  # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    compare_models(models, *data, random_state=0, cv=3)
+    np.testing.assert_array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+
+
+def test_one_failing_candidate_is_reported_and_loses_nothing(data, models, comparison):
+    X, y = data
+    candidates = {"broken": FailsOn(), **models, "on one fold": FailsOn(X[0, 0])}
+    with pytest.warns(FitFailedWarning, match=r"'broken' on 10 of 10 folds.*out of luck"):
+        found = compare_models(candidates, X, y, random_state=0)
+    assert found.models == list(models)
+    pd.testing.assert_frame_equal(found.table(), comparison.table())
+    assert set(found.failures) == {"broken", "on one fold"}
+    assert len(found.failures["on one fold"]) == 8
+    failure = found.failures["broken"][0]
+    assert failure.error == "RuntimeError: out of luck"
+    assert "in fit" in failure.traceback
+    # The folds that went well are still there to be looked at, but enter no mean.
+    assert found.scores.loc["on one fold"]["accuracy"].notna().sum() == 2
+    with pytest.raises(ValueError, match=r"'broken' failed: RuntimeError: out of luck"):
+        found.fold_scores("broken")
+    assert set(found.test().index.get_level_values("reference")) == {"majority"}
+
+
+def test_when_all_fail_the_first_traceback_is_shown(data):
+    with pytest.raises(ValueError, match="every candidate failed") as caught:
+        compare_models({"a": FailsOn(), "b": FailsOn(message="b")}, *data, cv=3)
+    assert "raise RuntimeError(self.message)" in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_single_fold_failure_is_enough_to_be_left_out(data):
+    X, y = data
+    candidates = {"nb": GaussianNB(), "sometimes": FailsOn(X[0, 0])}
+    with pytest.warns(FitFailedWarning):
+        found = compare_models(candidates, X, y, cv=3, random_state=0)
+    assert found.models == ["nb"]
+    assert found.test().empty
+    assert found.bayesian().empty
+    assert found.delong().empty
+    assert found.mcnemar().empty
+
+
+def images(n=40):
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], n // 2)
+    return (rng.integers(0, 120, (n, 6, 6, 3)) + 80 * y[:, None, None, None]).astype(np.uint8), y
+
+
+def test_arrays_of_images():
+    X, y = images()
+    found = compare_models({"mean": ByMean(np.mean)}, X, y, cv=4, random_state=0)
+    assert found.table("accuracy").loc["mean", ("accuracy", "mean")] > 0.9
+
+
+def test_lists_of_paths(tmp_path):
+    X, y = images(20)
+    paths = []
+    for number, image in enumerate(X):
+        np.save(tmp_path / f"{number}.npy", image)
+        paths.append(str(tmp_path / f"{number}.npy"))
+    found = compare_models(
+        {"mean": ByMean(lambda path: np.load(path).mean())}, paths, list(y), cv=4, random_state=0
+    )
+    assert found.table("accuracy").loc["mean", ("accuracy", "mean")] > 0.9
+
+
+@pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame])
+def test_data_frames_reach_the_estimators_as_frames(data, kind):
+    X, y = data
+    names = [f"feature {i}" for i in range(X.shape[1])]
+    frame = kind({name: X[:, i] for i, name in enumerate(names)})
+    seen = []
+
+    class Look(TransformerMixin, BaseEstimator):
+        def fit(self, X, y=None):
+            seen.append((type(X), list(X.columns)))
+            return self
+
+        def transform(self, X):
+            return np.asarray(X)
+
+    found = compare_models(
+        {"nb": make_pipeline(Look(), GaussianNB())}, frame, pd.Series(y), cv=3, random_state=0
+    )
+    assert set(map(str, seen)) == {str((kind, names))}
+    plain = compare_models({"nb": GaussianNB()}, X, y, cv=3, random_state=0)
+    np.testing.assert_allclose(found.fold_scores("nb"), plain.fold_scores("nb"))
+
+
+@pytest.mark.parametrize(
+    "labels", [[True, False, True], [10, -3, 7], ["c", "a", "b"], [0.0, 2.0, 1.0]]
+)
+def test_labels_of_any_type(data, labels):
+    X, y = data
+    coded = np.unique(y, return_inverse=True)[1]
+    named = np.asarray(labels)[coded]
+    found = compare_models({"nb": GaussianNB()}, X, named, cv=3, random_state=0)
+    predictions = found.out_of_fold("nb")
+    assert set(predictions["y_pred"].tolist()) <= set(labels)
+    assert f"recall[{labels[1]}]" in found.metrics
+    # Two of the boolean labels are one class.
+    if len(set(labels)) == 3:
+        reference = compare_models({"nb": GaussianNB()}, X, y, cv=3, random_state=0)
+        assert found.table("accuracy").iloc[0, 0] == pytest.approx(
+            reference.table("accuracy").iloc[0, 0], abs=0.05
+        )
+
+
+def test_out_of_fold_predictions_are_those_of_the_fold(data):
+    X, y = data
+    found = compare_models({"nb": GaussianNB()}, X, y, cv=3, random_state=0)
+    train, test = found.splits.splits[1]
+    model = GaussianNB().fit(X[train], y[train])
+    kept = found.out_of_fold("nb").query("fold == 1")
+    np.testing.assert_array_equal(kept["sample"], test)
+    np.testing.assert_array_equal(kept["y_pred"], model.predict(X[test]))
+    columns = [f"predict_proba[{label}]" for label in found.classes]
+    np.testing.assert_allclose(kept[columns], model.predict_proba(X[test]), atol=1e-12)
+
+
+def test_models_without_probabilities_keep_their_ranking(data):
+    X, y = data
+    found = compare_models(
+        {"ridge": RidgeClassifier(), "svc": SVC(), "mean": ByMean(np.mean)}, X, y, random_state=0
+    )
+    table = found.table()
+    assert table.loc[["ridge", "svc"], ("roc_auc_ovr", "mean")].notna().all()
+    assert np.isnan(table.loc["mean", ("roc_auc_ovr", "mean")])
+    assert table["log_loss"].isna().all(axis=None)
+    assert found.gives_scores("svc")
+    assert not found.gives_scores("mean")
+    assert "decision_function[healthy]" in found.out_of_fold("svc")
+    # One-against-one values belong to pairs of classes: with three classes they look like scores.
+    pairs = compare_models({"svc": SVC(decision_function_shape="ovo")}, X, y, cv=3, random_state=0)
+    assert not pairs.gives_scores("svc")
+
+
+def test_binary_decision_values(data):
+    X, y = data
+    rare = y == "unhealthy"
+    cv = StratifiedKFold(3, shuffle=True, random_state=0)
+    found = compare_models({"ridge": RidgeClassifier()}, X, rare, cv=cv)
+    expected = cross_validate(RidgeClassifier(), X, rare, cv=cv, scoring="roc_auc")["test_score"]
+    np.testing.assert_allclose(found.scores["roc_auc_ovr"], expected)
+
+
+class Crooked(GaussianNB):
+    """Gives logits for probabilities, as nets without their last layer do."""
+
+    def predict_proba(self, X):
+        return super().predict_log_proba(X)
+
+
+def test_logits_in_place_of_probabilities_are_refused(data):
+    with pytest.warns(FitFailedWarning, match="rows that are no probabilities"):
+        compare_models({"nb": GaussianNB(), "logits": Crooked()}, *data, cv=3, random_state=0)
+
+
+class Single(GaussianNB):
+    """Rounds its probabilities as float32 nets do."""
+
+    def predict_proba(self, X):
+        return super().predict_proba(X).astype(np.float32)
+
+
+def test_float32_probabilities_score_like_float64(data):
+    found = compare_models({"a": GaussianNB(), "b": Single()}, *data, cv=3, random_state=0)
+    np.testing.assert_allclose(
+        found.scores.loc["a", "log_loss"], found.scores.loc["b", "log_loss"], rtol=1e-4
+    )
+
+
+def test_a_class_that_a_fold_lacks(data):
+    X, y = data
+    rows = np.concatenate([np.flatnonzero(y != "unhealthy"), np.flatnonzero(y == "unhealthy")[:3]])
+    with pytest.warns(MissingClassWarning, match=r"test part lacks class 'unhealthy' in 2"):
+        found = compare_models({"nb": GaussianNB()}, X[rows], y[rows], cv=5, random_state=0)
+    scores = found.scores
+    assert scores["roc_auc_ovr"].isna().sum() == 2
+    assert scores["recall[unhealthy]"].isna().sum() == 2
+    assert scores["log_loss"].notna().all()
+    assert found.table("roc_auc_ovr").notna().all(axis=None)
+    assert len(found.plot_roc().curves["nb"]) == 3
+
+
+def test_a_class_that_training_lacks_has_probability_zero(data):
+    X, y = data
+    rare = np.flatnonzero(y == "unhealthy")
+    rest = np.flatnonzero(y != "unhealthy")
+    cv = [(rest[20:], np.concatenate([rest[:20], rare]))]
+    with pytest.warns(MissingClassWarning, match="training part lacks class 'unhealthy'"):
+        found = compare_models({"nb": GaussianNB(), "ridge": RidgeClassifier()}, X, y, cv=cv)
+    kept = found.out_of_fold("nb")
+    assert (kept["predict_proba[unhealthy]"] == 0).all()
+    assert found.scores["recall[unhealthy]"].tolist() == [0, 0]
+    values = found.out_of_fold("ridge").filter(like="decision_function")
+    assert values.idxmin(axis=1).eq("decision_function[unhealthy]").all()
+
+
+def test_other_splitters(data):
+    X, y = data
+    shuffled = compare_models(
+        {"nb": GaussianNB(), "majority": DummyClassifier()},
+        X,
+        y,
+        cv=ShuffleSplit(4, test_size=0.5, random_state=0),
+    )
+    assert shuffled.splits.test_train_ratio == 1.0
+    assert shuffled.splits.repeat.tolist() == [0, 1, 2, 3]
+    shuffled.delong()
+    shuffled.mcnemar()
+    shuffled.bootstrap(n_resamples=20)
+
+
+def test_leaving_one_out_scores_what_one_case_allows(data):
+    X, y = data
+    with pytest.warns(MissingClassWarning, match="undefined there"):
+        found = compare_models(
+            {"majority": DummyClassifier(), "nb": GaussianNB()},
+            X[:60],
+            y[:60],
+            cv=LeaveOneOut(),
+        )
+    hits = found.out_of_fold("nb").eval("y_true == y_pred")
+    assert found.table("accuracy").loc["nb", ("accuracy", "mean")] == pytest.approx(hits.mean())
+    assert found.table("roc_auc_ovr").loc["nb"].isna().all()
+    # Pooled, the areas are defined.
+    assert found.delong()["auc"].between(0.5, 1).all()
+    assert found.bootstrap(metric="roc_auc_ovr", n_resamples=50).loc["nb", "estimate"] > 0.5
+
+
+def test_grid_over_one_pipeline(data):
+    pipeline = make_pipeline(StandardScaler(), DecisionTreeClassifier())
+    found = compare_models(
+        (
+            pipeline,
+            {
+                "decisiontreeclassifier__max_depth": [1, 3],
+                "standardscaler": ["passthrough", StandardScaler()],
+                "decisiontreeclassifier__criterion": ["gini"],
+            },
+        ),
+        *data,
+        cv=3,
+        random_state=0,
+    )
+    # Only what varies is in the names.
+    assert found.models == [
+        "max_depth=1, standardscaler=passthrough",
+        "max_depth=1, standardscaler=StandardScaler()",
+        "max_depth=3, standardscaler=passthrough",
+        "max_depth=3, standardscaler=StandardScaler()",
+    ]
+    assert found.estimators[found.models[2]].named_steps["decisiontreeclassifier"].max_depth == 3
+    assert pipeline.named_steps["decisiontreeclassifier"].max_depth is None
+
+
+def test_a_search_is_a_candidate_like_any_other(data):
+    search = GridSearchCV(DecisionTreeClassifier(random_state=0), {"max_depth": [1, 4]}, cv=3)
+    found = compare_models({"search": search, "nb": GaussianNB()}, *data, cv=3, random_state=0)
+    assert found.models == ["search", "nb"]
+    assert not hasattr(search, "best_params_")
+
+
+class CountedScaler(StandardScaler):
+    fits = 0
+
+    def fit(self, X, y=None, sample_weight=None):
+        type(self).fits += 1
+        return super().fit(X, y, sample_weight)
+
+
+def test_memory_fits_a_shared_step_once_a_fold(data, tmp_path):
+    candidates = {
+        f"depth {depth}": make_pipeline(CountedScaler(), DecisionTreeClassifier(max_depth=depth))
+        for depth in (1, 2, 3)
+    }
+    CountedScaler.fits = 0
+    plain = compare_models(candidates, *data, cv=3, random_state=0)
+    assert CountedScaler.fits == 9
+    CountedScaler.fits = 0
+    cached = compare_models(candidates, *data, cv=3, random_state=0, memory=str(tmp_path))
+    assert CountedScaler.fits == 3
+    pd.testing.assert_frame_equal(plain.scores, cached.scores)
+
+
+def test_results_survive_pickling(comparison):
+    import pickle
+
+    again = pickle.loads(pickle.dumps(comparison))
+    assert isinstance(again, ModelComparison)
+    pd.testing.assert_frame_equal(again.test(), comparison.test())
+    assert "3 models on 150 cases" in repr(again)
+
+
+def test_verbose_shows_progress(data, capsys):
+    compare_models({"nb": GaussianNB()}, *data, cv=3, random_state=0, verbose=1)
+    assert "comparing" in capsys.readouterr().err
+    compare_models({"nb": GaussianNB()}, *data, cv=3, random_state=0)
+    assert capsys.readouterr().err == ""
+
+
+def test_calibration_shows_in_the_calibration_error(data):
+    X, y = data
+    found = compare_models(
+        {
+            "tree": DecisionTreeClassifier(),
+            "calibrated": CalibratedClassifierCV(DecisionTreeClassifier(), cv=3),
+        },
+        X,
+        y,
+        random_state=0,
+    )
+    means = found.table("neg_expected_calibration_error")["expected_calibration_error"]["mean"]
+    assert means["calibrated"] < means["tree"]
+    # For a loss, smaller is better.
+    assert found.bayesian(metric="log_loss").loc[("calibrated", "tree"), "p_better"] > 0.9
+    assert found.test(metric="log_loss").loc[("calibrated", "tree"), "difference"] < 0
+
+
+X_SMALL, Y_SMALL = np.random.default_rng(0).normal(size=(20, 2)), np.repeat(["a", "b"], 10)
+NB = {"nb": GaussianNB()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "message"),
+    [
+        (({}, X_SMALL, Y_SMALL), {}, ValueError, "estimators is empty"),
+        (([GaussianNB()], X_SMALL, Y_SMALL), {}, TypeError, "must be a dict"),
+        (({"nb": GaussianNB}, X_SMALL, Y_SMALL), {}, TypeError, r"estimators\['nb'\] must be"),
+        (({"s": StandardScaler()}, X_SMALL, Y_SMALL), {}, TypeError, "must be a classifier"),
+        (({1: GaussianNB()}, X_SMALL, Y_SMALL), {}, TypeError, "must be a string"),
+        (((GaussianNB(), {"C": [1]}), X_SMALL, Y_SMALL), {}, ValueError, r"grid sets \['C'\]"),
+        ((NB, X_SMALL[:9], Y_SMALL), {}, ValueError, "inconsistent numbers of samples"),
+        ((NB, X_SMALL, np.arange(20) / 7), {}, ValueError, "y is continuous"),
+        ((NB, X_SMALL, ["a"] * 20), {}, ValueError, "one class only, 'a'"),
+        ((NB, X_SMALL, [None, *["a", "b"] * 9, "a"]), {}, ValueError, "missing labels"),
+        ((NB, X_SMALL, Y_SMALL), {"scoring": "nope"}, ValueError, "scoring='nope' is unknown"),
+        ((NB, X_SMALL, Y_SMALL), {"scoring": []}, ValueError, "scoring is empty"),
+        ((NB, X_SMALL, Y_SMALL), {"scoring": ["accuracy"] * 2}, ValueError, "twice"),
+        ((NB, X_SMALL, Y_SMALL), {"scoring": {"a": 3}}, TypeError, r"scoring\['a'\] must be"),
+        ((NB, X_SMALL, Y_SMALL), {"cv": []}, ValueError, "gives no fold"),
+        ((NB, X_SMALL, Y_SMALL), {"cv": [([0, 1], [1, 2])]}, ValueError, "tests 1 rows that it"),
+        ((NB, X_SMALL, Y_SMALL), {"cv": [([0, 1], [2, 99])]}, ValueError, "rows outside 0 to 19"),
+        ((NB, X_SMALL, Y_SMALL), {"cv": [([0, 1], [2, 2])]}, ValueError, "tests a row twice"),
+        ((NB, X_SMALL, Y_SMALL), {"cv": [([0, 1], [])]}, ValueError, "has no test rows"),
+        ((NB, X_SMALL, Y_SMALL), {"params": {"groups": Y_SMALL}}, ValueError, "as groups="),
+        ((NB, X_SMALL, Y_SMALL), {"params": {"w": [1, 2]}}, ValueError, r"params\['w'\] must"),
+        ((NB, X_SMALL, Y_SMALL), {"params": {"w": [1] * 20}}, ValueError, "takes no"),
+    ],
+)
+def test_bad_input_is_named(arguments, options, error, message):
+    with pytest.raises(error, match=message):
+        compare_models(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda c: c.test(reference="x"), "there is no model 'x'; there are"),
+        (lambda c: c.test(metric="x"), "'x' was not scored; there are"),
+        (lambda c: c.table(["accuracy", "x"]), "'x' was not scored"),
+        (lambda c: c.bayesian(rope=-1), "rope=-1"),
+        (lambda c: c.table(confidence=95), "confidence=95"),
+        (lambda c: c.plot_roc(label="x"), "label='x' is no class"),
+        (lambda c: c.plot_roc(models=["x"]), "there is no model 'x'"),
+        (lambda c: c.critical_difference({}), "at least two data sets"),
+        (lambda c: c.critical_difference({"this": c}), "also the name of another data set"),
+    ],
+)
+def test_bad_questions_are_named(comparison, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(comparison)
+
+
+def test_logistic_regression_is_tested_against_all_pairs(data):
+    found = compare_models(
+        {"a": GaussianNB(), "b": DummyClassifier(), "c": LogisticRegression()},
+        *data,
+        random_state=0,
+    )
+    pairs = found.test(reference="all")
+    assert list(pairs.index) == [("b", "a"), ("c", "a"), ("c", "b")]
+    # Holm over the three rows, by its definition.
+    p = pairs["p_value"].to_numpy()
+    order = np.argsort(p)
+    expected = np.empty(3)
+    expected[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.array([3, 2, 1])))
+    np.testing.assert_allclose(pairs["p_holm"], expected, atol=1e-12)
+    against = found.test(reference="b")
+    assert list(against.index) == [("a", "b"), ("c", "b")]
+    # The intervals of the table and of the tests come from the same variance.
+    row = against.loc[("a", "b")]
+    assert (row["ci_low"] + row["ci_high"]) / 2 == pytest.approx(row["difference"])
+    np.testing.assert_allclose(
+        row["difference"], (found.fold_scores("a") - found.fold_scores("b")).mean()
+    )
