@@ -196,7 +196,7 @@ class Criterion(torch.nn.Module):
         weight = self.row_weight(target, sample_weight, losses)
         if weight is None:
             return losses.mean() if len(losses) else losses.sum()
-        return self.normalized((weight * losses).sum(), weight, len(losses))
+        return torch.dot(weight, losses) / self.divisor(weight, len(losses))
 
     def row_weight(
         self, target: torch.Tensor, sample_weight: torch.Tensor | None, like: torch.Tensor
@@ -219,30 +219,28 @@ class Criterion(torch.nn.Module):
         """
         if not self._is_weighted:
             return sample_weight
-        class_weight = self.class_weight.to(like)[target]
+        class_weight = self.class_weight.to(like).index_select(0, target)
         return class_weight if sample_weight is None else class_weight * sample_weight
 
-    def normalized(self, total: torch.Tensor, weight: torch.Tensor, n_samples: int) -> torch.Tensor:
-        """Divide a weighted sum as `normalize` says.
+    def divisor(self, weight: torch.Tensor, n_samples: int) -> torch.Tensor | int:
+        """Choose what a weighted sum is divided by, as `normalize` says.
 
         Parameters
         ----------
-        total : torch.Tensor, scalar
-            Weighted sum of losses.
-        weight : torch.Tensor
-            Weights, of any shape, whose sum is the other divisor.
+        weight : torch.Tensor of shape (n_samples,)
+            Weights of the rows.
         n_samples : int
             Number of rows.
 
         Returns
         -------
-        mean : torch.Tensor, scalar
-            Zero where the weights sum to zero.
+        divisor : torch.Tensor or int
+            One where it would be zero.
         """
         if self.normalize == "count":
-            return total / max(n_samples, 1)
+            return max(n_samples, 1)
         weight_sum = weight.sum()
-        return total / torch.where(weight_sum > 0, weight_sum, 1)
+        return weight_sum + (weight_sum == 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Tell the criterion which epoch begins; only deferred re-weighting listens.
@@ -343,3 +341,8 @@ class Criterion(torch.nn.Module):
             return tensor.to(device, torch.float32 if device.type == "mps" else torch.float64)
 
         return super()._apply(move, recurse)
+
+
+def one_hot(target: torch.Tensor, n_classes: int, like: torch.Tensor) -> torch.Tensor:
+    """Mark each row's class by a one, in the dtype of `like`."""
+    return like.new_zeros(len(target), n_classes).scatter_(1, target.unsqueeze(1), 1)

@@ -48,18 +48,12 @@ class CrossEntropyCriterion(Criterion):
         losses = functional.cross_entropy(
             logits, target, weight, reduction="none", label_smoothing=self.label_smoothing
         )
-        if sample_weight is not None:
-            losses = losses * sample_weight
-        total = losses.sum()
-        if self.normalize == "count":
-            return total / max(len(target), 1)
-        if weight is None:
-            row_weight = torch.ones_like(losses) if sample_weight is None else sample_weight
-        else:
-            row_weight = weight[target]
-            if sample_weight is not None:
-                row_weight = row_weight * sample_weight
-        return self.normalized(total, row_weight, len(target))
+        if sample_weight is None:
+            sample_weight = torch.ones_like(losses)
+        row_weight = sample_weight
+        if weight is not None:
+            row_weight = weight.index_select(0, target) * sample_weight
+        return torch.dot(sample_weight, losses) / self.divisor(row_weight, len(target))
 
     def _log_train_correction(self) -> torch.Tensor:
         if self.label_smoothing:

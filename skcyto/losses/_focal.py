@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.nn import functional
 
 from skcyto.losses._base import Loss, check_number
 from skcyto.losses._criterion import Criterion
+from skcyto.losses._cross_entropy import CrossEntropyCriterion
 from skcyto.losses._weights import DEFAULT_BETA, ClassWeight, class_weight_from_counts
 
 
 class FocalCriterion(Criterion):
-    """Focal loss with log(1 - p) taken over the other classes, where it keeps its digits."""
+    """Cross-entropy times (1 - p)^gamma."""
 
-    _no_prior_correction = (
-        "focal loss (gamma other than 0) is least at probabilities that are drawn together"
-    )
+    _no_prior_correction = "focal loss is least at probabilities drawn towards one another"
 
     def __init__(self, class_counts: Any, *, gamma: float, **kwargs: Any) -> None:
         super().__init__(class_counts, **kwargs)
@@ -25,26 +23,19 @@ class FocalCriterion(Criterion):
 
     def sample_losses(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Compute (1 - p)^gamma times the cross-entropy of each row."""
-        if self.gamma == 0:
-            return super().sample_losses(logits, target)
-        log_proba = functional.log_softmax(logits, dim=1)
-        column = target.unsqueeze(1)
-        cross_entropy = -log_proba.gather(1, column).squeeze(1)
-        # Not log(1 - exp(log p)): that is -inf for a sure row, with a NaN gradient at gamma < 1.
-        if self.n_classes == 2:
-            log_rest = log_proba.gather(1, 1 - column).squeeze(1)
-        else:
-            log_rest = log_proba.scatter(1, column, -torch.inf).logsumexp(1)
-        return (self.gamma * log_rest).exp() * cross_entropy
-
-    def _log_train_correction(self) -> torch.Tensor:
-        return self._log_weight_correction() if self.gamma == 0 else super()._log_train_correction()
+        cross_entropy = super().sample_losses(logits, target)
+        # 1 - p from the cross-entropy by expm1 keeps its digits for sure rows, where 1 - exp
+        # has none left. It may still round to zero: a power below one has no gradient there.
+        rest = -torch.expm1(-cross_entropy)
+        if self.gamma < 1:
+            rest = rest.clamp(min=torch.finfo(rest.dtype).tiny)
+        return rest**self.gamma * cross_entropy
 
 
 class Poly1Criterion(Criterion):
     """Cross-entropy with the first term of its expansion changed."""
 
-    _no_prior_correction = "poly-1 loss (epsilon other than 0) is least at shifted probabilities"
+    _no_prior_correction = "poly-1 loss is least at shifted probabilities"
 
     def __init__(self, class_counts: Any, *, epsilon: float, **kwargs: Any) -> None:
         super().__init__(class_counts, **kwargs)
@@ -53,12 +44,14 @@ class Poly1Criterion(Criterion):
     def sample_losses(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Add epsilon (1 - p) to the cross-entropy of each row."""
         cross_entropy = super().sample_losses(logits, target)
-        return cross_entropy - self.epsilon * torch.expm1(-cross_entropy)
+        return torch.sub(cross_entropy, torch.expm1(-cross_entropy), alpha=self.epsilon)
 
-    def _log_train_correction(self) -> torch.Tensor:
-        if self.epsilon == 0:
-            return self._log_weight_correction()
-        return super()._log_train_correction()
+
+def _focal_criterion(class_counts: torch.Tensor, gamma: float, **kwargs: Any) -> Criterion:
+    # gamma 0 is the cross-entropy, its way back to a prior included.
+    if gamma == 0:
+        return CrossEntropyCriterion(class_counts, **kwargs)
+    return FocalCriterion(class_counts, gamma=gamma, **kwargs)
 
 
 class Focal(Loss):
@@ -110,8 +103,8 @@ class Focal(Loss):
         max_epochs: int | None,
     ) -> Criterion:
         """Make the criterion; see :meth:`Loss.make_criterion`."""
-        return FocalCriterion(
-            class_counts, class_weight=class_weight, normalize=normalize, gamma=self.gamma
+        return _focal_criterion(
+            class_counts, self.gamma, class_weight=class_weight, normalize=normalize
         )
 
 
@@ -174,11 +167,11 @@ class ClassBalanced(Loss):
                 f"ClassBalanced sets the class weights itself, got class_weight={class_weight!r}: "
                 "leave it None, or use CrossEntropy or Focal with these weights"
             )
-        return FocalCriterion(
+        return _focal_criterion(
             class_counts,
+            self.gamma,
             class_weight=class_weight_from_counts("effective", class_counts, beta=self.beta),
             normalize=normalize,
-            gamma=self.gamma,
         )
 
 
@@ -230,6 +223,10 @@ class Poly1(Loss):
         max_epochs: int | None,
     ) -> Criterion:
         """Make the criterion; see :meth:`Loss.make_criterion`."""
+        if self.epsilon == 0:
+            return CrossEntropyCriterion(
+                class_counts, class_weight=class_weight, normalize=normalize
+            )
         return Poly1Criterion(
             class_counts, class_weight=class_weight, normalize=normalize, epsilon=self.epsilon
         )

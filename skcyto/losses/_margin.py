@@ -44,10 +44,11 @@ class LDAMCriterion(CrossEntropyCriterion):
 
     def adjust(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Take the margins off and scale."""
-        if self._has_margin:
-            margin = self.margin.to(logits)[target].unsqueeze(1)
-            logits = logits.scatter_add(1, target.unsqueeze(1), -margin)
-        return logits if self.scale == 1 else self.scale * logits
+        if not self._has_margin:
+            return self.scores(logits)
+        offset = (-self.scale * self.margin).to(logits).index_select(0, target)
+        offset = torch.zeros_like(logits).scatter_(1, target.unsqueeze(1), offset.unsqueeze(1))
+        return torch.add(offset, logits, alpha=self.scale)
 
     def active_class_weight(self) -> torch.Tensor | None:
         """Class weights in force: none before the deferred epoch."""

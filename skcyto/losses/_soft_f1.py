@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from skcyto.losses._base import Loss
-from skcyto.losses._criterion import Criterion
+from skcyto.losses._criterion import Criterion, one_hot
 from skcyto.losses._weights import ClassWeight
 
 
@@ -19,18 +19,18 @@ class SoftF1Criterion(Criterion):
     ) -> torch.Tensor:
         """Compute one minus macro F1 with probabilities for decisions."""
         proba = logits.softmax(1)
-        member = torch.zeros_like(proba).scatter_(1, target.unsqueeze(1), 1)
+        member = one_hot(target, self.n_classes, logits)
         weight = self.row_weight(target, sample_weight, logits)
         if weight is not None:
-            member = member * weight.unsqueeze(1)
-        true_positive = (member * proba).sum(0)
+            member *= weight.unsqueeze(1)
         support = member.sum(0)
-        predicted = proba.sum(0) if weight is None else weight @ proba
-        present = support > 0
-        # 2 tp + fp + fn is the sum of what is predicted and what is there.
-        f1 = 2 * true_positive / torch.where(present, predicted + support, 1)
-        n_present = present.sum()
-        return (n_present - f1.sum()) / n_present.clamp(min=1)
+        n_present = support.count_nonzero()
+        # Rows: true classes, columns: predicted ones. 2 tp + fp + fn is the sum of what is
+        # predicted and what is there; an absent class has tp = 0 and adds nothing.
+        confusion = member.mT @ proba
+        size = confusion.sum(0) + support.clamp_min(torch.finfo(support.dtype).tiny)
+        half_f1 = (confusion.diagonal() / size).sum()
+        return torch.sub(n_present, half_f1, alpha=2) / n_present.clamp_min(1)
 
 
 class SoftF1(Loss):

@@ -3,36 +3,75 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
 
 from skcyto.losses._base import Loss, check_number
-from skcyto.losses._criterion import Criterion
+from skcyto.losses._criterion import Criterion, one_hot
+from skcyto.losses._cross_entropy import CrossEntropyCriterion
 from skcyto.losses._weights import ClassWeight
 
 GROUPS = ("chunk", "class")
 
 
-class _GroupCriterion(Criterion):
-    """Mean loss of each class of a batch."""
+class _GroupCriterion(Criterion, ABC):
+    """Weighted sum of the mean losses of the groups of a batch.
+
+    Which weight a group has follows from the means, outside the graph: the graph holds nothing
+    but one dot product with the rows' losses, which is what makes these losses quick.
+    """
 
     _no_prior_correction = "the weights of the groups change during training"
 
-    def class_means(
+    @abstractmethod
+    def shares(
+        self, means: torch.Tensor, weight_sum: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Decide the weight of each group.
+
+        Parameters
+        ----------
+        means : torch.Tensor of shape (n_groups,)
+            Mean loss of each group, 0 where it has no row.
+        weight_sum : torch.Tensor of shape (n_groups,)
+            Rows of each group, or the sum of their weights.
+
+        Returns
+        -------
+        share : torch.Tensor of shape (n_groups,)
+        excess : torch.Tensor or None
+            What the value exceeds the weighted sum of the means by.
+        """
+
+    def reduce(
         self, losses: torch.Tensor, target: torch.Tensor, sample_weight: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weighted mean of each class, 0 where it is absent, and who is present."""
+    ) -> torch.Tensor:
+        """Combine the groups' means."""
+        if not len(losses):
+            return losses.sum()
+        with torch.no_grad():
+            weight = self.row_weight(target, sample_weight, losses)
+            weighted = losses if weight is None else weight * losses
+            group, total, size, weight_sum = self.group_sums(target, weighted, weight)
+            divisor = size if self.normalize == "count" else weight_sum
+            divisor = divisor.clamp_min(torch.finfo(divisor.dtype).tiny)
+            share, excess = self.shares(total / divisor, weight_sum)
+            slope = (share / divisor).index_select(0, group)
+            if weight is not None:
+                slope *= weight
+        value = torch.dot(slope, losses)
+        return value if excess is None else value + excess
+
+    def group_sums(
+        self, target: torch.Tensor, weighted: torch.Tensor, weight: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Group of each row; weighted loss, rows and weight of each group. Classes are groups."""
         # A product with a mask, not a scattered sum: the same bits every time on a GPU too.
-        member = losses.new_zeros(len(losses), self.n_classes).scatter_(1, target.unsqueeze(1), 1)
-        weight = self.row_weight(target, sample_weight, losses)
-        if weight is None:
-            count = member.sum(0)
-            return losses @ member / count.clamp(min=1), count > 0
-        weight_sum = weight @ member
-        present = weight_sum > 0
-        divisor = member.sum(0) if self.normalize == "count" else weight_sum
-        return (weight * losses) @ member / torch.where(present, divisor, 1), present
+        member = one_hot(target, self.n_classes, weighted)
+        size = member.sum(0)
+        return target, weighted @ member, size, size if weight is None else weight @ member
 
 
 class MinimaxCriterion(_GroupCriterion):
@@ -50,48 +89,42 @@ class MinimaxCriterion(_GroupCriterion):
         self.temperature = float(temperature)
         self.supports_sample_weight = groups == "class"
 
-    def reduce(
-        self, losses: torch.Tensor, target: torch.Tensor, sample_weight: torch.Tensor | None
-    ) -> torch.Tensor:
-        """Take the (soft) maximum over the groups' means."""
-        if not len(losses):
-            return losses.sum()
-        if self.groups == "class":
-            means, present = self.class_means(losses, target, sample_weight)
-        else:
-            means, present = self._chunk_means(losses, target)
-        # Absent groups stand at 0, the least a present one can have.
-        worst = means.max()
+    def shares(
+        self, means: torch.Tensor, weight_sum: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """All weight on the worst group, or spread by a softmax."""
+        # Groups without rows stand at 0, the least that a group with rows can have.
         if self.temperature == 0:
-            return worst
+            return torch.zeros_like(means).index_fill_(0, means.argmax(), 1), None
         # T (logsumexp(L/T) - log G) from the maximum down; expm1 keeps the digits at large T.
-        worst = worst.detach()
+        worst = means.max()
+        present = (weight_sum > 0).to(means)
         below = torch.expm1((means - worst) / self.temperature) * present
-        return worst + self.temperature * torch.log1p(below.sum() / present.sum().clamp(min=1))
+        n_present = present.sum().clamp_min(1)
+        below_sum = below.sum()
+        share = (below + present) / (below_sum + n_present)
+        value = worst + self.temperature * torch.log1p(below_sum / n_present)
+        return share, value - torch.dot(share, means)
 
-    def _chunk_means(
-        self, losses: torch.Tensor, target: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        n_samples = len(losses)
-        member = target.new_zeros(n_samples, self.n_classes).scatter_(1, target.unsqueeze(1), 1)
+    def group_sums(
+        self, target: torch.Tensor, weighted: torch.Tensor, weight: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Group of each row; weighted loss, rows and weight of each group."""
+        if self.groups == "class":
+            return super().group_sums(target, weighted, weight)
+        n_samples = len(target)
+        member = one_hot(target, self.n_classes, target)
         count = member.sum(0)
         smallest = torch.where(count > 0, count, n_samples).min()
         n_chunks = count // smallest
         first_chunk = n_chunks.cumsum(0) - n_chunks
         rank = member.cumsum(0).gather(1, target.unsqueeze(1)).squeeze(1) - 1
-        chunk = first_chunk[target] + rank * n_chunks[target] // count[target]
-        size = losses.new_zeros(n_samples).index_add(0, chunk, torch.ones_like(losses))
-        weight = self.row_weight(target, None, losses)
-        if weight is None:
-            total, divisor = losses, size
-        else:
-            total = weight * losses
-            divisor = size
-            if self.normalize == "weight_sum":
-                divisor = losses.new_zeros(n_samples).index_add(0, chunk, weight)
-        present = divisor > 0
-        total = losses.new_zeros(n_samples).index_add(0, chunk, total)
-        return total / torch.where(present, divisor, 1), present
+        per_row = torch.stack((first_chunk, n_chunks, count)).index_select(1, target)
+        chunk = per_row[0] + rank * per_row[1] // per_row[2]
+        none = weighted.new_zeros(n_samples)
+        size = none.index_add(0, chunk, torch.ones_like(weighted))
+        weight_sum = size if weight is None else none.index_add(0, chunk, weight)
+        return chunk, none.index_add(0, chunk, weighted), size, weight_sum
 
 
 class GroupDROCriterion(_GroupCriterion):
@@ -105,21 +138,16 @@ class GroupDROCriterion(_GroupCriterion):
         n_classes = self.n_classes
         self.register_buffer("q", torch.full((n_classes,), 1 / n_classes, dtype=torch.float64))
 
-    def reduce(
-        self, losses: torch.Tensor, target: torch.Tensor, sample_weight: torch.Tensor | None
-    ) -> torch.Tensor:
-        """Move the shares (in training mode) and take the mean under them."""
-        means, _ = self.class_means(losses, target, sample_weight)
-        with torch.no_grad():
-            q = self.q
-            if self.training and self.step_size != 0:
-                # In logarithms: exp(step_size * loss) overflows where logits run away.
-                tiny = torch.finfo(q.dtype).tiny
-                q = (q.clamp(min=tiny).log() + self.step_size * means.to(q.dtype)).softmax(0)
-                self.q.copy_(q)
-            else:
-                q = q.clone()
-        return torch.dot(q.to(means), means)
+    def shares(
+        self, means: torch.Tensor, weight_sum: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Move the shares, in training mode, and use them."""
+        if self.training and self.step_size != 0:
+            # In logarithms: exp(step_size * loss) overflows where logits run away.
+            log_q = self.q.clamp(min=torch.finfo(self.q.dtype).tiny).log_()
+            log_q.add_(means.to(log_q), alpha=self.step_size)
+            self.q.copy_(log_q.softmax(0))
+        return self.q.to(means), None
 
 
 class CVaRCriterion(Criterion):
@@ -136,24 +164,21 @@ class CVaRCriterion(Criterion):
     ) -> torch.Tensor:
         """Take the mean of the worst rows, the last of them in part."""
         n_samples = len(losses)
-        if self.alpha == 1 or n_samples == 0:
-            return super().reduce(losses, target, sample_weight)
+        if not n_samples:
+            return losses.sum()
         weight = self.row_weight(target, sample_weight, losses)
         if weight is None:
             n_worst = self.alpha * n_samples
             n_touched = math.ceil(n_worst)
-            worst = losses.topk(n_touched).values
-            return (worst.sum() - (n_touched - n_worst) * worst[-1]) / n_worst
+            share = losses.new_full((n_touched,), 1 / n_worst)
+            share[-1] = (n_worst - n_touched + 1) / n_worst
+            return torch.dot(share, losses.topk(n_touched).values)
         order = losses.detach().argsort(descending=True)
-        weight = weight[order]
+        weight = weight.index_select(0, order)
         before = weight.cumsum(0) - weight
-        budget = self.alpha * weight.sum()
-        taken = torch.minimum((budget - before).clamp(min=0), weight)
-        total = (taken * losses[order]).sum()
-        return self.normalized(total / self.alpha, weight, n_samples)
-
-    def _log_train_correction(self) -> torch.Tensor:
-        return self._log_weight_correction() if self.alpha == 1 else super()._log_train_correction()
+        taken = torch.minimum((self.alpha * weight.sum() - before).clamp(min=0), weight)
+        total = torch.dot(taken, losses.index_select(0, order))
+        return total / (self.alpha * self.divisor(weight, n_samples))
 
 
 class Minimax(Loss):
@@ -352,6 +377,10 @@ class CVaR(Loss):
         max_epochs: int | None,
     ) -> Criterion:
         """Make the criterion; see :meth:`Loss.make_criterion`."""
+        if self.alpha == 1:
+            return CrossEntropyCriterion(
+                class_counts, class_weight=class_weight, normalize=normalize
+            )
         return CVaRCriterion(
             class_counts, class_weight=class_weight, normalize=normalize, alpha=self.alpha
         )
