@@ -31,7 +31,7 @@ _DAMAGE = {
     sqlite3.SQLITE_ERROR,  # every statement here is known to be right: tables are missing or odd
     sqlite3.SQLITE_MISMATCH,
 }
-_DAMAGE_OR_MOVED = {sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_READONLY_DBMOVED}
+_CUT_OR_MOVED = {sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_READONLY_DBMOVED}
 
 
 class EmbeddingStore:
@@ -56,7 +56,7 @@ class EmbeddingStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection: sqlite3.Connection | None = None
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._identity: tuple[int, int] | None = None
         self._guard(lambda connection: None)
 
     def __enter__(self) -> EmbeddingStore:
@@ -165,8 +165,13 @@ class EmbeddingStore:
         attempt = 0
         while True:
             try:
+                if _identify(self.path) != self._identity:
+                    # SQLite goes on writing to a file that was removed, for nobody to read. While
+                    # it is open here, no new file can have its number.
+                    self._close()
                 if self._connection is None:
                     self._connection = self._connect()
+                    self._identity = _identify(self.path)
                 return action(self._connection)
             except sqlite3.Error as error:
                 if attempt == 2 or not self._is_recoverable(error):
@@ -176,6 +181,7 @@ class EmbeddingStore:
             attempt += 1
 
     def _connect(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self.path, timeout=_TIMEOUT)
         try:
             # Pages that take several embeddings of some kilobytes each without much left over.
@@ -197,12 +203,11 @@ class EmbeddingStore:
     def _is_recoverable(self, error: sqlite3.Error) -> bool:
         code = getattr(error, "sqlite_errorcode", None)
         return code is not None and (
-            code & 0xFF in _DAMAGE or code in _DAMAGE_OR_MOVED or not self.path.exists()
+            code & 0xFF in _DAMAGE or code in _CUT_OR_MOVED or not self.path.exists()
         )
 
     def _mend(self, error: sqlite3.Error, *, force: bool) -> None:
         """Replace a damaged file, unless another process has done so in the meantime."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         lock = sqlite3.connect(self.path.with_suffix(".lock"), timeout=_TIMEOUT)
         try:
             lock.execute("BEGIN EXCLUSIVE")
@@ -266,6 +271,14 @@ def _is_sound(key: object, vector: object, checksum: object) -> bool:
         and isinstance(checksum, bytes)
         and _checksum(key, vector) == checksum
     )
+
+
+def _identify(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def _retry_while_locked(action: Callable[[], object]) -> None:
