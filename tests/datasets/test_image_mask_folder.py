@@ -1,0 +1,189 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from skcyto.datasets import (
+    load_image_mask_folder,
+    load_ted,
+    make_cell_images,
+    write_image_mask_folder,
+)
+from skcyto.exceptions import InvalidDatasetError, InvalidInputWarning
+
+
+@pytest.fixture
+def pairs(put):
+    for case in ("p.2", "p.1"):
+        put(f"images/{case}.nii.gz")
+        put(f"masks/{case}.nrrd")
+
+
+def test_pairs_by_name_whatever_the_extension(tmp_path, pairs):
+    data = load_image_mask_folder(tmp_path)
+    assert data.cases.tolist() == ["p.1", "p.2"]
+    assert list(data.data.columns) == ["image", "mask"]
+    assert data.data.index.tolist() == ["p.1", "p.2"]
+    assert data.data.loc["p.1", "mask"] == str(tmp_path / "masks" / "p.1.nrrd")
+    assert data.target is None
+    assert data.target_names is None
+    assert data.groups is None
+
+
+def test_index_gives_order_labels_and_patients(tmp_path, pairs, put):
+    put("list.csv", "case,grade,patient,age\np.2,2,007,50\np.1,1,007,\n")
+    data = load_image_mask_folder(
+        tmp_path, index="list.csv", target_column="grade", group_column="patient"
+    )
+    assert data.cases.tolist() == ["p.2", "p.1"]
+    assert data.target.tolist() == [2, 1]
+    assert data.target_names.tolist() == [1, 2]
+    assert data.groups.tolist() == ["007", "007"]
+    assert data.frame["age"].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "names"),
+    [
+        ("{case}.nii.gz", "{case}_mask.nii.gz", ["a.nii.gz", "a_mask.nii.gz"]),
+        ("{case}_mask.nii.gz", "{case}.nii.gz", ["a_mask.nii.gz", "a.nii.gz"]),
+        ("{case}/T1.nii", "{case}/labels.nii", ["a/T1.nii", "a/labels.nii"]),
+        ("x/{case}{extension}", "y/{case}{extension}", ["x/a.NII.GZ", "y/a.png"]),
+        ("s(1)/{case}+.png", "m/{case}.png", ["s(1)/a+.png", "m/a.png"]),
+    ],
+)
+def test_patterns(tmp_path, put, image, mask, names):
+    for name in names:
+        put(name, "x")
+    data = load_image_mask_folder(tmp_path, image=image, mask=mask)
+    assert data.cases.tolist() == ["a"]
+    assert data.data.iloc[0].tolist() == [str(tmp_path / name) for name in names]
+
+
+# Files and rows beside two sound cases; what is reported.
+PROBLEMS = {
+    "no mask": (["images/c.nii"], [], [("missing mask", "images/c.nii")]),
+    "no image": (["masks/c.nii"], [], [("missing image", "masks/c.nii")]),
+    "no files": ([], ["c,1"], [("missing case", "c")]),
+    "no row": (["images/c.nii", "masks/c.nii"], [], [("unlisted case", "c")]),
+    "listed, no mask": (["images/c.nii"], ["c,1"], [("missing mask", "images/c.nii")]),
+    "two images": (["images/p.1.nii"], [], [("duplicate image", "images/p.1.nii.gz")]),
+    "no label": (
+        ["images/c.nii", "masks/c.nii"],
+        ["c,"],
+        [("missing value", "line 4 (c)"), ("unlisted case", "c")],
+    ),
+    "twice": ([], ["p.1,1"], [("duplicate row", "line 4 (p.1)")]),
+    "empty file": (
+        [("images/c.nii", b""), "masks/c.nii"],
+        ["c,1"],
+        [("empty file", "images/c.nii"), ("missing image", "masks/c.nii")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_problems_are_reported_by_name(tmp_path, pairs, put, name):
+    files, rows, expected = PROBLEMS[name]
+    for file in files:
+        put(*file) if isinstance(file, tuple) else put(file)
+    put("list.csv", "\n".join(["case,label", "p.1,1", "p.2,0", *rows]) + "\n")
+    with pytest.raises(InvalidDatasetError) as caught:
+        load_image_mask_folder(tmp_path, index="list.csv", target_column="label")
+    report = caught.value.report
+    assert list(zip(report["problem"], report["item"], strict=True)) == expected
+    with pytest.warns(InvalidInputWarning) as warned:
+        data = load_image_mask_folder(
+            tmp_path, index="list.csv", target_column="label", on_error="warn"
+        )
+    assert warned[0].filename == __file__
+    assert data.cases.tolist() == ["p.1", "p.2"]
+    assert data.target.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "match"),
+    [
+        ({"image": "images/*.nii"}, ValueError, r"must hold \{case\} once"),
+        ({"image": "{case}/{case}.nii"}, ValueError, r"must hold \{case\} once"),
+        ({"mask": "images/{case}{extension}"}, ValueError, "must differ"),
+        ({"target_column": "label"}, ValueError, "pass index"),
+        ({"image": "scans/{case}.nii"}, InvalidDatasetError, "nothing to load"),
+        ({"index": "x.csv"}, InvalidDatasetError, "does not exist"),
+        ({"on_error": "nan"}, ValueError, "must be 'raise' or 'warn'"),
+    ],
+)
+def test_wrong_parameters(tmp_path, pairs, parameters, error, match):
+    with pytest.raises(error, match=match):
+        load_image_mask_folder(tmp_path, **parameters)
+
+
+def test_cells_with_masks_survive_the_round_trip(tmp_path):
+    cells = make_cell_images(4, image_size=32, random_state=0)
+    index = write_image_mask_folder(
+        tmp_path, cells.images, cells.masks, cells.target, groups=cells.groups
+    )
+    data = load_image_mask_folder(
+        tmp_path, index=index, target_column="label", group_column="group"
+    )
+    assert data.target.tolist() == cells.target.tolist()
+    assert data.groups.tolist() == cells.groups.tolist()
+    assert data.cases[0] == "synthetic_cell_0001"
+    for i, row in enumerate(data.data.itertuples()):
+        np.testing.assert_array_equal(np.asarray(Image.open(row.image)), cells.images[i])
+        np.testing.assert_array_equal(np.asarray(Image.open(row.mask)), cells.masks[i])
+
+
+def test_real_scans(shared_data):
+    brats = load_image_mask_folder(
+        shared_data / "radiomics" / "brats13_rois",
+        image="{case}_flair.nii.gz",
+        mask="{case}_seg.nii.gz",
+        index="index.csv",
+    )
+    assert len(brats.cases) == 13
+    assert brats.frame["vox_core_1"].iloc[0] == 15443
+    assert all(Path(path).is_file() for path in brats.data.to_numpy().ravel())
+    cases = load_image_mask_folder(
+        shared_data / "radiomics" / "pyradiomics_cases",
+        image="{case}_image.nrrd",
+        mask="{case}_label.nrrd",
+    )
+    assert cases.cases.tolist() == ["brain1", "brain2", "breast1"]
+
+
+def test_ted_layout(tmp_path, pairs, put):
+    put("labels.csv", "case,label\np.1,1\np.2,0\n")
+    data = load_ted(tmp_path)
+    assert data.target.tolist() == [1, 0]
+    assert data.groups is None
+    assert data.labels == {
+        "superior_rectus": 1,
+        "inferior_rectus": 2,
+        "medial_rectus": 3,
+        "lateral_rectus": 4,
+        "optic_nerve": 5,
+        "fat": 6,
+        "lacrimal_gland": 7,
+        "superior_oblique": 8,
+    }
+    put("labels.csv", "case,label,patient\np.1,1,x\np.2,0,x\n")
+    assert load_ted(tmp_path).groups.tolist() == ["x", "x"]
+    put("labels.csv", "case,label,patient\np.1,1,x\np.2,,x\n")
+    with pytest.raises(InvalidDatasetError, match=r"missing value \(1; no label in labels.csv"):
+        load_ted(tmp_path)
+    with pytest.warns(InvalidInputWarning):
+        assert load_ted(tmp_path, on_error="warn").cases.tolist() == ["p.1"]
+
+
+def test_ted_without_its_list(tmp_path, pairs):
+    with pytest.raises(InvalidDatasetError, match=r"labels\.csv' does not exist"):
+        load_ted(tmp_path)
+
+
+def test_frames_are_plain_tables(tmp_path, pairs):
+    data = load_image_mask_folder(tmp_path)
+    assert isinstance(data.data, pd.DataFrame)
+    assert all(type(path) is str for path in data.data.to_numpy().ravel())
