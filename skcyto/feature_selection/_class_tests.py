@@ -115,7 +115,7 @@ def _test(values: np.ndarray, codes: np.ndarray, equal_var: bool) -> tuple[np.nd
 
 
 def has_welch_anova() -> bool:
-    """Whether the installed scipy has Welch's analysis of variance (1.15 and later)."""
+    """Whether the installed scipy has Welch's analysis of variance (1.16 and later)."""
     from scipy import stats
 
     return "equal_var" in signature(stats.f_oneway).parameters

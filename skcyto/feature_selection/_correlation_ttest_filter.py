@@ -56,7 +56,8 @@ class CorrelationTTestFilter(SelectorMixin, BaseEstimator):
         by less than 1e-12 count as equal to it. With 1 no feature is dropped for its correlation.
 
     equal_var : bool, default=True
-        Whether the classes are taken to have one variance. False is Welch's test.
+        Whether the classes are taken to have one variance. False is Welch's test; for more than
+        two classes it needs scipy 1.16 or later.
 
     correction : {"fdr_bh", "bonferroni", "holm"}, default=None
         How p-values are corrected for the number of features tested, before they are compared with
@@ -268,7 +269,7 @@ class CorrelationTTestFilter(SelectorMixin, BaseEstimator):
             if len(classes) > 2 and not has_welch_anova():
                 raise ValueError(
                     "equal_var=False with more than two classes is Welch's analysis of variance, "
-                    "which needs scipy 1.15 or later: upgrade scipy or use equal_var=True"
+                    "which needs scipy 1.16 or later: upgrade scipy or use equal_var=True"
                 )
         return codes
 

@@ -277,7 +277,10 @@ class ImportanceThresholdSelector(MetaEstimatorMixin, SelectorMixin, BaseEstimat
         """
         return MetadataRouter(owner=type(self).__name__).add(
             estimator=self.estimator,
-            method_mapping=MethodMapping().add(caller="fit", callee="fit"),
+            method_mapping=MethodMapping()
+            .add(caller="fit", callee="fit")
+            # scikit-learn 1.7 does not derive this one from `fit`.
+            .add(caller="fit_transform", callee="fit"),
         )
 
     def __sklearn_tags__(self) -> Tags:
