@@ -19,6 +19,7 @@ from skcyto.model_selection._statistics_folds import (
 )
 from skcyto.model_selection._statistics_pooled import bootstrap_by_group, mcnemar_test
 from skcyto.model_selection._statistics_ranks import friedman_nemenyi_test
+from skcyto.model_selection._suggest_space import suggest_space
 
 __all__ = [
     "CalibrationComparisonDisplay",
@@ -37,4 +38,5 @@ __all__ = [
     "delong_test",
     "friedman_nemenyi_test",
     "mcnemar_test",
+    "suggest_space",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
@@ -41,6 +42,8 @@ from skcyto.utils._random import draw_seed
 
 # Seconds between looks at what other processes do.
 _POLL = 0.5
+# Workers that may die before the search gives up.
+_MOST_LOSSES = 10
 
 
 class OptunaSearchCV(BaseSearchCV):
@@ -346,6 +349,11 @@ class OptunaSearchCV(BaseSearchCV):
             )
         if self.n_trials is None and self.timeout is None:
             raise ValueError("n_trials and timeout are both None: the search would never end")
+        if getattr(self, "_skl_callbacks", None):
+            raise ValueError(
+                "OptunaSearchCV doesn't run scikit-learn's callbacks: use verbose=1 for a progress "
+                "bar, or set the callbacks on the estimator"
+            )
         return objectives
 
     def _draw_splits(
@@ -407,6 +415,7 @@ class OptunaSearchCV(BaseSearchCV):
         """Ask for batches of trials, run them and tell, until there are enough."""
         deadline = np.inf if self.timeout is None else time.monotonic() + self.timeout
         is_first = True
+        losses = 0
         with progress_bar(
             total=self.n_trials, desc=type(self).__name__, unit="trial", verbose=self.verbose
         ) as bar:
@@ -418,7 +427,14 @@ class OptunaSearchCV(BaseSearchCV):
                 batch = [] if is_late else ledger.ask(size)
                 if batch:
                     is_first = False
-                    self._run_batch(runner, ledger, batch)
+                    try:
+                        self._run_batch(runner, ledger, batch)
+                    except CancelledError:
+                        # A worker of a Dask cluster died with data that it alone held; the batch
+                        # is queued again, and the data are sent anew.
+                        losses += 1
+                        if losses > _MOST_LOSSES:
+                            raise
                 elif ledger.others_run() and time.monotonic() < deadline:
                     time.sleep(_POLL)
                 else:

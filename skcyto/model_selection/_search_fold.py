@@ -42,8 +42,7 @@ def fit_fold(
     estimator: BaseEstimator,
     X: Any,
     y: Any,
-    train: np.ndarray,
-    test: np.ndarray,
+    split: tuple[np.ndarray, np.ndarray],
     params: dict[str, Any],
     index: tuple[int, int],
     settings: Mapping[str, Any],
@@ -58,8 +57,8 @@ def fit_fold(
         A clone that is this call's own.
     X, y : array-like
         All cases.
-    train, test : ndarray of int
-        Rows of the fold.
+    split : (ndarray, ndarray)
+        Training and test rows of the fold.
     params : dict
         Parameters of the candidate.
     index : (int, int)
@@ -76,6 +75,7 @@ def fit_fold(
     index : (int, int)
     outcome : FoldOutcome
     """
+    train, test = split
     reporter = None
     parameters: dict[str, Any] | None = params
     if pruning is not None:

@@ -164,7 +164,7 @@ class BatchRunner:
                 clone(self.estimator),
                 self.X,
                 self.y,
-                *self.splits[fold],
+                self.splits[fold],
                 batch[position].params,
                 (position, fold),
                 self.settings,
