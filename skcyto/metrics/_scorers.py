@@ -140,7 +140,10 @@ METRICS: dict[str, Metric] = {
         Metric("balanced_accuracy", "balanced accuracy", _balanced_accuracy, "predict"),
         Metric("roc_auc_ovr", "ROC AUC", macro_roc_auc_score, "score"),
         Metric(
-            "macro_average_precision", "average precision", macro_average_precision_score, "score"
+            "macro_average_precision",
+            "macro average precision",
+            macro_average_precision_score,
+            "score",
         ),
         Metric("neg_log_loss", "log-loss", _log_loss, "predict_proba", False, (0.0, np.inf)),
         Metric("neg_brier_score", "Brier score", _brier, "predict_proba", False, (0.0, 2.0)),

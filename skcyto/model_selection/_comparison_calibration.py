@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from skcyto.metrics import expected_calibration_error
 from skcyto.model_selection._comparison_panels import (
+    axes_for_curves,
     check_label,
     check_models,
     describe_label,
+    draw_legend,
     line_style,
     panel_grid,
     wrap,
 )
-from skcyto.utils._plotting import get_figure_and_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -159,7 +160,7 @@ class CalibrationComparisonDisplay:
         -------
         display : CalibrationComparisonDisplay
         """
-        self.figure_, self.ax_ = get_figure_and_axes(ax, figsize=(5.2, 5.0))
+        self.figure_, self.ax_ = axes_for_curves(ax, len(self.curves))
         self.lines_: list[Any] = []
         for number, (name, curve) in enumerate(self.curves.items()):
             self._draw(
@@ -168,7 +169,7 @@ class CalibrationComparisonDisplay:
         self._frame(self.ax_)
         self.ax_.set(xlabel=self._titles()[0], ylabel=self._titles()[1])
         if legend:
-            self.ax_.legend(loc="upper left", fontsize=8, framealpha=0.9)
+            draw_legend(self.ax_, "upper left", len(self.curves), own_figure=ax is None)
         return self
 
     def plot_grid(self, *, n_columns: int | None = None) -> CalibrationComparisonDisplay:

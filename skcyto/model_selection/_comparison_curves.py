@@ -16,14 +16,15 @@ from sklearn.metrics import (
 
 from skcyto.model_selection._comparison_panels import (
     GREY,
+    axes_for_curves,
     check_label,
     check_models,
     describe_label,
+    draw_legend,
     line_style,
     panel_grid,
     wrap,
 )
-from skcyto.utils._plotting import get_figure_and_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,7 +92,7 @@ class _FoldCurveDisplay:
         display : Display
             With `figure_`, `ax_`, `lines_` and `bands_`.
         """
-        self.figure_, self.ax_ = get_figure_and_axes(ax, figsize=(5.2, 5.0))
+        self.figure_, self.ax_ = axes_for_curves(ax, len(self.curves))
         self.lines_: list[Any] = []
         self.bands_: list[Any] = []
         self._draw_chance(self.ax_)
@@ -105,7 +106,7 @@ class _FoldCurveDisplay:
             )
         self._frame(self.ax_)
         if legend:
-            self.ax_.legend(loc=self._legend, fontsize=8, frameon=True, framealpha=0.9)
+            draw_legend(self.ax_, self._legend, len(self.curves), own_figure=ax is None)
         return self
 
     def plot_grid(self, *, n_columns: int | None = None) -> _FoldCurveDisplay:
@@ -375,5 +376,7 @@ def _precision_on_grid(
     precision, recall, _ = precision_recall_curve(positive, score)
     # Steps, as average precision has them: straight lines between thresholds would flatter.
     rising, height = recall[::-1], precision[::-1]
-    position = np.clip(np.searchsorted(rising, _GRID, side="left"), 1, len(rising) - 1)
+    # The curve begins where the first case is found: before that precision is 0 or 1 by chance.
+    first = int(np.argmax(rising > 0))
+    position = np.clip(np.searchsorted(rising, _GRID, side="left"), first, len(rising) - 1)
     return height[position], float(average_precision_score(positive, score))

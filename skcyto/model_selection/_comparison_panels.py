@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skcyto.utils._plotting import PALETTE
+from skcyto.utils._plotting import PALETTE, get_figure_and_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _COLOURS = tuple(colour for colour in PALETTE if colour != "#F0E442")
 _DASHES = ("-", "--", ":", "-.")
 GREY = "#b8b8b8"
+# A legend of more entries than this hides the curves.
+_MOST_INSIDE = 4
 
 
 def line_style(number: int) -> dict[str, Any]:
@@ -97,6 +99,45 @@ def panel_grid(
         for ax in panels[max(0, len(names) - n_columns) : len(names)]:
             ax.tick_params(labelbottom=True)
     return figure, panels[: len(names)]
+
+
+def axes_for_curves(ax: Axes | None, n_curves: int) -> tuple[Figure, Axes]:
+    """Return axes for curves with a legend, on a figure with room for a long one.
+
+    Parameters
+    ----------
+    ax : Axes or None
+        Axes to draw on.
+    n_curves : int
+        Number of entries of the legend.
+
+    Returns
+    -------
+    figure : Figure
+    ax : Axes
+    """
+    width = 5.2 if n_curves <= _MOST_INSIDE else 8.4
+    return get_figure_and_axes(ax, figsize=(width, 5.0))
+
+
+def draw_legend(ax: Axes, loc: str, n_curves: int, *, own_figure: bool) -> None:
+    """Draw a legend inside the axes, or beside them where it would hide too much.
+
+    Parameters
+    ----------
+    ax : Axes
+        The axes.
+    loc : str
+        Place inside.
+    n_curves : int
+        Number of entries.
+    own_figure : bool
+        Whether there is room beside: the figure was made for these axes alone.
+    """
+    if n_curves <= _MOST_INSIDE or not own_figure:
+        ax.legend(loc=loc, fontsize=8, framealpha=0.9)
+    else:
+        ax.figure.legend(loc="outside right upper", fontsize=8, frameon=False)
 
 
 def wrap(name: str, width: int = 30) -> str:

@@ -97,7 +97,8 @@ class CriticalDifferenceDisplay:
         Raises
         ------
         ValueError
-            If the models differ, or there are fewer than three models or two data sets.
+            If the models differ, one lacks the score, or there are fewer than three models or two
+            data sets.
         """
         if not comparisons:
             raise ValueError("comparisons is empty")
@@ -112,6 +113,9 @@ class CriticalDifferenceDisplay:
                 )
             chosen = comparison.check_metric(metric or first.primary_metric)
             means = comparison.table(chosen)[chosen]["mean"].loc[first.models].to_numpy()
+            if np.isnan(means).any():
+                lacking = [m for m, mean in zip(first.models, means, strict=True) if np.isnan(mean)]
+                raise ValueError(f"models {lacking} have no {chosen} on {name!r}")
             rows.append(means if comparison.measures[chosen].greater_is_better else -means)
         return cls(rows, first.models, list(comparisons), alpha=alpha)
 

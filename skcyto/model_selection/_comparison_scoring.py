@@ -12,7 +12,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score, make_scorer
 from sklearn.utils.metaestimators import available_if
 
-from skcyto.metrics import get_scorer, recall_per_class
+from skcyto.metrics import get_scorer
+from skcyto.metrics._confusion import SCORES_OF_COUNTS, confusion_counts
 from skcyto.metrics._scorers import METRICS, Metric
 from skcyto.model_selection._comparison_records import Predictions
 
@@ -125,15 +126,17 @@ class _MetricOfPredictions:
     classes: NDArray[Any]
 
     def __call__(self, true: NDArray[np.intp], predictions: Predictions) -> float:
-        given: Any = predictions.codes
-        if self.metric.response != "predict":
-            if predictions.kind is None or (
-                self.metric.response == "predict_proba" and predictions.kind != "predict_proba"
-            ):
-                return float("nan")
-            given = predictions.response
+        n_classes = len(self.classes)
+        if self.metric.name in SCORES_OF_COUNTS:
+            counts = confusion_counts(true, predictions.codes, n_classes)
+            return SCORES_OF_COUNTS[self.metric.name](counts)
+        if predictions.kind is None or (
+            self.metric.response == "predict_proba" and predictions.kind != "predict_proba"
+        ):
+            return float("nan")
         # Class codes serve as labels: what they stand for makes no difference to any of these.
-        return float(self.metric.function(true, given, labels=np.arange(len(self.classes))))
+        labels = np.arange(n_classes)
+        return float(self.metric.function(true, predictions.response, labels=labels))
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,8 @@ class _RecallOfPredictions:
     code: int
 
     def __call__(self, true: NDArray[np.intp], predictions: Predictions) -> float:
-        return recall_per_class(true, predictions.codes, labels=[self.code])[self.code]
+        own = true == self.code
+        return float((predictions.codes[own] == self.code).mean()) if own.any() else float("nan")
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ class ReportMethods:
         reference: str | None = None,
         rope: float = 0.01,
         confidence: float = 0.95,
-        n_resamples: int = 500,
+        n_resamples: int = 1000,
     ) -> None:
         """Write the whole comparison as one self-contained page.
 
@@ -43,7 +43,7 @@ class ReportMethods:
             Differences of at most this size count as practically equivalent.
         confidence : float, default=0.95
             Coverage of the intervals.
-        n_resamples : int, default=500
+        n_resamples : int, default=1000
             Draws of the bootstrap; 0 leaves it out.
         """
         write_html(

@@ -17,6 +17,7 @@ from skcyto.metrics import (
     make_recall_scorer,
     recall_per_class,
 )
+from skcyto.metrics._confusion import SCORES_OF_COUNTS, confusion_counts
 
 # Loss: (TP, FN, FP, TN), then accuracy, macro P, macro R, macro F1 of the paper's Table 4.
 TABLE_4 = {
@@ -152,3 +153,14 @@ def test_balanced_accuracy_scorer_is_scikit_learns():
     ours = cross_validate(tree, X, y, scoring=get_scorer("balanced_accuracy"))["test_score"]
     theirs = cross_validate(tree, X, y, scoring="balanced_accuracy")["test_score"]
     np.testing.assert_allclose(ours, theirs)
+
+
+@settings(deadline=None, max_examples=60)
+@given(pairs=labels)
+def test_scores_of_counts_are_those_of_the_scorers(pairs):
+    true, predicted = (np.array(part) for part in zip(*pairs, strict=True))
+    counts = confusion_counts(true, predicted, 4)
+    model = Echo().fit(predicted[:, None], true)
+    for name, score in SCORES_OF_COUNTS.items():
+        expected = get_scorer(name)(model, predicted[:, None], true)
+        assert score(counts) == pytest.approx(expected, abs=1e-12), name
