@@ -84,6 +84,6 @@ def get_loss(loss: str | Loss) -> Loss:
         )
     if loss not in _LOSSES:
         close = difflib.get_close_matches(loss.lower().replace("-", "_"), _LOSSES, n=1)
-        hint = f"; did you mean {close[0]!r}" if close else ""
-        raise ValueError(f"loss={loss!r} is unknown{hint}. Available: {', '.join(_LOSSES)}")
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"loss={loss!r} is unknown.{hint} Available: {', '.join(_LOSSES)}")
     return _LOSSES[loss]()
