@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -232,9 +233,12 @@ def test_class_weight_rules():
 
 
 def test_effective_weights_keep_their_digits():
-    # Near beta = 1 the weights are inverse to the counts; 1 - beta**3 has four digits left here.
-    weight = compute_class_weight("effective", [1000, 3], beta=1 - 1e-12)
-    assert weight.tolist() == pytest.approx([2 * 3 / 1003, 2 * 1000 / 1003], rel=1e-8)
+    # In exact arithmetic; 1 - beta**n in doubles is off by 5e-10 here.
+    beta = 1 - 1e-12
+    exact = [(1 - Fraction(beta)) / (1 - Fraction(beta) ** n) for n in (1000, 3)]
+    expected = [float(2 * w / sum(exact)) for w in exact]
+    weight = compute_class_weight("effective", [1000, 3], beta=beta)
+    assert weight.tolist() == pytest.approx(expected, rel=1e-13)
 
 
 def test_given_class_weights_win_over_wce():
