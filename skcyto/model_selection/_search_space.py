@@ -245,7 +245,10 @@ def _from_scipy(name: str, value: Any) -> Dimension:
     if frozen is None or not hasattr(value, "ppf"):
         # All that is known of it is how to draw: the seed is suggested, and kept in the trial.
         seeds = IntDistribution(0, 2**31 - 1)
-        return Dimension(":seed", seeds, _Draw(value), f"rvs {fingerprint_estimator(value)}")
+        kind = type(value)
+        settings = sorted(getattr(value, "__dict__", {}).items())
+        description = f"rvs of {kind.__module__}.{kind.__qualname__} {settings}"
+        return Dimension(":seed", seeds, _Draw(value), description)
     low, high = (bound.item() for bound in map(np.asarray, value.support()))
     description = f"{frozen.name} {value.args} {sorted(value.kwds.items())}"
     distribution: BaseDistribution | None = None
