@@ -92,7 +92,8 @@ class BalancedSampler(_ClassSampler, Sampler[int]):
         return len(self._codes)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._draw().tolist())
+        # Drawn at the first row, not here: a DataLoader with workers asks for two iterators.
+        yield from self._draw().tolist()
 
     def epoch_batches(self, device: torch.device | str | None = None) -> tuple[torch.Tensor, ...]:
         """Draw the batches of one epoch at once.
@@ -156,7 +157,9 @@ class _DealtBatchSampler(_ClassSampler, Sampler[list[int]]):
         return len(self._sizes)
 
     def __iter__(self) -> Iterator[list[int]]:
-        return (batch.tolist() for batch in self.epoch_batches())
+        # Dealt at the first batch, not here: a DataLoader with workers asks for two iterators.
+        for batch in self.epoch_batches():
+            yield batch.tolist()
 
     def epoch_batches(self, device: torch.device | str | None = None) -> tuple[torch.Tensor, ...]:
         """Deal the batches of one epoch at once.

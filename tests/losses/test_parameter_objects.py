@@ -1,8 +1,6 @@
 """Losses as scikit-learn sees them: parameters, clones, names; and bad input."""
 
 import pickle
-import subprocess
-import sys
 from fractions import Fraction
 
 import numpy as np
@@ -276,9 +274,3 @@ def test_a_loss_of_ones_own():
     # Nothing is known about its minimum, so no correction is claimed.
     with pytest.raises(ValueError, match="CalibratedClassifierCV"):
         own.log_prior_correction()
-
-
-def test_losses_import_no_scikit_learn():
-    code = "import sys, skcyto.losses; print({'sklearn', 'skorch'} & set(sys.modules))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "set()"
