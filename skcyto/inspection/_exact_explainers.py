@@ -17,13 +17,17 @@ from skcyto.inspection._shap import import_shap, quiet_shap
 _PROBABILITY_TREES = (DecisionTreeClassifier, ExtraTreesClassifier, RandomForestClassifier)
 
 
-def exact_method(classifier: Any) -> tuple[str, str] | None:
+def exact_method(classifier: Any, table: Any, rows: np.ndarray) -> tuple[str, str] | None:
     """Say how a classifier can be explained exactly.
 
     Parameters
     ----------
     classifier : estimator
         Fitted.
+    table : ndarray or DataFrame of shape (n_rows, n_features)
+        Some rows, as the classifier takes them.
+    rows : ndarray of shape (n_rows, n_features)
+        The same as floats.
 
     Returns
     -------
@@ -36,13 +40,18 @@ def exact_method(classifier: Any) -> tuple[str, str] | None:
         # shap reads a single tree a stage. HistGradientBoostingClassifier is left to Kernel SHAP:
         # with a background, shap 0.51's values of it do not sum to the margin.
         return ("tree", "decision_function") if classifier.n_classes_ == 2 else None
-    has_margin = hasattr(classifier, "decision_function")
-    if has_margin and hasattr(classifier, "coef_") and hasattr(classifier, "intercept_"):
-        # One row of coefficients a class; pairwise ones, as of SVC, are not the classes' margins.
-        n_outputs = 1 if len(classifier.classes_) == 2 else len(classifier.classes_)
-        if np.ndim(classifier.coef_) == 2 and len(classifier.coef_) == n_outputs:
-            return "linear", "decision_function"
-    return None
+    return ("linear", "decision_function") if _is_linear(classifier, table, rows) else None
+
+
+def _is_linear(classifier: Any, table: Any, rows: np.ndarray) -> bool:
+    if not all(hasattr(classifier, name) for name in ("coef_", "intercept_", "decision_function")):
+        return False
+    # Looked at instead of believed: coefficients of SVC, for one, are of pairs of classes.
+    margin = np.asarray(classifier.decision_function(table)).reshape(len(rows), -1)
+    coef = np.atleast_2d(np.asarray(classifier.coef_))
+    if coef.shape != (margin.shape[1], rows.shape[1]):
+        return False
+    return np.allclose(rows @ coef.T + classifier.intercept_, margin, rtol=1e-6, atol=1e-6)
 
 
 def explain_exactly(
@@ -73,7 +82,7 @@ def explain_exactly(
             # Only the mean of the background enters, which may so be a weighted one.
             mean = weights @ background
             explainer = shap.LinearExplainer(
-                (classifier.coef_, classifier.intercept_), mean[np.newaxis]
+                (np.atleast_2d(classifier.coef_), classifier.intercept_), mean[np.newaxis]
             )
             values = explainer.shap_values(rows)
         else:

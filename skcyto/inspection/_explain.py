@@ -196,15 +196,15 @@ def explain(
         feature_names = name_features([], X, X)
         source = X if background_data is None else background_data
 
-    exact = exact_method(model) if method == "auto" else None
+    encoder = TableEncoder(rows, source)
+    rows, source = encoder.encode(rows), encoder.encode(source)
+    exact = exact_method(model, encoder.decode(source), source) if method == "auto" else None
     if exact is not None and response_method not in ("auto", exact[1]):
         exact = None
     if exact is not None:
         response_method = exact[1]
     response_method = choose_response_method(model, response_method)
 
-    encoder = TableEncoder(rows, source)
-    rows, source = encoder.encode(rows), encoder.encode(source)
     if background_method == "kmeans" and encoder.is_categorical.any():
         raise ValueError(
             "background_method='kmeans' needs numbers, and some columns are categories: use "
