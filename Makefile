@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 export OMP_NUM_THREADS ?= 1
 export MPLBACKEND ?= Agg
-# Examples and tests never reach for a model hub.
+# The examples go on with random weights at once instead of waiting for a model hub.
 OFFLINE := HF_HUB_OFFLINE=1
 
 .PHONY: help demo test test-slow test-gpu check check-lower-bounds lint types contracts docs examples install clean
@@ -31,13 +31,13 @@ demo: install
 	$(BIN)/python examples/quickstart.py --output output/quickstart
 
 test: install
-	$(OFFLINE) $(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not gpu"
 
 test-slow: install
-	$(OFFLINE) $(BIN)/python -m pytest -n $(WORKERS) -m "slow and not gpu"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "slow and not gpu"
 
 test-gpu: install
-	$(OFFLINE) $(BIN)/python -m pytest -m gpu
+	$(BIN)/python -m pytest -m gpu
 
 check: lint types contracts test docs examples
 
@@ -63,7 +63,7 @@ check-lower-bounds:
 	$(PYTHON) -m venv .env-lower-bounds
 	.env-lower-bounds/bin/python -m pip install --quiet uv
 	.env-lower-bounds/bin/uv pip install --quiet --python .env-lower-bounds/bin/python --resolution lowest-direct -e ".[dev]"
-	$(OFFLINE) .env-lower-bounds/bin/python -m pytest -n $(WORKERS) -m "not slow and not gpu" -W default
+	.env-lower-bounds/bin/python -m pytest -n $(WORKERS) -m "not slow and not gpu" -W default
 
 clean:
 	rm -rf $(VENV) .env-lower-bounds output docs/_build docs/api/generated

@@ -25,7 +25,7 @@ _SUBMODULES = (
     "utils",
 )
 
-__all__ = [*_SUBMODULES, "__version__"]  # noqa: PLE0604
+__all__ = [*_SUBMODULES, "__version__"]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -22,7 +22,13 @@ def public_objects():
             yield f"skcyto.{package}.{name}"
             if inspect.isclass(item) and not issubclass(item, Exception):
                 for method, function in vars(item).items():
-                    if not method.startswith("_") and inspect.isfunction(function):
+                    # What overrides a documented method need not repeat its documentation.
+                    overrides = any(method in vars(base) for base in item.__mro__[1:])
+                    if (
+                        not method.startswith("_")
+                        and inspect.isfunction(function)
+                        and not overrides
+                    ):
                         yield f"skcyto.{package}.{name}.{method}"
 
 
@@ -30,7 +36,7 @@ def test_import_is_lazy():
     code = (
         "import sys, skcyto; "
         "heavy = {'torch', 'timm', 'radiomics', 'SimpleITK', 'shap', 'optuna', 'skorch'}; "
-        "sys.exit(', '.join(heavy & set(sys.modules)))"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -42,7 +48,7 @@ def test_import_is_lazy():
 def test_packages_without_networks_do_not_import_torch(package):
     code = (
         f"import sys, skcyto.{package}; "
-        "sys.exit(', '.join({'torch', 'timm', 'radiomics', 'SimpleITK'} & set(sys.modules)))"
+        "sys.exit(', '.join({'torch', 'timm', 'radiomics', 'SimpleITK'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

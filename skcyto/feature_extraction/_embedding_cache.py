@@ -24,6 +24,13 @@ class EmbeddingCacheInfo(NamedTuple):
         Images answered from the cache, over all processes since it was made or cleared.
     misses : int
         Images that had to go through a network, likewise.
+
+    Examples
+    --------
+    >>> from skcyto.feature_extraction import EmbeddingCacheInfo
+    >>> info = EmbeddingCacheInfo(entries=593, bytes=2_162_688, hits=1186, misses=593)
+    >>> info.hits / (info.hits + info.misses)
+    0.666...
     """
 
     entries: int

@@ -59,6 +59,25 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         Seconds of fitting and predicting, by the same rows.
     failures : dict of str to list of FoldFailure
         Candidates that failed on a fold, with `fold`, `error` and `traceback` each.
+
+    See Also
+    --------
+    compare_models : Makes it.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.dummy import DummyClassifier
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> from skcyto.model_selection import compare_models
+    >>> X, y = load_iris(return_X_y=True)
+    >>> comparison = compare_models(
+    ...     {"chance": DummyClassifier(), "bayes": GaussianNB()}, X, y, cv=3, random_state=0
+    ... )
+    >>> comparison.models
+    ['chance', 'bayes']
+    >>> bool(comparison.test(metric="accuracy")["p_value"].iloc[0] < 0.01)
+    True
     """
 
     def __init__(

@@ -449,12 +449,12 @@ def test_same_seed_same_bits_whatever_n_jobs():
 def test_seed_matters_and_global_generators_are_left_alone():
     X, y = data()
     torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002
-    before = torch.rand(1).item(), np.random.rand()  # noqa: NPY002
+    np.random.seed(0)
+    before = torch.rand(1).item(), np.random.rand()
     torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002
+    np.random.seed(0)
     first = ImbalancedMLPClassifier(**QUICK).fit(X, y)
-    assert (torch.rand(1).item(), np.random.rand()) == before  # noqa: NPY002
+    assert (torch.rand(1).item(), np.random.rand()) == before
     second = ImbalancedMLPClassifier(**{**QUICK, "random_state": 1}).fit(X, y)
     assert not np.array_equal(first.predict_proba(X), second.predict_proba(X))
 
