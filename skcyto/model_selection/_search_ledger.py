@@ -193,6 +193,15 @@ class TrialLedger:
             if number is None or trial.number < number
         )
 
+    def _abandoned(self) -> int:
+        """Count the trials that were given up, so that they are not suggested once more."""
+        return sum(
+            trial.state == TrialState.FAIL
+            and RECORD not in trial.user_attrs
+            and trial.user_attrs.get(RETRIES, 0) >= _MAX_RETRIES
+            for trial in self._trials()
+        )
+
     def _runs(self, trial: FrozenTrial) -> bool:
         if trial.state != TrialState.RUNNING or WORKER not in trial.user_attrs:
             return False
@@ -205,7 +214,7 @@ class TrialLedger:
 
     def _ask_one(self) -> Candidate | None:
         if self.make_sampler is not None:
-            self.study.sampler = self.make_sampler(self._rank())
+            self.study.sampler = self.make_sampler(self._rank() + self._abandoned())
         with warnings.catch_warnings():
             # Heartbeats are sent while the folds are fitted.
             warnings.filterwarnings("ignore", message="Heartbeat of storage")
@@ -218,7 +227,7 @@ class TrialLedger:
             self._finish(trial.number, state=TrialState.FAIL)
             return None
         if self.make_sampler is not None:
-            self.study.sampler = self.make_sampler(rank)
+            self.study.sampler = self.make_sampler(rank + self._abandoned())
         try:
             params = self.space.suggest(trial)
         except BaseException:
