@@ -1,0 +1,158 @@
+"""Token maps against what the tokens themselves say."""
+
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.decomposition import PCA
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_selection import SelectKBest
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skcyto.datasets import make_cell_images
+from skcyto.exceptions import InvalidImageError, RandomWeightsWarning
+from skcyto.feature_extraction import EVA02TokenEmbedder
+from skcyto.inspection import TokenMapDisplay
+from skcyto.inspection._token_contributions import contribute_by_token
+from skcyto.utils._backbone import describe_backbone
+
+
+@pytest.fixture(scope="module")
+def cells():
+    return make_cell_images(24, image_size=56, random_state=0)
+
+
+def fit(cells, *steps, **params):
+    embedder = EVA02TokenEmbedder(
+        "eva02_tiny_patch14_224",
+        weights=None,
+        image_size=56,
+        random_state=0,
+        device="cpu",
+        **{"tokens": "image", **params},
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RandomWeightsWarning)
+        return make_pipeline(embedder, *steps).fit(cells.images, cells.target)
+
+
+def prepare(images):
+    """Resize and crop as timm does for the model."""
+    from timm.data import create_transform
+
+    config = describe_backbone("eva02_tiny_patch14_224", 56).data_config
+    transform = create_transform(**config, normalize=False)
+    return [transform(Image.fromarray(image)).permute(1, 2, 0).numpy() for image in images]
+
+
+def patch_tokens(embedder, images):
+    import torch
+
+    from skcyto.feature_extraction._backbone_pool import get_backbone
+
+    backbone = get_backbone(embedder._source, embedder._weights_identity, torch.device("cpu"))
+    pixels = torch.from_numpy(np.stack(prepare(images))).permute(0, 3, 1, 2)
+    class_token, tokens = backbone.forward_tokens(pixels, torch.float32)
+    return class_token.numpy(), tokens.numpy()
+
+
+@pytest.mark.parametrize("tokens", ["image", "all"])
+def test_contribution_is_the_tokens_own_term(cells, tokens):
+    pipeline = fit(cells, LogisticRegression(max_iter=500), tokens=tokens, normalize=False)
+    result = contribute_by_token(pipeline, cells.images[:3], feature=5, class_name=None)
+    class_token, patches = patch_tokens(pipeline[0], cells.images[:3])
+    n_pooled = 16 if tokens == "image" else 17
+    terms = (patches[:, :, 5] - patches[:, :, 5].mean(axis=1, keepdims=True)) / n_pooled
+    # Replacing one of the patches leaves a mean over as many tokens: the term of that patch.
+    np.testing.assert_allclose(result.maps.reshape(3, 16), terms, atol=1e-6)
+    np.testing.assert_allclose(result.maps.sum(axis=(1, 2)), 0, atol=1e-6)
+    features = pipeline[0].transform(cells.images[:3])
+    np.testing.assert_allclose(result.values, features[:, 5], atol=1e-6)
+    assert result.targets == [f"{tokens}_5"] * 3
+    pooled = patches.sum(axis=1) + (0 if tokens == "image" else class_token)
+    np.testing.assert_allclose(features, pooled / n_pooled, atol=1e-5)
+
+
+def test_linear_class_map_is_the_weighted_sum_of_feature_maps(cells):
+    pipeline = fit(cells, StandardScaler(), RidgeClassifier(), normalize=False)
+    label = pipeline.classes_[2]
+    result = contribute_by_token(pipeline, cells.images[:2], feature=None, class_name=label)
+    _, patches = patch_tokens(pipeline[0], cells.images[:2])
+    terms = (patches - patches.mean(axis=1, keepdims=True)) / 16 / pipeline[1].scale_
+    expected = terms @ pipeline[-1].coef_[2]
+    np.testing.assert_allclose(result.maps.reshape(2, 16), expected, atol=2e-5)
+    assert result.targets == [str(label)] * 2
+
+
+def test_norm_selection_and_probabilities_are_followed(cells):
+    pipeline = fit(
+        cells,
+        StandardScaler(),
+        SelectKBest(k=20),
+        PCA(4, random_state=0),
+        LogisticRegression(max_iter=500),
+    )
+    result = contribute_by_token(pipeline, cells.images[:4], feature=None, class_name=None)
+    predicted = pipeline.predict(cells.images[:4])
+    assert result.targets == predicted.tolist()
+    probability = pipeline.predict_proba(cells.images[:4]).max(axis=1)
+    np.testing.assert_allclose(result.values, np.log(probability / (1 - probability)), rtol=1e-4)
+    # To first order the patches' terms cancel: only the curvature of the norm is left.
+    total = np.abs(result.maps.sum(axis=(1, 2)))
+    assert (total < 0.1 * np.abs(result.maps).sum(axis=(1, 2))).all()
+    assert contribute_by_token(
+        pipeline, cells.images[:1], feature="pca2", class_name=None
+    ).targets == ["pca2"]
+
+
+def test_maps_find_the_one_odd_patch(cells):
+    pipeline = fit(cells, LogisticRegression(max_iter=500))
+    image = np.full((1, 56, 56, 3), 200, dtype=np.uint8)
+    image[0, 14:28, 42:56] = np.random.default_rng(0).integers(0, 255, (14, 14, 3))
+    for target in ({"feature": 3, "class_name": None}, {"feature": None, "class_name": None}):
+        maps = contribute_by_token(pipeline, image, **target).maps
+        assert np.unravel_index(np.abs(maps[0]).argmax(), (4, 4)) == (1, 3)
+
+
+def test_frames_inside_the_pipeline(cells):
+    pipeline = fit(cells, StandardScaler(), LogisticRegression(max_iter=500))
+    framed = make_pipeline(
+        pipeline[0].set_output(transform="pandas"),
+        StandardScaler().set_output(transform="pandas"),
+        LogisticRegression(max_iter=500),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RandomWeightsWarning)
+        framed.fit(cells.images, cells.target)
+    one = contribute_by_token(framed, cells.images[:2], feature=None, class_name="healthy")
+    pipeline[0].set_output(transform="default")
+    other = contribute_by_token(pipeline, cells.images[:2], feature=None, class_name="healthy")
+    np.testing.assert_allclose(one.maps, other.maps, atol=1e-5)
+
+
+def test_display_from_estimator(cells):
+    pipeline = fit(cells, StandardScaler(), LogisticRegression(max_iter=500))
+    display = TokenMapDisplay.from_estimator(pipeline, cells.images[:2], feature="image_7")
+    assert np.shape(display.maps) == (2, 4, 4)
+    np.testing.assert_array_equal(display.images, prepare(cells.images[:2]))
+    assert display.map_artists_[1].axes.get_xlabel().startswith("image_7: ")
+
+
+def test_what_cannot_be_mapped(cells, tmp_path):
+    pipeline = fit(cells, RandomForestClassifier(5, random_state=0), tokens="class")
+    images = cells.images[:1]
+    with pytest.raises(ValueError, match="pools no patch tokens"):
+        TokenMapDisplay.from_estimator(pipeline, images)
+    with pytest.raises(TypeError, match="first step is an EVA02TokenEmbedder"):
+        TokenMapDisplay.from_estimator(LogisticRegression().fit([[0], [1]], [0, 1]), images)
+    pipeline = fit(cells, LogisticRegression(max_iter=500))
+    with pytest.raises(ValueError, match="healthy, rubbish, unhealthy"):
+        TokenMapDisplay.from_estimator(pipeline, images, class_name="sick")
+    with pytest.raises(ValueError, match="not both"):
+        TokenMapDisplay.from_estimator(pipeline, images, class_name="healthy", feature=0)
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with pytest.raises(InvalidImageError, match=r"broken\.png"):
+        TokenMapDisplay.from_estimator(pipeline, [tmp_path / "broken.png"])
