@@ -43,10 +43,10 @@ def test_same_seed_same_images_whatever_n_samples_and_n_jobs():
 
 
 def test_global_random_state_is_left_alone():
-    key, *rest = np.random.get_state()[1:]  # noqa: NPY002
+    key, *rest = np.random.get_state()[1:]
     key = key.copy()
     make_cell_images(3, image_size=32, random_state=0)
-    key_after, *rest_after = np.random.get_state()[1:]  # noqa: NPY002
+    key_after, *rest_after = np.random.get_state()[1:]
     np.testing.assert_array_equal(key_after, key)
     assert rest_after == rest
 
