@@ -161,7 +161,7 @@ def attach_reporter(
         estimator,
         X_test,
         y_test,
-        _one_scorer(scorer, pruning.metric),
+        _one_scorer(scorer, pruning.metric, score_params),
         _check_method_params(X, params=score_params, indices=test),
         pruning.metric,
     )
@@ -176,8 +176,12 @@ def attach_reporter(
     return reporter
 
 
-def _one_scorer(scorer: Any, metric: str | None) -> Callable[..., Any]:
+def _one_scorer(
+    scorer: Any, metric: str | None, score_params: dict[str, Any]
+) -> Callable[..., Any]:
     """Take the objective out of a multi-metric scorer, to spare the other scores."""
+    if score_params:
+        return scorer  # which alone knows what to hand to each
     return getattr(scorer, "_scorers", {}).get(metric, scorer)
 
 
