@@ -10,6 +10,7 @@ phantom, and where the installed version computes something else, its own class 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from types import FunctionType, SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skcyto.feature_extraction._radiomics._patches import LOCAL_CLASSES
 from skcyto.feature_extraction._radiomics._runtime import import_radiomics, private_runtime
 from skcyto.feature_extraction._radiomics._shape import measure_mesh
 
@@ -183,6 +185,12 @@ def _fast_shape(parent: type) -> dict[str, Any]:
     return {"_initSegmentBasedCalculation": rebound}
 
 
+def _names_of(parent: Any) -> Callable[[type], dict[str, bool]]:
+    """Look the features up once instead of for each region in each image."""
+    names = parent.getFeatureNames()
+    return lambda cls: dict(names)
+
+
 def _members(source: type) -> dict[str, Any]:
     members: dict[str, Any] = {}
     for base in reversed(source.__mro__[:-1]):
@@ -207,12 +215,13 @@ def feature_classes() -> SimpleNamespace:
     slow: list[str] = []
     for name, parent in import_radiomics().getFeatureClasses().items():
         classes[name] = parent
-        if name == "shape2D":
+        if name != "shape" and name not in LOCAL_CLASSES:
             continue
         try:
             members = _fast_shape(parent) if name == "shape" else _members(_SharedBins)
             if name in _FASTER:
                 members = _members(_FASTER[name])
+            members["getFeatureNames"] = classmethod(_names_of(parent))
             # The parent's module names the logger that its messages go to.
             faster = type(parent.__name__, (parent,), {**members, "__module__": parent.__module__})
             if _agree(parent, faster):

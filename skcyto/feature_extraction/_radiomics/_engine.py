@@ -23,10 +23,11 @@ from skcyto.feature_extraction._radiomics._filters import (
     filtered_images,
     union,
 )
+from skcyto.feature_extraction._radiomics._patches import LOCAL_CLASSES, Patch
 from skcyto.feature_extraction._radiomics._runtime import geometry_tolerance
 from skcyto.feature_extraction._radiomics._settings import Settings
 
-_MANY_LEVELS = 500
+_MANY_LEVELS = 1000
 _MAX_MATRIX_LEVELS = 10_000  # a co-occurrence matrix of 10 GB
 _MAX_LEVELS = 10_000_000
 _NO_MATRIX = ("firstorder", "shape", "shape2D")
@@ -169,7 +170,11 @@ def extract(
         if shape:
             for region in group:
                 _compute_shape(region, settings)
-        masks = {region.label: crop(region.mask, region.box) for region in group}
+        distance = _largest_distance(settings)
+        patches = {
+            region.label: Patch(crop(region.mask, region.box), region.label, distance)
+            for region in group
+        }
         box = union([region.box for region in group])
         for image_type, custom in settings.image_types.items():
             kwargs = {**settings.setting, **custom}
@@ -179,13 +184,13 @@ def extract(
                     for filtered in filtered_images(
                         region.image, region.mask, image_type, own, region.box, whole=True
                     ):
-                        _compute_textures(region, filtered, masks[region.label], settings)
+                        _compute_textures(region, filtered, patches[region.label], settings)
                 continue
             for filtered in filtered_images(
                 group[0].image, group[0].mask, image_type, kwargs, box, whole=whole
             ):
                 for region in group:
-                    _compute_textures(region, filtered, masks[region.label], settings)
+                    _compute_textures(region, filtered, patches[region.label], settings)
 
 
 def _compute_shape(region: Region, settings: Settings) -> None:
@@ -212,16 +217,22 @@ def _compute_shape(region: Region, settings: Settings) -> None:
         region.values.update({name: float(value) for name, value in values.items()})
 
 
-def _compute_textures(region: Region, filtered: Filtered, mask: Any, settings: Settings) -> None:
+def _largest_distance(settings: Settings) -> int:
+    """Voxels between neighbours, at most, in any image type."""
+    everywhere = [settings.setting, *settings.image_types.values()]
+    return max(max(setting.get("distances") or [1]) for setting in everywhere)
+
+
+def _compute_textures(region: Region, filtered: Filtered, patch: Patch, settings: Settings) -> None:
     import SimpleITK as sitk
 
-    image = crop(filtered.image, region.box.within(filtered.frame))
-    inside = sitk.GetArrayViewFromImage(mask) == region.label
+    whole = crop(filtered.image, region.box.within(filtered.frame))
+    image = patch.take(whole)
     kwargs = {**filtered.kwargs, "label": region.label}
-    kwargs[SHARED] = share_bins(
-        sitk.GetArrayViewFromImage(image), inside, kwargs, max_levels=_MAX_LEVELS
+    shared = share_bins(
+        sitk.GetArrayViewFromImage(image), patch.inside, kwargs, max_levels=_MAX_LEVELS
     )
-    levels = kwargs[SHARED]["levels"]
+    levels = shared["levels"]
     classes = [name for name in settings.feature_classes if not name.startswith("shape")]
     matrices = any(name not in _NO_MATRIX for name in classes)
     if levels > _MAX_LEVELS or (matrices and levels > _MAX_MATRIX_LEVELS):
@@ -238,7 +249,12 @@ def _compute_textures(region: Region, filtered: Filtered, mask: Any, settings: S
         )
     for name in classes:
         names = settings.feature_classes[name]
-        _run_class(region, name, names, filtered.name, image, mask, kwargs)
+        if name in LOCAL_CLASSES:
+            own = {**kwargs, SHARED: shared}
+            _run_class(region, name, names, filtered.name, image, patch.mask, own)
+        else:
+            mask = crop(region.mask, region.box)
+            _run_class(region, name, names, filtered.name, whole, mask, kwargs)
 
 
 def _run_class(

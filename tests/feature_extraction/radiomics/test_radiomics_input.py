@@ -377,7 +377,7 @@ def test_a_sigma_too_large_for_one_case_is_nan_there(scans, good):
 
 def test_many_gray_levels_are_spoken_of(good):
     settings = {"featureClass": {"glcm": ["Contrast"], "firstorder": ["Mean"]}}
-    settings["setting"] = {"binWidth": 0.5}
+    settings["setting"] = {"binWidth": 0.25}
     with pytest.warns(InvalidInputWarning, match=r"label 1: \d+ gray levels in original.*binWidth"):
         values = _extract([good], labels=[1], settings=settings)
     assert np.isfinite(values).all()

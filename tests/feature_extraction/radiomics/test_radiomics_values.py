@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from skcyto.feature_extraction import RadiomicsExtractor
 from skcyto.feature_extraction._radiomics._classes import feature_classes
+from skcyto.feature_extraction._radiomics._patches import planes_to_keep
 from skcyto.feature_extraction._radiomics._settings import PRESETS, resolve_settings
 
 TED = PRESETS["ted1648"]
@@ -114,6 +115,37 @@ def test_equal_where_crops_are_much_smaller_than_the_image(scans, spacing):
     scans.compare_with_radiomics(extractor, params, *pair)
     strict = RadiomicsExtractor([1, 2, 5], settings=params, crop_filters=False)
     np.testing.assert_array_equal(extractor.transform([pair]), strict.fit_transform([pair]))
+
+
+@pytest.mark.parametrize("distances", [[1], [1, 3]])
+def test_equal_for_scattered_parts(scans, distances):
+    """Empty planes between parts are left out: too few or too many would make new neighbours."""
+    image, part = scans.make_volume((9, 20, 18), seed=7)
+    image = np.tile(image, (2, 3, 3))
+    mask = np.zeros_like(image, dtype=np.uint8)
+    mask[:9, :20, :18] = mask[9:, 20:40, 36:] = part
+    mask[3:5, 50, 20:30] = 1
+    mask[5:7, 1, 22:24] = mask[5:7, 1, 26:28] = 2
+    params = _params(
+        {"distances": distances},
+        {"Original": {}, "Wavelet": {}},
+        {name: [] for name in ("firstorder", "glcm", "gldm", "glrlm", "glszm", "ngtdm")},
+    )
+    pair = scans.to_sitk(image), scans.to_sitk(mask)
+    scans.compare_with_radiomics(RadiomicsExtractor([1, 2, 5], settings=params), params, *pair)
+
+
+@given(
+    mask=st.lists(st.booleans(), min_size=1, max_size=40).map(lambda a: [True, *a, True]),
+    distance=st.integers(1, 4),
+)
+def test_planes_are_left_out_only_where_no_neighbours_arise(mask, distance):
+    mask = np.array(mask)
+    (keep,) = planes_to_keep(mask, distance)
+    assert set(np.flatnonzero(mask)) <= set(keep)
+    before, after = np.flatnonzero(mask), np.flatnonzero(mask[keep])
+    far = np.subtract.outer(before, before), np.subtract.outer(after, after)
+    np.testing.assert_array_equal(*(np.where(abs(gap) <= distance, gap, 99) for gap in far))
 
 
 @settings(max_examples=12, deadline=None)
