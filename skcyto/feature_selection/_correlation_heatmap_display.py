@@ -146,7 +146,7 @@ class CorrelationHeatmapDisplay:
         from matplotlib.patches import Rectangle
 
         r = np.asarray(self.correlations)
-        self.figure_, self.ax_ = get_figure_and_axes(ax, figsize=(8, 6))
+        self.figure_, self.ax_ = get_figure_and_axes(ax, figsize=(8, 6), layout="compressed")
         self.im_ = self.ax_.imshow(r, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
         self.figure_.colorbar(
             self.im_, ax=self.ax_, label=f"r ({self.method.capitalize()})", shrink=0.8

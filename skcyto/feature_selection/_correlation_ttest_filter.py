@@ -77,23 +77,23 @@ class CorrelationTTestFilter(SelectorMixin, BaseEstimator):
 
     Attributes
     ----------
-    pvalues_ : ndarray of shape (n_features_in_,), float64
+    pvalues_ : ndarray of shape (n_features,), float64
         p-values before correction; NaN for features that could not be tested.
 
-    corrected_pvalues_ : ndarray of shape (n_features_in_,), float64
+    corrected_pvalues_ : ndarray of shape (n_features,), float64
         p-values that were compared with `alpha`.
 
-    statistics_ : ndarray of shape (n_features_in_,), float64
+    statistics_ : ndarray of shape (n_features,), float64
         t (positive where the first class in sorted order has the larger mean) or F.
 
-    correlations_ : ndarray of shape (n_features_in_,), float64
+    correlations_ : ndarray of shape (n_features,), float64
         For each significant feature its correlation with the kept feature before it that it is
         correlated with most; NaN for others and where none was kept before.
 
-    correlated_with_ : ndarray of shape (n_features_in_,), int
+    correlated_with_ : ndarray of shape (n_features,), int
         Column of that feature; -1 for none.
 
-    support_ : ndarray of shape (n_features_in_,), bool
+    support_ : ndarray of shape (n_features,), bool
         Which features are kept.
 
     dropped_ : pandas.DataFrame
@@ -105,7 +105,7 @@ class CorrelationTTestFilter(SelectorMixin, BaseEstimator):
     n_features_in_ : int
         Number of features seen during `fit`.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of features seen during `fit`, where all are strings.
 
     Warns

@@ -121,6 +121,8 @@ class FeatureCorrelationDisplay:
         compared = np.isfinite(correlations)
         order = np.flatnonzero(compared)[np.argsort(-correlations[compared], kind="stable")]
         values = correlations[order]
+        # The first feature of the scan was kept and compared with none.
+        n_kept = int(np.sum(~np.asarray(self.dropped, dtype=bool)))
         dropped = np.asarray(self.dropped, dtype=bool)[order]
         rank = np.arange(1, len(values) + 1)
 
@@ -138,7 +140,7 @@ class FeatureCorrelationDisplay:
             values[~dropped],
             s=8,
             color=PALETTE[0],
-            label=f"kept: {np.sum(~dropped)}",
+            label=f"kept: {n_kept}",
         )
         self.ax_.axhline(
             self.threshold,
@@ -153,5 +155,5 @@ class FeatureCorrelationDisplay:
             title="Feature correlations",
             ylim=(0, 1.03),
         )
-        self.ax_.legend()
+        self.ax_.legend(loc="lower left")
         return self

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from skcyto.feature_selection._correlation_ttest_filter import CorrelationTTestFilter
 
+# Smaller values say nothing more and would squeeze the others.
+_FLOOR = 1e-16
+
 
 class FeaturePValueDisplay:
     """Sorted p-values of the features, the level, and what is expected without any difference.
@@ -109,7 +112,7 @@ class FeaturePValueDisplay:
         values = np.sort(pvalues[np.isfinite(pvalues)])
         rank = np.arange(1, len(values) + 1)
         below = values < self.alpha
-        drawn = np.maximum(values, 1e-16)
+        drawn = np.maximum(values, _FLOOR)
 
         self.figure_, self.ax_ = get_figure_and_axes(ax)
         self.significant_ = self.ax_.scatter(
@@ -135,13 +138,13 @@ class FeaturePValueDisplay:
                 color=PALETTE[6],
                 linewidth=1,
                 zorder=3,  # where features follow it, it would hide behind them
-                label=f"expected by chance: {self.alpha * len(values):.0f} below {self.alpha:g}",
+                label=f"expected by chance: {self.alpha * len(values):.0f}",
             )
         self.ax_.axhline(self.alpha, color=PALETTE[6], linewidth=1, linestyle="--")
         self.ax_.set_yscale("log")
-        corrected = f", corrected ({self.correction})" if self.correction else ""
-        self.ax_.set(
-            xlabel="Features, sorted", ylabel=f"p-value{corrected}", title="Feature p-values"
-        )
+        label = "p-value" + (f", corrected ({self.correction})" if self.correction else "")
+        if np.any(values < _FLOOR):
+            label += f" ({_FLOOR:g} where smaller)"
+        self.ax_.set(xlabel="Features, sorted", ylabel=label, title="Feature p-values")
         self.ax_.legend()
         return self

@@ -156,7 +156,7 @@ class ImportanceThresholdDisplay:
         self.ax_.set(xlabel="Features, sorted", ylabel="Importance")
         if self.estimator_name:
             self.ax_.set_title(f"Feature importances ({self.estimator_name})")
-        self.ax_.legend()
+        self.ax_.legend(loc="upper right")
         return self
 
 

@@ -74,13 +74,13 @@ class ImportanceThresholdSelector(MetaEstimatorMixin, SelectorMixin, BaseEstimat
 
     Attributes
     ----------
-    importances_ : ndarray of shape (n_features_in_,), float64
+    importances_ : ndarray of shape (n_features,), float64
         Importance of each input feature.
 
     threshold_ : float
         Number that `threshold` stands for.
 
-    support_ : ndarray of shape (n_features_in_,), bool
+    support_ : ndarray of shape (n_features,), bool
         Which features are kept.
 
     estimator_ : estimator
@@ -92,7 +92,7 @@ class ImportanceThresholdSelector(MetaEstimatorMixin, SelectorMixin, BaseEstimat
     n_features_in_ : int
         Number of features seen during `fit`.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of features seen during `fit`, where all are strings.
 
     See Also

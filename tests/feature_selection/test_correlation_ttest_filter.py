@@ -449,3 +449,22 @@ def test_memory_limit_does_not_change_the_result(egd, method):
     assert_array_equal(limited.correlated_with_, expected.correlated_with_)
     assert_allclose(limited.correlations_, expected.correlations_, atol=1e-12)
     assert_allclose(limited.pvalues_, expected.pvalues_)
+
+
+@pytest.mark.parametrize("equal_var", EQUAL_VAR)
+def test_constant_in_one_class(table, equal_var):
+    """Welch's analysis of variance weighs classes by their variance: without one it has no p."""
+    X, y = table
+    y = np.where(np.arange(80) % 4 == 0, "c", y)
+    X = X[:, 4:6].copy()
+    X[y == "c", 0] = 3.0
+    filter_ = CorrelationTTestFilter(equal_var=equal_var)
+    if equal_var:
+        filter_.fit(X, y)
+        assert_allclose(
+            filter_.pvalues_[0], compare([X[y == label, 0] for label in "abc"], equal_var)[1]
+        )
+    else:
+        with pytest.warns(DroppedFeatureWarning, match=r"\('x0'\), which have too few values, or"):
+            filter_.fit(X, y)
+        assert filter_.dropped_["reason"].tolist() == ["untestable"]
