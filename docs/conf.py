@@ -34,6 +34,9 @@ numpydoc_show_class_members = True
 numpydoc_show_inherited_class_members = False
 numpydoc_class_members_toctree = False
 
+# Inherited docstrings refer to scikit-learn's own glossary and labels.
+suppress_warnings = ["ref.term", "ref.ref"]
+
 html_theme = "pydata_sphinx_theme"
 html_title = "skcyto"
 html_static_path = ["_static"]
@@ -58,9 +61,9 @@ PACKAGES = (
 )
 
 
-def write_api_pages(app):
+def write_api_pages():
     """List every public name, so that none is forgotten: `__all__` is the only list of them."""
-    folder = Path(app.srcdir) / "api" / "generated"
+    folder = Path(__file__).parent / "api" / "generated"
     folder.mkdir(parents=True, exist_ok=True)
     for package in PACKAGES:
         module = import_module(f"skcyto.{package}")
@@ -77,6 +80,5 @@ def write_api_pages(app):
             page.write_text(text)
 
 
-def setup(app):
-    """Run before autosummary looks for its stubs."""
-    app.connect("builder-inited", write_api_pages, priority=100)
+# Now, and not in an event: autosummary looks for the pages as soon as the build begins.
+write_api_pages()

@@ -38,7 +38,7 @@ class ImportanceDisplay:
     class_name : str, default=None
         Class, for the title.
 
-    axis_label : str, default="mean |SHAP value|"
+    axis_label : str
         What the bars measure.
 
     Attributes
