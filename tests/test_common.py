@@ -12,7 +12,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skcyto.feature_extraction import EVA02TokenEmbedder, RadiomicsExtractor
 from skcyto.feature_selection import CorrelationTTestFilter, ImportanceThresholdSelector
 from skcyto.losses import available
-from skcyto.model_selection import OptunaSearchCV
+from skcyto.model_selection import OptunaSearchCV, TunedLogitBiasClassifierCV
 from skcyto.neural_network import ImbalancedMLPClassifier
 from skcyto.utils import all_estimators
 
@@ -28,6 +28,7 @@ ESTIMATORS = {
     ImportanceThresholdSelector: [ImportanceThresholdSelector(LogisticRegression())],
     OptunaSearchCV: [OptunaSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, n_trials=2, cv=2)],
     RadiomicsExtractor: [],
+    TunedLogitBiasClassifierCV: [TunedLogitBiasClassifierCV(LogisticRegression(), cv=2)],
 }
 
 
