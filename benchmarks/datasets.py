@@ -89,7 +89,7 @@ def main() -> None:
         make_cell_images(args.cells, image_size=size, random_state=0)
         took = 1e3 * (time.process_time() - start) / args.cells
         print(f"| `make_cell_images`, {size} px | {took:.1f} |")
-    for size, spacing in (((96, 96, 24), (0.6, 0.6, 2.0)), ((256, 256, 40), (0.3, 0.3, 1.2))):
+    for size, spacing in (((96, 96, 24), (0.625, 0.625, 2.0)), ((256, 256, 40), (0.3, 0.3, 1.2))):
         start = time.process_time()
         make_orbit_mri(args.orbits, size=size, spacing=spacing, random_state=0)
         took = 1e3 * (time.process_time() - start) / args.orbits

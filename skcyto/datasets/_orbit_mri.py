@@ -49,7 +49,7 @@ def make_orbit_mri(
     weights: Weights = None,
     bilateral: bool = False,
     size: Sequence[int] = (96, 96, 24),
-    spacing: Sequence[float] = (0.6, 0.6, 2.0),
+    spacing: Sequence[float] = (0.625, 0.625, 2.0),
     directory: str | os.PathLike[str] | None = None,
     random_state: int | np.random.RandomState | None = None,
     n_jobs: int | None = None,
@@ -76,7 +76,7 @@ def make_orbit_mri(
     size : sequence of 3 ints, default=(96, 96, 24)
         Voxels in x, y and z of one orbit.
 
-    spacing : sequence of 3 floats, default=(0.6, 0.6, 2.0)
+    spacing : sequence of 3 floats, default=(0.625, 0.625, 2.0)
         Size of a voxel in mm. The orbit needs a box of about 54 x 54 x 46 mm.
 
     directory : str or path-like, default=None
