@@ -10,6 +10,7 @@ from skcyto.model_selection._comparison_curves import (
 from skcyto.model_selection._comparison_ranks import CriticalDifferenceDisplay
 from skcyto.model_selection._comparison_result import ModelComparison
 from skcyto.model_selection._comparison_scores import ScoreComparisonDisplay
+from skcyto.model_selection._logit_bias import TunedLogitBiasClassifierCV
 from skcyto.model_selection._optuna_search import OptunaSearchCV
 from skcyto.model_selection._splits import RepeatedStratifiedGroupKFold
 from skcyto.model_selection._statistics_delong import delong_test
@@ -31,6 +32,7 @@ __all__ = [
     "ROCComparisonDisplay",
     "RepeatedStratifiedGroupKFold",
     "ScoreComparisonDisplay",
+    "TunedLogitBiasClassifierCV",
     "bayesian_correlated_ttest",
     "bootstrap_by_group",
     "compare_models",
