@@ -483,6 +483,8 @@ def test_column_of_labels_and_other_targets(two):
     X, y = two
     with pytest.warns(Warning, match="A column-vector y was passed"):
         TunedLogitBiasClassifierCV(LogisticRegression(), cv=2).fit(X, y[:, None])
+    with pytest.raises(ValueError, match="Input y contains NaN"):
+        TunedLogitBiasClassifierCV(LogisticRegression(), cv=2).fit(X, y * np.nan)
     with pytest.raises(ValueError, match="Unknown label type"):
         TunedLogitBiasClassifierCV(LogisticRegression(), cv=2).fit(X, X[:, 0])
 
