@@ -63,7 +63,8 @@ def test_every_public_estimator_is_listed():
     assert set(ESTIMATORS) == {cls for _, cls in all_estimators()}
 
 
-@pytest.mark.filterwarnings("ignore::skcyto.exceptions.ImbalanceWarning")
+# The checks feed tiny and odd data on purpose, of which the estimators rightly warn.
+@pytest.mark.filterwarnings("default")
 @parametrize_with_checks(instances(), expected_failed_checks=expected_failed_checks)
 def test_estimator_checks(estimator, check):
     check(estimator)
