@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from sklearn.exceptions import FitFailedWarning
 from sklearn.utils import indexable
 from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.parallel import delayed
 from sklearn.utils.validation import column_or_1d
 
 from skcyto.model_selection._comparison_candidates import make_candidates
@@ -29,6 +29,7 @@ from skcyto.model_selection._comparison_records import FoldFailure, FoldRecord
 from skcyto.model_selection._comparison_result import ModelComparison
 from skcyto.model_selection._comparison_scoring import resolve_scoring
 from skcyto.model_selection._splits import make_splits
+from skcyto.utils._parallel import streaming_parallel
 from skcyto.utils._progress import progress_bar
 from skcyto.utils._random import draw_seed
 
@@ -186,7 +187,7 @@ def compare_models(
             if record is not None:
                 results[name, fold] = record
     remaining = [task for task in tasks if task not in results]
-    outcomes = Parallel(n_jobs=n_jobs, return_as="generator")(
+    outcomes = streaming_parallel(n_jobs)(
         delayed(run_fold)(
             candidates[name],
             X,

@@ -22,7 +22,6 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._validation import _warn_or_raise_about_fit_failures
 from sklearn.utils import indexable
 from sklearn.utils._param_validation import HasMethods, Interval
-from sklearn.utils.parallel import Parallel
 from sklearn.utils.validation import _check_method_params
 
 from skcyto.model_selection._search_ledger import RECORD, TrialLedger
@@ -37,6 +36,7 @@ from skcyto.model_selection._search_study import (
     search_key,
 )
 from skcyto.model_selection._search_worker import Heartbeat, Worker
+from skcyto.utils._parallel import streaming_parallel
 from skcyto.utils._progress import progress_bar
 from skcyto.utils._random import draw_seed
 
@@ -297,7 +297,10 @@ class OptunaSearchCV(BaseSearchCV):
         with Worker() as worker, quiet_optuna(0 if self.verbose > 1 else 30):
             ledger = self._open_ledger(key, len(objectives), space, worker)
             pruner = self.study_.pruner if len(objectives) == 1 else None
-            with self._parallel() as parallel:
+            # Each trial is recorded as soon as its last fold is done.
+            with streaming_parallel(
+                self.n_jobs, ordered=False, pre_dispatch=self.pre_dispatch
+            ) as parallel:
                 runner = BatchRunner(
                     parallel,
                     estimator,
@@ -401,15 +404,6 @@ class OptunaSearchCV(BaseSearchCV):
         return TrialLedger(
             self.study_, key, space, worker, n_trials=self.n_trials, make_sampler=make_sampler
         )
-
-    def _parallel(self) -> Any:
-        settings = {"n_jobs": self.n_jobs, "pre_dispatch": self.pre_dispatch}
-        try:
-            # Each trial is recorded as soon as its last fold is done.
-            return Parallel(**settings, return_as="generator_unordered")
-        except ValueError:
-            # Some backends, Dask's among them, give all results at once.
-            return Parallel(**settings)
 
     def _run_search(self, runner: BatchRunner, ledger: TrialLedger) -> None:
         """Ask for batches of trials, run them and tell, until there are enough."""
