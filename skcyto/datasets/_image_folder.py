@@ -165,7 +165,7 @@ def load_image_folder(
     elif pattern is not None:
         names = frame[file_column].astype(str)
         below = names.str.split("/", n=1).str[-1] if index is None else names
-        found = [match.group(1) if (match := pattern.search(name)) else None for name in below]
+        found = [(m.group(1) or None) if (m := pattern.search(name)) else None for name in below]
         lost = pd.Series([group is None for group in found], index=frame.index, dtype=bool)
         findings.add("no group", names[lost], f"{group_pattern!r} does not match; left out")
         frame = frame[~lost]

@@ -188,7 +188,8 @@ def test_a_listed_file_may_have_any_extension_and_must_hold_something(tmp_path, 
 def test_a_name_without_group_is_a_problem(tmp_path, put):
     put("a/s1_1.png")
     put("a/odd.png")
-    check_problems([("no group", "a/odd.png")], ["a/s1_1.png"], tmp_path, group_pattern=r"^(s\d)_")
+    for pattern in (r"^(s\d)_", r"^(s\d)?", r"^((s\d)?)"):
+        check_problems([("no group", "a/odd.png")], ["a/s1_1.png"], tmp_path, group_pattern=pattern)
 
 
 def check_problems(expected, sound, root, **parameters):

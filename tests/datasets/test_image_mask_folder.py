@@ -44,6 +44,19 @@ def test_index_gives_order_labels_and_patients(tmp_path, pairs, put):
     assert data.frame["age"].isna().tolist() == [False, True]
 
 
+def test_each_case_may_be_its_own_group(tmp_path, pairs, put):
+    put("list.csv", "case,label\np.2,x\np.1,x\np.2,x\n")
+    with pytest.warns(InvalidInputWarning, match="duplicate row"):
+        data = load_image_mask_folder(
+            tmp_path,
+            index="list.csv",
+            target_column="label",
+            group_column="case",
+            on_error="warn",
+        )
+    assert data.groups.tolist() == data.cases.tolist() == ["p.2", "p.1"]
+
+
 @pytest.mark.parametrize(
     ("image", "mask", "names"),
     [
