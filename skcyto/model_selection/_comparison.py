@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from joblib import Memory
 from numpy.typing import ArrayLike
 from sklearn.exceptions import FitFailedWarning
@@ -145,8 +146,8 @@ def compare_models(
     """
     X, y, groups = indexable(X, y, groups)
     y = column_or_1d(y, warn=True)
-    if y.dtype == object and any(label is None or label != label for label in y):
-        raise ValueError("y holds missing labels")
+    if pd.isna(y).any():
+        raise ValueError(f"y holds missing labels in {int(pd.isna(y).sum())} cases")
     target = type_of_target(y, input_name="y")
     if target not in ("binary", "multiclass"):
         raise ValueError(f"compare_models compares classifiers; y is {target}")
@@ -155,6 +156,11 @@ def compare_models(
         raise ValueError(f"y holds one class only, {classes.tolist()[0]!r}: nothing to tell apart")
     if groups is not None:
         groups = column_or_1d(groups)
+        if pd.isna(groups).any():
+            raise ValueError(
+                f"groups is missing for {int(pd.isna(groups).sum())} cases: give each a group, "
+                "one of its own if nothing is known of it"
+            )
     candidates = make_candidates(estimators, memory)
     measures, primary = resolve_scoring(scoring, classes)
     scorers = {measure.name: measure.scorer for measure in measures if measure.scorer is not None}

@@ -133,7 +133,7 @@ def bayesian_correlated_ttest(
 ) -> BayesianComparison:
     r"""Probability that one model is better, equivalent or worse, from their fold scores.
 
-    The posterior of the mean difference, under the Jeffreys-like prior of the paper, is Student's
+    The posterior of the mean difference, under the paper's matching prior, is Student's
     t with :math:`J - 1` degrees of freedom, location :math:`\bar d` and squared scale
     :math:`\left(\frac1J + \frac{\rho}{1-\rho}\right) s_d^2`, where
     :math:`\rho = n_\text{test} / (n_\text{test} + n_\text{train})`. Unlike a p-value it can say

@@ -200,10 +200,10 @@ def test_every_candidate_gets_the_seed_of_the_fold(data):
 
 
 def test_global_random_state_is_left_alone(data, models):
-    np.random.seed(0)  # noqa: NPY002
-    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    np.random.seed(0)
+    before = np.random.get_state()[1].copy()
     compare_models(models, *data, random_state=0, cv=3)
-    np.testing.assert_array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+    np.testing.assert_array_equal(before, np.random.get_state()[1])
 
 
 def test_one_failing_candidate_is_reported_and_loses_nothing(data, models, comparison):
@@ -537,7 +537,8 @@ NB = {"nb": GaussianNB()}
         ((NB, X_SMALL[:9], Y_SMALL), {}, ValueError, "inconsistent numbers of samples"),
         ((NB, X_SMALL, np.arange(20) / 7), {}, ValueError, "y is continuous"),
         ((NB, X_SMALL, ["a"] * 20), {}, ValueError, "one class only, 'a'"),
-        ((NB, X_SMALL, [None, *["a", "b"] * 9, "a"]), {}, ValueError, "missing labels"),
+        ((NB, X_SMALL, [None, *["a", "b"] * 9, "a"]), {}, ValueError, "missing labels in 1"),
+        ((NB, X_SMALL, Y_SMALL), {"groups": [np.nan, *range(19)]}, ValueError, "missing for 1"),
         ((NB, X_SMALL, Y_SMALL), {"scoring": "nope"}, ValueError, "scoring='nope' is unknown"),
         ((NB, X_SMALL, Y_SMALL), {"scoring": []}, ValueError, "scoring is empty"),
         ((NB, X_SMALL, Y_SMALL), {"scoring": ["accuracy"] * 2}, ValueError, "twice"),
