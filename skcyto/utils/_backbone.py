@@ -159,27 +159,26 @@ def describe_backbone(model_name: str, image_size: int | None = None) -> Backbon
             f"model_name={model_name!r} names a place, not a model: give the name of timm's "
             "architecture, and the file as weights='/path/to/model.safetensors'"
         )
-    size = {} if image_size is None else {"img_size": image_size}
-    try:
-        model = _create_skeleton(model_name, **size)
-    except TypeError as error:
-        if image_size is None:
-            raise
-        raise ValueError(
-            f"model_name={model_name!r} does not take another image size than its own ({error}); "
-            "leave image_size=None"
-        ) from error
-    _check_tokens(model_name, model)
+    if image_size is None:
+        model = _create_skeleton(model_name)
+        _check_tokens(model_name, model)
+    else:
+        _check_size(describe_backbone(model_name), image_size)
+        try:
+            model = _create_skeleton(model_name, img_size=image_size)
+        except TypeError as error:
+            raise ValueError(
+                f"model_name={model_name!r} does not take another image size than its own "
+                f"({error}); leave image_size=None"
+            ) from error
     data_config = timm.data.resolve_model_data_config(model)
     if image_size is None:
         image_size = data_config["input_size"][-1]
     data_config["input_size"] = (3, image_size, image_size)
-    patch_size = _find_patch_size(model)
-    _check_size(model_name, patch_size, image_size)
     return BackboneInfo(
         model_name=model_name,
         image_size=image_size,
-        patch_size=patch_size or 16,
+        patch_size=_find_patch_size(model),
         embedding_dim=model.num_features,
         n_prefix_tokens=model.num_prefix_tokens,
         has_class_token=getattr(model, "cls_token", None) is not None,
@@ -250,20 +249,25 @@ def _check_tokens(model_name: str, model: nn.Module) -> None:
         )
 
 
-def _find_patch_size(model: nn.Module) -> int | None:
+def _find_patch_size(model: nn.Module) -> int:
     embedding = getattr(model, "patch_embed", None)
     if embedding is None:
-        return None
+        return 16
     # Behind a convolutional stem, patches are larger than the patch embedding itself knows.
-    size = embedding.feat_ratio() if hasattr(embedding, "feat_ratio") else embedding.patch_size
+    size = (
+        embedding.feat_ratio()
+        if hasattr(embedding, "feat_ratio")
+        else getattr(embedding, "patch_size", 16)
+    )
     return size if isinstance(size, int) else size[0]
 
 
-def _check_size(model_name: str, patch_size: int | None, image_size: int) -> None:
-    if patch_size is not None and image_size % patch_size:
-        low = image_size // patch_size * patch_size
-        sizes = f"{low} or {low + patch_size}" if low else f"{patch_size}"
+def _check_size(info: BackboneInfo, image_size: int) -> None:
+    patch = info.patch_size
+    if image_size % patch:
+        low = image_size // patch * patch
+        sizes = f"{low} or {low + patch}" if low else f"{patch}"
         raise ValueError(
-            f"image_size={image_size} is no multiple of the patch size {patch_size} of "
-            f"model_name={model_name!r}: pixels at the border would be lost; use {sizes}"
+            f"image_size={image_size} is no multiple of the patch size {patch} of "
+            f"model_name={info.model_name!r}: pixels at the border would be lost; use {sizes}"
         )

@@ -175,6 +175,7 @@ def test_description():
         ("eva02_tinny_patch14_224", None, r"no model of timm .*names like it"),
         ("no_such_model", None, "no model of timm"),
         (f"{TINY}.no_such_tag", None, "no_such_tag"),
+        ("resnet18", 64, "neither class token nor registers"),
         (TINY, 100, "no multiple of the patch size 14.*use 98 or 112"),
         (TINY, 3, "use 14"),
         ("hf-hub:someone/something", None, "names a place"),
