@@ -28,7 +28,7 @@ from skcyto.model_selection._comparison_fit import run_fold
 from skcyto.model_selection._comparison_metadata import check_metadata, route_metadata
 from skcyto.model_selection._comparison_records import FoldFailure, FoldRecord
 from skcyto.model_selection._comparison_result import ModelComparison
-from skcyto.model_selection._comparison_scoring import resolve_scoring
+from skcyto.model_selection._comparison_scoring import check_measures, resolve_scoring
 from skcyto.model_selection._splits import make_splits
 from skcyto.utils._parallel import streaming_parallel
 from skcyto.utils._progress import progress_bar
@@ -163,6 +163,7 @@ def compare_models(
             )
     candidates = make_candidates(estimators, memory)
     measures, primary = resolve_scoring(scoring, classes)
+    check_measures(measures, np.searchsorted(classes, y), len(classes))
     scorers = {measure.name: measure.scorer for measure in measures if measure.scorer is not None}
     metadata = check_metadata(params, groups, len(y))
     routes = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -173,7 +174,12 @@ def bootstrap_intervals(
         return values.mean(axis=1)
 
     # The predictions were checked when they were made; checking every draw takes time.
-    with config_context(assume_finite=True, skip_parameter_validation=True):
+    # A draw that lacks a class is counted as undefined, not warned of a thousand times.
+    with (
+        config_context(assume_finite=True, skip_parameter_validation=True),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", message=".* is undefined on a fold")
         one = bootstrap_by_group(scored, groups, n_resamples=n_resamples, random_state=random_state)
     low, high = one.quantiles(confidence)
     columns = {"estimate": one.estimate, "ci_low": low, "ci_high": high}

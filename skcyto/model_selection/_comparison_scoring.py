@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -150,6 +151,7 @@ class _RecallOfPredictions:
 
 @dataclass(frozen=True)
 class _ScorerOfPredictions:
+    name: str
     scorer: Callable[..., float]
     classes: NDArray[Any]
     sign: int
@@ -159,10 +161,13 @@ class _ScorerOfPredictions:
         placeholder = np.zeros((len(true), 1))
         try:
             return self.sign * float(self.scorer(kept, placeholder, self.classes[true]))
-        except AttributeError:
-            if predictions.kind == "predict_proba":
-                raise
-            # The model doesn't give the probabilities or decision values that the scorer asks for.
+        except Exception as error:
+            # Scores come after hours of fitting: what one fold can't be scored by loses no other.
+            # A model without the probabilities that the scorer asks for raises AttributeError.
+            if not isinstance(error, AttributeError) or predictions.kind == "predict_proba":
+                warnings.warn(
+                    f"{self.name} is undefined on a fold: {error}", UserWarning, stacklevel=2
+                )
             return float("nan")
 
 
@@ -240,6 +245,39 @@ def _measures_of(name: str, scorer: Any, classes: NDArray[Any]) -> list[Measure]
     scorer = get_scorer(scorer)
     unbounded = (-np.inf, np.inf)
     if isinstance(scorer, _SCIKIT_LEARN_SCORER):
-        kept = _ScorerOfPredictions(scorer, classes, -1 if loss else 1)
+        kept = _ScorerOfPredictions(shown, scorer, classes, -1 if loss else 1)
         return [Measure(shown, shown.replace("_", " "), not loss, unbounded, kept)]
     return [Measure(name, name.replace("_", " "), True, unbounded, None, scorer)]
+
+
+def check_measures(measures: list[Measure], y_codes: NDArray[np.intp], n_classes: int) -> None:
+    """Try every score on made-up predictions, so that it fails before anything is fitted.
+
+    Parameters
+    ----------
+    measures : list of Measure
+        What will be scored.
+    y_codes : ndarray of int
+        True classes.
+    n_classes : int
+        Number of classes.
+
+    Raises
+    ------
+    ValueError
+        If a score can't be worked out for such labels, such as a binary score of three classes.
+    """
+    codes = np.roll(y_codes, 1)
+    response = np.full((len(codes), n_classes), 0.5 / n_classes)
+    response[np.arange(len(codes)), codes] += 0.5
+    predictions = Predictions(codes, response, "predict_proba")
+    for measure in measures:
+        if measure.from_predictions is None:
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("error", message=".* is undefined on a fold", module="skcyto")
+            try:
+                measure.from_predictions(y_codes, predictions)
+            except Exception as error:
+                raise ValueError(f"scoring by {measure.name!r} fails: {error}") from error

@@ -31,6 +31,7 @@ th { font-weight: 600; vertical-align: bottom; border-bottom: 1.5px solid #99a3a
 th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; min-width: 7rem; }
 td.left, th.left { text-align: left; }
 td small { color: #66717c; white-space: nowrap; }
+.value { white-space: nowrap; }
 td.best { font-weight: 650; }
 td.best small { font-weight: 400; }
 thead th { max-width: 11rem; overflow-wrap: anywhere; }
@@ -86,8 +87,9 @@ is better than the others: see the tests.</p>
 <thead><tr><th>model</th>{% for name in headings %}<th>{{ name }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for name, cells in rows %}<tr><td>{{ name }}</td>
-{%- for cell in cells %}<td{% if cell.best %} class="best"{% endif %}>{{ cell.mean }}
-{%- if cell.std %} <small>± {{ cell.std }}</small>{% endif %}
+{%- for cell in cells %}<td{% if cell.best %} class="best"{% endif %}>
+<span class="value">{{ cell.mean }}
+{%- if cell.std %} <small>± {{ cell.std }}</small>{% endif %}</span>
 {%- if cell.interval %}<br><small>{{ cell.interval }}</small>{% endif %}</td>{% endfor %}</tr>
 {% endfor %}</tbody></table></div>
 {% endfor %}

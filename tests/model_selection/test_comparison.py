@@ -169,6 +169,26 @@ def test_a_scorer_of_the_fitted_estimator(data):
         found.bootstrap()
 
 
+def test_a_score_that_cannot_be_had_fails_before_anything_is_fitted(data):
+    for scoring in ("f1", {"binary": "precision"}):
+        with pytest.raises(ValueError, match="Target is multiclass"):
+            compare_models({"never fitted": FailsOn()}, *data, scoring=scoring)
+
+
+def test_a_score_that_one_fold_cannot_have_loses_no_other(data):
+    X, y = data
+    rows = np.concatenate([np.flatnonzero(y != "unhealthy"), np.flatnonzero(y == "unhealthy")[:3]])
+    with (
+        pytest.warns(MissingClassWarning),
+        pytest.warns(UserWarning, match="roc_auc_ovo is undefined on a fold"),
+    ):
+        found = compare_models(
+            {"nb": GaussianNB()}, X[rows], y[rows], cv=5, random_state=0, scoring="roc_auc_ovo"
+        )
+    assert found.scores["roc_auc_ovo"].isna().sum() == 2
+    assert np.isfinite(found.table().iloc[0, 0])
+
+
 def test_n_jobs_changes_nothing(data, models, comparison):
     candidates = {**models, "forest": RandomForestClassifier(15)}
     one = compare_models(candidates, *data, random_state=0, n_jobs=1)
