@@ -61,9 +61,9 @@ def _balanced_accuracy(counts: Counts) -> float:
 # The same numbers as the scorers of the same names, which validate their input every time.
 SCORES_OF_COUNTS: dict[str, Callable[[Counts], float]] = {
     "accuracy": _accuracy,
-    "macro_precision": lambda counts: _macro(counts)[0],
-    "macro_recall": lambda counts: _macro(counts)[1],
-    "macro_f1": lambda counts: _macro(counts)[2],
+    "precision_macro": lambda counts: _macro(counts)[0],
+    "recall_macro": lambda counts: _macro(counts)[1],
+    "f1_macro": lambda counts: _macro(counts)[2],
     "average_f1": _average_f1,
     "balanced_accuracy": _balanced_accuracy,
 }

@@ -133,14 +133,14 @@ METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric("accuracy", "accuracy", _accuracy, "predict"),
-        Metric("macro_precision", "macro precision", partial(_macro, precision_score), "predict"),
-        Metric("macro_recall", "macro recall", partial(_macro, recall_score), "predict"),
-        Metric("macro_f1", "macro F1", partial(_macro, f1_score), "predict"),
+        Metric("precision_macro", "macro precision", partial(_macro, precision_score), "predict"),
+        Metric("recall_macro", "macro recall", partial(_macro, recall_score), "predict"),
+        Metric("f1_macro", "macro F1", partial(_macro, f1_score), "predict"),
         Metric("average_f1", "average F1", _average_f1, "predict"),
         Metric("balanced_accuracy", "balanced accuracy", _balanced_accuracy, "predict"),
         Metric("roc_auc_ovr", "ROC AUC", macro_roc_auc_score, "score"),
         Metric(
-            "macro_average_precision",
+            "average_precision_macro",
             "macro average precision",
             macro_average_precision_score,
             "score",
@@ -162,7 +162,9 @@ def get_scorer(scoring: Any) -> Any:
     """Get a scorer of skcyto or scikit-learn by name.
 
     Use it wherever scikit-learn takes ``scoring=``: its own functions know skcyto's names only
-    through this function.
+    through this function. Names that scikit-learn has too mean the same number; skcyto's scorers
+    of them also take what scikit-learn's refuse: "roc_auc_ovr" is content with decision values,
+    and none warns of a class that is never predicted, whose precision is 0.
 
     Parameters
     ----------
@@ -239,9 +241,9 @@ def get_scorers(names: Iterable[str] | None = None) -> dict[str, Any]:
     >>> from sklearn.naive_bayes import GaussianNB
     >>> from skcyto.metrics import get_scorers
     >>> X, y = load_iris(return_X_y=True)
-    >>> scores = cross_validate(GaussianNB(), X, y, scoring=get_scorers(["macro_f1", "average_f1"]))
+    >>> scores = cross_validate(GaussianNB(), X, y, scoring=get_scorers(["f1_macro", "average_f1"]))
     >>> sorted(key for key in scores if key.startswith("test"))
-    ['test_average_f1', 'test_macro_f1']
+    ['test_average_f1', 'test_f1_macro']
     """
     return {name: get_scorer(name) for name in (METRICS if names is None else names)}
 

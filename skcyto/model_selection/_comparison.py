@@ -134,9 +134,9 @@ def compare_models(
     >>> X, y = load_breast_cancer(return_X_y=True)
     >>> comparison = compare_models(
     ...     {"majority": DummyClassifier(), "naive Bayes": GaussianNB()},
-    ...     X, y, scoring=["macro_f1", "roc_auc_ovr"], random_state=0,
+    ...     X, y, scoring=["f1_macro", "roc_auc_ovr"], random_state=0,
     ... )
-    >>> print(comparison.table()["macro_f1"].round(2).reset_index().to_string(index=False))
+    >>> print(comparison.table()["f1_macro"].round(2).reset_index().to_string(index=False))
           model mean  std  ci_low  ci_high
        majority 0.39 0.00    0.38     0.39
     naive Bayes 0.93 0.02    0.91     0.96

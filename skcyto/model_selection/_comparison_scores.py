@@ -55,7 +55,7 @@ class ScoreComparisonDisplay:
     >>> comparison = compare_models(
     ...     {"majority": DummyClassifier(), "naive Bayes": GaussianNB()}, X, y, random_state=0
     ... )
-    >>> display = ScoreComparisonDisplay.from_comparison(comparison, metric="macro_f1")
+    >>> display = ScoreComparisonDisplay.from_comparison(comparison, metric="f1_macro")
     >>> display.plot().axes_[0].get_xlabel()
     'macro F1'
     """

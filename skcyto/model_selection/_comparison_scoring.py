@@ -21,7 +21,7 @@ from skcyto.model_selection._comparison_records import Predictions
 RECALL_PER_CLASS = "recall_per_class"
 DEFAULT_SCORING = (*METRICS, RECALL_PER_CLASS)
 # Under imbalance the accuracy that heads scikit-learn's list says little.
-DEFAULT_PRIMARY = "macro_f1"
+DEFAULT_PRIMARY = "f1_macro"
 _SCIKIT_LEARN_SCORER = type(make_scorer(accuracy_score))
 
 
@@ -185,7 +185,7 @@ def resolve_scoring(scoring: Any, classes: NDArray[Any]) -> tuple[list[Measure],
     -------
     measures : list of Measure
     primary : str
-        Name of the first, of "macro_f1" by default.
+        Name of the first, of "f1_macro" by default.
 
     Raises
     ------

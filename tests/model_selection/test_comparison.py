@@ -32,8 +32,8 @@ from skcyto.metrics import get_scorers
 from skcyto.model_selection import ModelComparison, compare_models
 
 DEFAULT = [
-    *("accuracy", "macro_precision", "macro_recall", "macro_f1", "average_f1"),
-    *("balanced_accuracy", "roc_auc_ovr", "macro_average_precision", "log_loss", "brier_score"),
+    *("accuracy", "precision_macro", "recall_macro", "f1_macro", "average_f1"),
+    *("balanced_accuracy", "roc_auc_ovr", "average_precision_macro", "log_loss", "brier_score"),
     "expected_calibration_error",
 ]
 
@@ -104,7 +104,7 @@ def test_default_scores_and_folds(comparison, data):
     _, y = data
     assert comparison.metrics == DEFAULT + [f"recall[{label}]" for label in np.unique(y)]
     assert comparison.models == ["majority", "naive Bayes", "tree"]
-    assert comparison.primary_metric == "macro_f1"
+    assert comparison.primary_metric == "f1_macro"
     # Two rounds of five folds, each testing every case once.
     assert len(comparison.splits.splits) == 10
     kept = comparison.out_of_fold("tree")

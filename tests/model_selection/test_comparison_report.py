@@ -77,12 +77,12 @@ def test_table_holds_mean_spread_and_corrected_interval(binary):
 
 
 def test_markdown(binary):
-    text = binary.to_markdown(["macro_f1", "log_loss"])
+    text = binary.to_markdown(["f1_macro", "log_loss"])
     lines = text.splitlines()
     assert lines[0] == "| model | macro F1 | log-loss ↓ |"
     assert len(lines) == 8
     assert all(line.count("|") == 4 for line in lines[:6])
-    row = binary.table("macro_f1").loc["naive Bayes"]["macro_f1"]
+    row = binary.table("f1_macro").loc["naive Bayes"]["f1_macro"]
     assert f"{row['mean']:.3f} ± {row['std']:.3f} [{row['ci_low']:.3f}, " in lines[3]
     # One best mean a column, and a dash where a model has no probabilities.
     assert sum(line.count("**") for line in lines[:6]) == 4
@@ -91,7 +91,7 @@ def test_markdown(binary):
 
 
 def test_latex_is_escaped_and_for_booktabs(binary):
-    text = binary.to_latex(["macro_f1", "expected_calibration_error"])
+    text = binary.to_latex(["f1_macro", "expected_calibration_error"])
     assert r"neighbours \& \textless{}co\textgreater{}\_50\%" in text
     assert r"\toprule" in text
     assert r"$\downarrow$" in text
@@ -145,7 +145,7 @@ def test_page_is_whole_and_needs_nothing_else(multiclass, tmp_path):
         *("Bootstrap of macro F1", "Models", "How this was worked out"),
     ):
         assert heading in shown, heading
-    row = multiclass.table("macro_f1").loc["ridge"]["macro_f1"]
+    row = multiclass.table("f1_macro").loc["ridge"]["f1_macro"]
     assert f"{row['mean']:.3f}" in shown
     assert "nan" not in shown.lower().split()
 
