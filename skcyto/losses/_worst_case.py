@@ -206,8 +206,8 @@ class Minimax(Loss):
     every class. As a group holds one class, class weights cancel out of its mean; with
     ``normalize="count"`` they multiply it.
 
-    "chunk" takes no sample weights. No exact way back to a prior exists. First derivatives alone are
-    exact: second ones take the weights of the groups as constants.
+    "chunk" takes no sample weights. No exact way back to a prior exists. First derivatives alone
+    are exact: second ones take the weights of the groups as constants.
 
     References
     ----------
