@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +21,10 @@ from skcyto.model_selection._search_worker import (
     is_alive,
 )
 
-# User attributes of a trial: what data it belongs to, who works on it, what came out.
-KEY = "skcyto:key"
-WORKER = "skcyto:worker"
+# User attributes of a trial. Whose it is: the key of its data, how often it was retried, and,
+# once it runs, the worker; and what came out of it.
+OWNER = "skcyto:owner"
 RECORD = "skcyto:record"
-RETRIES = "skcyto:retries"
 # A trial that has taken its process down this often is left alone.
 _MAX_RETRIES = 2
 
@@ -107,15 +106,13 @@ class TrialLedger:
         """Tell what dead searches had recorded; queue once more what they had begun."""
         fail_stale_trials(self.study)
         for trial in self._trials():
-            if WORKER not in trial.user_attrs:
-                continue
-            is_dead = (
-                trial.state == TrialState.RUNNING and is_alive(trial.user_attrs[WORKER]) is False
-            )
-            if is_dead and RECORD in trial.user_attrs:
-                self._tell(trial.number, trial.user_attrs[RECORD])
-            elif is_dead:
-                self.release(trial.number)
+            owner = trial.user_attrs[OWNER]
+            is_running = trial.state == TrialState.RUNNING and "pid" in owner
+            if is_running and is_alive(owner) is False:
+                if RECORD in trial.user_attrs:
+                    self._tell(trial.number, trial.user_attrs[RECORD])
+                else:
+                    self.release(trial.number)
 
     def ask(self, n: int) -> list[Candidate]:
         """Begin up to `n` trials, fewer where `n_trials` or the space end.
@@ -131,9 +128,11 @@ class TrialLedger:
         """
         candidates: list[Candidate] = []
         while len(candidates) < n and not self.is_exhausted:
-            if self.n_trials is not None and self._rank() >= self.n_trials:
+            trials = self._trials()
+            rank = self._rank(trials)
+            if self.n_trials is not None and rank >= self.n_trials:
                 break
-            candidate = self._ask_one()
+            candidate = self._ask_one(rank, _count_abandoned(trials))
             if candidate is None:
                 break
             candidates.append(candidate)
@@ -141,7 +140,7 @@ class TrialLedger:
 
     def position(self) -> int:
         """Return the number of trials that have run or are running."""
-        return self._rank()
+        return self._rank(self._trials())
 
     def record(self, candidate: Candidate, record: dict[str, Any]) -> None:
         """Keep what came out of a trial, at once.
@@ -154,7 +153,7 @@ class TrialLedger:
             ``status``, ``folds`` and ``values``, of what JSON can hold.
         """
         # A trial that another process took for dead is finished, and queued again, by now.
-        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+        with suppress(RuntimeError):
             candidate.trial.set_user_attr(RECORD, record)
 
     def tell(self, candidate: Candidate, record: dict[str, Any]) -> None:
@@ -183,51 +182,43 @@ class TrialLedger:
 
     def _trials(self) -> list[FrozenTrial]:
         trials = self.study.get_trials(deepcopy=False)
-        return [trial for trial in trials if trial.user_attrs.get(KEY) == self.key]
+        return [trial for trial in trials if key_of(trial) == self.key]
 
-    def _rank(self, number: int | None = None) -> int:
+    def _rank(self, trials: Sequence[FrozenTrial], number: float = np.inf) -> int:
         """Count the trials before `number` that have run or are running."""
-        return sum(
-            _is_recorded(trial) or self._runs(trial)
-            for trial in self._trials()
-            if number is None or trial.number < number
-        )
-
-    def _abandoned(self) -> int:
-        """Count the trials that were given up, so that they are not suggested once more."""
-        return sum(
-            trial.state == TrialState.FAIL
-            and RECORD not in trial.user_attrs
-            and trial.user_attrs.get(RETRIES, 0) >= _MAX_RETRIES
-            for trial in self._trials()
-        )
+        return sum(_is_recorded(t) or self._runs(t) for t in trials if t.number < number)
 
     def _runs(self, trial: FrozenTrial) -> bool:
-        if trial.state != TrialState.RUNNING or WORKER not in trial.user_attrs:
+        owner = trial.user_attrs[OWNER]
+        if trial.state != TrialState.RUNNING or "pid" not in owner:
             return False
-        alive = is_alive(trial.user_attrs[WORKER])
+        alive = is_alive(owner)
         if alive is None:
             # On another machine: it runs until its heart stops, which a storage without
             # heartbeats would never tell.
             return heartbeat_interval(self.study._storage) is not None
         return alive
 
-    def _ask_one(self) -> Candidate | None:
+    def _ask_one(self, expected_rank: int, n_abandoned: int) -> Candidate | None:
         if self.make_sampler is not None:
-            self.study.sampler = self.make_sampler(self._rank() + self._abandoned())
+            # What was given up is not to be suggested once more.
+            self.study.sampler = self.make_sampler(expected_rank + n_abandoned)
         with warnings.catch_warnings():
             # Heartbeats are sent while the folds are fitted.
             warnings.filterwarnings("ignore", message="Heartbeat of storage")
             trial = self.study.ask()
-        trial.set_user_attr(KEY, self.key)
-        trial.set_user_attr(WORKER, self.worker.identity)
-        rank = self._rank(trial.number)
+        owner = {"key": self.key, "retries": 0, **trial.user_attrs.get(OWNER, {})}
+        trial.set_user_attr(OWNER, {**owner, **self.worker.identity})
+        trials = self._trials()
+        rank = self._rank(trials, trial.number)
         if self.n_trials is not None and rank >= self.n_trials:
             # Other processes began the last ones in the same moment.
             self._finish(trial.number, state=TrialState.FAIL)
             return None
-        if self.make_sampler is not None:
-            self.study.sampler = self.make_sampler(rank + self._abandoned())
+        if self.make_sampler is not None and rank != expected_rank:
+            # Other processes asked in the same moment: the sampler of that rank is theirs.
+            self.study.sampler = self.make_sampler(rank + n_abandoned)
+            trial = optuna.Trial(self.study, trial._trial_id)
         try:
             params = self.space.suggest(trial)
         except BaseException:
@@ -235,7 +226,7 @@ class TrialLedger:
             raise
         if isinstance(self.study.sampler, GridSampler | BruteForceSampler) and any(
             trial.params == other.params
-            for other in self._trials()
+            for other in trials
             if other.number != trial.number and (_is_recorded(other) or self._runs(other))
         ):
             # They begin anew where nothing is left.
@@ -257,16 +248,14 @@ class TrialLedger:
         """End a trial; False where another process was faster."""
         try:
             self.study.tell(number, **outcome)
-        except (RuntimeError, KeyError) as error:
+        except (RuntimeError, KeyError, ValueError) as error:
+            if not self.study.get_trials(deepcopy=False)[number].state.is_finished():
+                raise
             # A sampler that has nothing left calls Study.stop, which works in Study.optimize
-            # alone; GridSampler trips over queued trials. Either way the trial has been told.
-            if not self.study.get_trials(deepcopy=False)[number].state.is_finished():
-                raise
-            self.is_exhausted |= isinstance(error, RuntimeError)
-        except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
-            if not self.study.get_trials(deepcopy=False)[number].state.is_finished():
-                raise
-            return False
+            # alone, and GridSampler trips over a queued trial; by then the trial has been told.
+            is_stop = isinstance(error, RuntimeError) and "Study.stop" in str(error)
+            self.is_exhausted |= is_stop
+            return is_stop or isinstance(error, KeyError)
         return True
 
 
@@ -280,15 +269,15 @@ def queue_again(study: optuna.Study, trial: FrozenTrial) -> None:
     trial : optuna.trial.FrozenTrial
         Failed.
     """
-    retries = trial.user_attrs.get(RETRIES, 0)
-    if KEY not in trial.user_attrs or RECORD in trial.user_attrs or retries >= _MAX_RETRIES:
+    owner = trial.user_attrs.get(OWNER)
+    if owner is None or RECORD in trial.user_attrs or owner["retries"] >= _MAX_RETRIES:
         return
     study.add_trial(
         optuna.create_trial(
             state=TrialState.WAITING,
             params=trial.params,
             distributions=trial.distributions,
-            user_attrs={KEY: trial.user_attrs[KEY], RETRIES: retries + 1},
+            user_attrs={OWNER: {"key": owner["key"], "retries": owner["retries"] + 1}},
             # Samplers look for their marks there; those of pruners belong to the run.
             system_attrs={
                 name: value
@@ -296,6 +285,30 @@ def queue_again(study: optuna.Study, trial: FrozenTrial) -> None:
                 if not name.startswith("completed_rung_")
             },
         )
+    )
+
+
+def key_of(trial: FrozenTrial) -> str | None:
+    """Return the key of the data that a trial belongs to, None where no search asked for it.
+
+    Parameters
+    ----------
+    trial : optuna.trial.FrozenTrial
+
+    Returns
+    -------
+    key : str or None
+    """
+    owner = trial.user_attrs.get(OWNER)
+    return None if owner is None else owner["key"]
+
+
+def _count_abandoned(trials: Sequence[FrozenTrial]) -> int:
+    return sum(
+        trial.state == TrialState.FAIL
+        and RECORD not in trial.user_attrs
+        and trial.user_attrs[OWNER]["retries"] >= _MAX_RETRIES
+        for trial in trials
     )
 
 

@@ -19,7 +19,7 @@ from optuna.samplers import BaseSampler, TPESampler
 from sklearn.base import BaseEstimator, clone
 
 from skcyto.model_selection._comparison_checkpoint import fingerprint_data, fingerprint_estimator
-from skcyto.model_selection._search_ledger import KEY, queue_again
+from skcyto.model_selection._search_ledger import key_of, queue_again
 
 # Parameters that say how something is computed, not what: machines may differ in them.
 _EXECUTION = ("device", "memory", "n_jobs", "verbose")
@@ -160,8 +160,8 @@ def check_study(study: optuna.Study, key: str, n_objectives: int) -> None:
             f"study has {len(study.directions)} objective(s) and the search {n_objectives}: make "
             f"it with optuna.create_study(directions=['maximize'] * {n_objectives})"
         )
-    others = {trial.user_attrs.get(KEY, key) for trial in study.get_trials(deepcopy=False)} - {key}
-    if others:
+    keys = {key_of(trial) for trial in study.get_trials(deepcopy=False)}
+    if keys - {key, None}:
         raise ValueError(
             f"study {study.study_name!r} holds trials of other data, folds or another estimator "
             "or space. Their scores are not comparable and, in nested cross-validation, would "

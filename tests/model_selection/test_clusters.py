@@ -41,7 +41,7 @@ class SlowTree(DecisionTreeClassifier):
         self.log = log
         self.pause = pause
 
-    def fit(self, X, y):
+    def fit(self, X, y, sample_weight=None, check_input=True):
         time.sleep(self.pause)
         with open(self.log, "a") as log:
             log.write(f"{os.getpid()} {self.max_depth} {self.ccp_alpha} {X.sum()}\n")

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import optuna
@@ -26,7 +27,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from skcyto.model_selection import OptunaSearchCV
-from skcyto.model_selection._search_ledger import KEY, RECORD, WORKER, queue_again
+from skcyto.model_selection._search_ledger import OWNER, RECORD, key_of, queue_again
 
 SPACE = {"max_depth": [1, 2, 3, 4, 5, 6], "ccp_alpha": loguniform(1e-4, 1e-1)}
 
@@ -34,11 +35,11 @@ SPACE = {"max_depth": [1, 2, 3, 4, 5, 6], "ccp_alpha": loguniform(1e-4, 1e-1)}
 class LoggedTree(DecisionTreeClassifier):
     """Writes a line to the file LOG for every fit, and takes its time."""
 
-    def fit(self, X, y, **params):
+    def fit(self, X, y, sample_weight=None, check_input=True):
         time.sleep(float(os.environ.get("PAUSE", "0")))
         with open(os.environ["LOG"], "a") as log:
             log.write(f"{self.max_depth} {self.ccp_alpha} {len(X)}\n")
-        return super().fit(X, y, **params)
+        return super().fit(X, y)
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ def test_outer_folds_of_nested_cross_validation_share_no_trial(data, url, log):
     assert len({study._study_id for study in studies}) == 4
     ids = [trial._trial_id for study in studies for trial in study.trials]
     assert len(ids) == len(set(ids)) == 24
-    keys = [{trial.user_attrs[KEY] for trial in study.trials} for study in studies]
+    keys = [{key_of(trial) for trial in study.trials} for study in studies]
     assert all(len(key) == 1 for key in keys)
     assert len(set.union(*keys)) == 4
     # The same numbers as with each fold's search in a memory of its own.
@@ -211,11 +212,11 @@ def test_killed_and_resumed_loses_no_finished_trial(data, url, log, n_jobs):
 def test_interrupted_and_resumed_in_one_session(data, url, log, monkeypatch):
     calls = []
 
-    def interrupt(self, X, y, **params):
+    def interrupt(self, X, y, sample_weight=None, check_input=True):
         calls.append(1)
         if len(calls) == 16:
             raise KeyboardInterrupt
-        return DecisionTreeClassifier.fit(self, X, y, **params)
+        return DecisionTreeClassifier.fit(self, X, y)
 
     with monkeypatch.context() as patch:
         patch.setattr(LoggedTree, "fit", interrupt)
@@ -228,7 +229,7 @@ def test_interrupted_and_resumed_in_one_session(data, url, log, monkeypatch):
 
 
 def test_a_trial_that_kills_its_process_is_tried_three_times(data, url, log):
-    def deadly(self, X, y, **params):
+    def deadly(self, X, y, sample_weight=None, check_input=True):
         raise SystemExit
 
     search = make_search(url, n_trials=2, trials_per_batch=1)
@@ -243,20 +244,19 @@ def test_a_trial_that_kills_its_process_is_tried_three_times(data, url, log):
     assert len(search.fit(*data).cv_results_["params"]) == 2
 
 
-def forge(url, name, **worker):
+def forge(url, name):
     """Leave a running trial behind, of a search on another machine."""
     study = optuna.load_study(study_name=name, storage=url)
     trial = study.ask()
-    key = study.trials[0].user_attrs[KEY]
-    identity = {"host": "elsewhere", "pid": 1, "started": "1", "search": "x", **worker}
-    trial.set_user_attr(KEY, key)
-    trial.set_user_attr(WORKER, identity)
+    identity = {"host": "elsewhere", "pid": 1, "started": "1", "search": "x"}
+    trial.set_user_attr(OWNER, {**study.trials[0].user_attrs[OWNER], **identity})
     trial.suggest_categorical("max_depth", SPACE["max_depth"])
     return study, trial
 
 
 def test_a_machine_whose_heart_stops_is_not_waited_for(data, url, log):
-    with pytest.warns(optuna.exceptions.ExperimentalWarning):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         storage = optuna.storages.RDBStorage(
             url, heartbeat_interval=1, grace_period=2, **{callback_name(): queue_again}
         )
