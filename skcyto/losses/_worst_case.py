@@ -112,16 +112,17 @@ class MinimaxCriterion(_GroupCriterion):
         """Group of each row; weighted loss, rows and weight of each group."""
         if self.groups == "class":
             return super().group_sums(target, weighted, weight)
-        n_samples = len(target)
-        member = one_hot(target, self.n_classes, target)
+        n_samples, n_classes = len(target), self.n_classes
+        member = one_hot(target, n_classes, weighted)
         count = member.sum(0)
         smallest = torch.where(count > 0, count, n_samples).min()
-        n_chunks = count // smallest
-        first_chunk = n_chunks.cumsum(0) - n_chunks
-        rank = member.cumsum(0).gather(1, target.unsqueeze(1)).squeeze(1) - 1
-        per_row = torch.stack((first_chunk, n_chunks, count)).index_select(1, target)
-        chunk = per_row[0] + rank * per_row[1] // per_row[2]
-        none = weighted.new_zeros(n_samples)
+        # Chunks a row, and which of its class's chunks a row is in: by the middle of the row, so
+        # that rounding cannot move one over the edge between two chunks.
+        share = (count / smallest).floor_() / count.clamp_min(1)
+        rank = member.cumsum(0).gather(1, target.unsqueeze(1)).squeeze(1).sub_(0.5)
+        within = rank.mul_(share.index_select(0, target)).long()
+        chunk = torch.add(target, within, alpha=n_classes)
+        none = weighted.new_zeros(n_samples * n_classes)
         size = none.index_add(0, chunk, torch.ones_like(weighted))
         weight_sum = size if weight is None else none.index_add(0, chunk, weight)
         return chunk, none.index_add(0, chunk, weighted), size, weight_sum
