@@ -29,6 +29,7 @@ from skcyto.utils._prefetch import map_ahead
 if TYPE_CHECKING:
     import torch
 
+_MAX_WAITING_BYTES = 2**28  # of images that are read but not yet decoded
 _LOOK_UP = 32  # images whose hashes are looked up together
 _MAX_NAMED = 5  # images with damaged embeddings that a warning names
 
@@ -187,7 +188,15 @@ class EmbeddingRun:
 
         loaded = map_ahead(pool, load, range(len(inputs)), ahead=_LOOK_UP)
         misses = self._look_up(loaded)
-        for miss, pixels in map_ahead(pool, self._decode, misses, ahead=2 * self._batch_size):
+        decoded = map_ahead(
+            pool,
+            self._decode,
+            misses,
+            ahead=2 * self._batch_size,
+            weigh=lambda miss: miss.image.n_bytes,
+            max_weight=_MAX_WAITING_BYTES,
+        )
+        for miss, pixels in decoded:
             if isinstance(pixels, Exception):
                 self._reject(miss.index, pixels)
             else:

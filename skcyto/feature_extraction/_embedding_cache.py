@@ -14,7 +14,7 @@ _FILE_NAME = "embeddings.sqlite3"
 class EmbeddingCacheInfo(NamedTuple):
     """State of an :class:`EmbeddingCache`.
 
-    Attributes
+    Parameters
     ----------
     entries : int
         Number of stored embeddings: images times models.

@@ -41,6 +41,11 @@ class LoadedImage:
     digest: bytes
     content: bytes | np.ndarray
 
+    @property
+    def n_bytes(self) -> int:
+        """Size of the content."""
+        return len(self.content) if isinstance(self.content, bytes) else self.content.nbytes
+
     def decode(self) -> Image.Image:
         """Return the image in 8-bit RGB, or raise OSError or ValueError if it is damaged."""
         if isinstance(self.content, bytes):

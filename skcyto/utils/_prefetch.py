@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import joblib
@@ -21,6 +23,8 @@ def map_ahead(
     items: Iterable[Item],
     *,
     ahead: int,
+    weigh: Callable[[Item], int] = lambda item: 0,
+    max_weight: int = 0,
 ) -> Iterator[Result]:
     """Apply a function in threads and yield the results in the order of the items.
 
@@ -37,15 +41,32 @@ def map_ahead(
         Consumed in the caller's thread.
     ahead : int
         Number of items that are worked on, or done, before their turn.
+    weigh : callable
+        Gives what an item weighs while it waits or is worked on, in bytes for example. By default
+        nothing.
+    max_weight : int, default=0
+        No more items are taken while those that wait or are worked on weigh more than this.
 
     Yields
     ------
     result : object
     """
     pending: deque[Future[Result]] = deque()
+    lock = threading.Lock()
+    weight = 0
+
+    def add(change: int, future: Future[Result] | None = None) -> None:
+        nonlocal weight
+        with lock:
+            weight += change
+
     for item in items:
-        pending.append(pool.submit(function, item))
-        if len(pending) > ahead:
+        item_weight = weigh(item)
+        add(item_weight)
+        future = pool.submit(function, item)
+        future.add_done_callback(partial(add, -item_weight))
+        pending.append(future)
+        while pending and (len(pending) > ahead or weight > max_weight):
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()
