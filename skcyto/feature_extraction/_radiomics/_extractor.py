@@ -334,5 +334,4 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
                 return ndim, channels
             reason = f"the image has {ndim} dimensions and {channels} channels"
             report.add_problem(case, None, None, reason)
-        report.raise_error("no image can be used")
-        raise AssertionError("unreachable")
+        report.raise_error("no image can be used")  # noqa: RET503 - it never returns

@@ -154,15 +154,15 @@ def _read(source: Source, role: str) -> Any:
     path = str(source.path)
     if _is_picture(path):
         return _from_array(_read_picture(path, role), None, role)
-    if suffix_of(path) in _NIFTI_SUFFIXES:
-        _check_nifti(path, role)
     try:
+        if suffix_of(path) in _NIFTI_SUFFIXES:
+            _check_nifti(path, role)
         return sitk.ReadImage(path)
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         raise ScanProblem(f"the {role} {path} can't be read: {_itk_reason(error)}") from error
 
 
-def _itk_reason(error: RuntimeError) -> str:
+def _itk_reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else "unknown reason"
 

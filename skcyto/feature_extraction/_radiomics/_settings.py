@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +84,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
     },
 }
+
+_validator = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -233,8 +236,9 @@ def _unknown(names: Any, known: list[str], kind: str) -> list[str]:
 def _with_defaults(content: dict[str, Any], where: str) -> Settings:
     radiomics = import_radiomics()
     label = content.get("setting", {}).get("label")
-    # The constructor of pyradiomics sets ITK's tolerance for good, and it wants floats as floats.
-    with private_runtime(), geometry_tolerance(None):
+    # The constructor of pyradiomics sets ITK's tolerance for good, and its validator crashes where
+    # two threads construct extractors at once.
+    with _validator, private_runtime(), geometry_tolerance(None):
         try:
             extractor = radiomics.featureextractor.RadiomicsFeatureExtractor(content)
         except Exception as error:

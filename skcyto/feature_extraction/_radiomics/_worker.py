@@ -87,7 +87,7 @@ def run_case(case: Case, labels: list[int], task: Task, *, check_only: bool = Fa
             result.problems.append((None, reason))
         except Exception as error:  # one case's surprise must not lose the others
             reason = f"{type(error).__name__}: {error}"
-            result.problems.append((None, f"pyradiomics stopped with {reason}"))
+            result.problems.append((None, f"extraction stopped with {reason}"))
     return result
 
 
