@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
@@ -77,9 +78,10 @@ print(
 # The background comes from the training images; the test images are explained.
 
 start = time.perf_counter()
+explained = test[np.linspace(0, len(test) - 1, min(args.rows, len(test))).astype(int)]
 explanation = explain(
     pipeline,
-    paths[test][: args.rows],
+    paths[explained],
     background_data=paths[train],
     n_repeats=args.repeats,
     random_state=0,
@@ -87,7 +89,7 @@ explanation = explain(
     verbose=1,
 )
 print(f"explained in {time.perf_counter() - start:.0f} s: {explanation}")
-groups = index["group"].to_numpy()[test][: args.rows]
+groups = index["group"].to_numpy()[explained]
 importance = explanation.global_importance(groups=groups, random_state=0)
 print(importance.head(10).to_string(float_format="{:.5f}".format))
 if args.repeats > 1:

@@ -7,12 +7,14 @@ Data: synthetic cells, drawn by skcyto. The weights are those of timm's vit_smal
 """
 
 import argparse
+import io
 from pathlib import Path
 
 import matplotlib
 
 matplotlib.use("Agg")
 import pandas as pd
+from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import GroupShuffleSplit
 from sklearn.pipeline import make_pipeline
@@ -32,7 +34,9 @@ def main():
     args = parser.parse_args()
 
     shares = {"healthy": 0.4, "rubbish": 0.3, "unhealthy": 0.3}
-    cells = make_cell_images(500, weights=shares, image_size=112, random_state=0)
+    cells = make_cell_images(
+        500, weights=shares, image_size=112, cells_per_slide=10, random_state=0
+    )
     splitter = GroupShuffleSplit(1, test_size=0.3, random_state=0)
     train, test = next(splitter.split(cells.images, groups=cells.groups))
     images, y = cells.images[test], cells.target[test]
@@ -47,9 +51,9 @@ def main():
     print(f"balanced accuracy {balanced_accuracy_score(y, prediction):.3f}")
 
     explanation = explain(
-        pipeline, images[:40], background_data=cells.images[train], random_state=0, verbose=1
+        pipeline, images[::4], background_data=cells.images[train], random_state=0, verbose=1
     )
-    groups = cells.groups[test][:40]
+    groups = cells.groups[test][::4]
     importance = explanation.global_importance("unhealthy", groups=groups, random_state=0)
     print(importance.head().to_string())
     display = explanation.plot_importance(
@@ -60,17 +64,21 @@ def main():
     display = ExtremeSamplesDisplay.from_estimator(
         pipeline, images, y=y, importances=importance, n=8
     )
-    save_small(display.figure_, "explanation_extreme_samples")
+    save_photographs(display.figure_, "explanation_extreme_samples")
     print(display.samples.to_string())
 
     six = pd.Series(range(len(y))).groupby(y).head(2)
     display = TokenMapDisplay.from_estimator(pipeline, images[six], class_name="unhealthy")
     print([y[i] for i in six])
-    save_small(display.figure_, "explanation_token_map")
+    save_photographs(display.figure_, "explanation_token_map")
 
 
-def save_small(figure, name):
-    figure.savefig(STATIC / f"{name}.jpg", dpi=80, pil_kwargs={"quality": 85, "optimize": True})
+def save_photographs(figure, name):
+    """Save as PNG of 256 colours: true colour takes three times the space."""
+    file = io.BytesIO()
+    figure.savefig(file, dpi=90)
+    picture = Image.open(file).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture.save(STATIC / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

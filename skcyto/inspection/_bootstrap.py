@@ -48,6 +48,8 @@ def bootstrap_mean_interval(
             )
         members = np.unique(groups, return_inverse=True)[1]
     n_units = int(members.max()) + 1
+    if groups is not None and n_units < 2:
+        raise ValueError("groups holds one group only, which gives no interval: leave it out")
     rng = check_random_state(random_state)
     drawn = rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=n_bootstrap)
     multiplicities = drawn[:, members].astype(np.float64)

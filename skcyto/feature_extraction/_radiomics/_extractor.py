@@ -321,7 +321,7 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         report.finish(what="diagnostics")
         return table
 
-    def _peek(self, cases: list[Case]) -> tuple[int, int]:
+    def _peek(self, cases: list[Case]) -> tuple[int, int]:  # noqa: RET503
         """Dimension and channels of the first image that can be read."""
         report = Report(len(cases), "raise", self.on_missing_label)
         for case in cases:
@@ -334,4 +334,4 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
                 return ndim, channels
             reason = f"the image has {ndim} dimensions and {channels} channels"
             report.add_problem(case, None, None, reason)
-        report.raise_error("no image can be used")  # noqa: RET503 - it never returns
+        report.raise_error("no image can be used")
