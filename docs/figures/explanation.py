@@ -77,7 +77,7 @@ def save_photographs(figure, name):
     """Save as PNG of 256 colours: true colour takes three times the space."""
     file = io.BytesIO()
     figure.savefig(file, dpi=90)
-    picture = Image.open(file).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture = Image.open(file).convert("RGB").quantize(256, kmeans=3, dither=Image.Dither.NONE)
     picture.save(STATIC / f"{name}.png", optimize=True)
 
 
