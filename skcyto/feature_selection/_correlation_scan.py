@@ -16,6 +16,9 @@ TOLERANCE = 1e-12
 # Rows of a block: enough for fast matrix products, few enough for the walk inside the block.
 _BLOCK = 256
 
+# Kept features that a block is compared with at a time: their products stay in the cache.
+_CHUNK = 2048
+
 
 @dataclass(frozen=True)
 class ScanResult:
@@ -59,7 +62,7 @@ def scan_correlated(
     # A product, its magnitudes and a mask; six products more where values are missing.
     copies = 3 if rows.observed is None else 10
     block = min(_BLOCK, max(1, int(np.sqrt(rows_in_memory(1, copies=copies)))))
-    chunk = rows_in_memory(block, copies=copies)
+    chunk = min(_CHUNK, rows_in_memory(block, copies=copies))
 
     best = _Best(n_scanned)
     kept = np.zeros(n_scanned, dtype=bool)

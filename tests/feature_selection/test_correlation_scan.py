@@ -65,6 +65,7 @@ def test_equals_a_scan_of_single_pairs(
     expected, strongest = plain_scan(pairwise(X, method), order, threshold)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_correlation_scan, "_BLOCK", block)
+        patch.setattr(_correlation_scan, "_CHUNK", 7)
         result = scan_correlated(X, order, threshold=threshold, method=method)
     assert list(order[result.kept]) == expected
     assert_allclose(np.nan_to_num(np.abs(result.correlation)), strongest, atol=1e-9)
