@@ -55,8 +55,11 @@ def share_bins(
         levels = int((float(high) - float(low)) / settings.get("binWidth", 25)) + 1
         if levels > max_levels:
             return {"levels": levels}
-    # The edges depend on the range alone, and Python's min() of an array is slow.
-    edges = imageoperations.getBinEdges(np.array([low, high]), **settings)
+    # The edges depend on the range alone, and Python's min() of an array is slow. Integers are
+    # widened: pyradiomics adds two bin widths to the maximum, which overflows in bytes.
+    ends = np.array([low, high])
+    ends = ends.astype(np.int64) if ends.dtype.kind in "iu" else ends
+    edges = imageoperations.getBinEdges(ends, **settings)
     binned_values = np.digitize(values, edges)
     binned = np.zeros(matrix.shape, dtype="int")
     binned[region] = binned_values

@@ -131,7 +131,9 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
 
     Values equal pyradiomics' to a relative 1e-9 (most of them bit for bit). On its first use
     in a process the extractor compares its faster steps with the installed pyradiomics' own on a
-    small phantom, and uses the latter where they disagree.
+    small phantom, and uses the latter where they disagree. One difference is meant: in images of
+    bytes pyradiomics' bin edges overflow with numpy 2, and the values are wrong; here they are
+    those of the same image as 32-bit integers.
 
     References
     ----------

@@ -182,6 +182,18 @@ def test_equal_on_2d_images(scans, dtype):
     assert (extractor.feature_table_["feature_class"] == "shape2D").sum() == 3 * 9
 
 
+def test_bytes_do_not_overflow(scans):
+    """numpy 2 wraps ``uint8(250) + 50``, so pyradiomics bins byte images into nonsense."""
+    image, mask = (array[4] for array in scans.make_volume((10, 60, 64), seed=6))
+    image = (image / image.max() * 255).astype(np.uint8)
+    assert image[mask > 0].max() > 205
+    params = _params(classes={"firstorder": [], "glcm": [], "glszm": []})
+    wide = scans.to_sitk(image.astype(np.int32), (1, 1)), scans.to_sitk(mask, (1, 1))
+    extractor = RadiomicsExtractor([1, 2, 5], settings=params)
+    scans.compare_with_radiomics(extractor, params, *wide)
+    np.testing.assert_array_equal(extractor.transform([(image, mask)]), extractor.transform([wide]))
+
+
 def test_equal_with_a_corrected_mask(scans, volume):
     image, _ = volume
     shifted = scans.to_sitk(scans.make_volume()[1], origin=(0.8, 0.9, 0.0))
