@@ -90,8 +90,8 @@ def abnormal_auc(estimator, X, y) -> float:
 # The network and the 100 epochs of the paper, with batches for a few hundred images. With so few,
 # a validation split costs more than the choice of the epoch gives: the learning rate is annealed
 # to zero instead and the last epoch is kept. This was chosen among about ten settings after looking
-# at scores on these same cells, so the scores of the grid are somewhat optimistic; and the best of 24
-# cells is the best by selection too: read the paired tests.
+# at scores on these same cells, so the scores of the grid are somewhat optimistic; and the best of
+# 24 cells is the best by selection too: read the paired tests.
 
 
 def make_grid(args: argparse.Namespace, cache: EmbeddingCache) -> dict:
