@@ -10,20 +10,19 @@ from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
-import joblib
 import numpy as np
 import optuna
 from numpy.typing import ArrayLike
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from sklearn.base import _fit_context, clone, is_classifier
-from sklearn.model_selection import check_cv
+from sklearn.base import _fit_context, clone
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._validation import _warn_or_raise_about_fit_failures
 from sklearn.utils import indexable
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import _check_method_params
 
+from skcyto.model_selection._search_checks import check_objectives, draw_splits
 from skcyto.model_selection._search_ledger import RECORD, TrialLedger
 from skcyto.model_selection._search_results import fill_folds, format_results
 from skcyto.model_selection._search_rounds import BatchRunner
@@ -270,13 +269,13 @@ class OptunaSearchCV(BaseSearchCV):
             If parameters contradict one another, the study does not fit, or all fits failed.
         """
         scorers, refit_metric = self._get_scorers()
-        objectives = self._check_objectives(scorers)
+        objectives = check_objectives(self, scorers)
         space = make_space(self.param_distributions)
 
         X, y = indexable(X, y)
         params = _check_method_params(X, params=params)
         routed = self._get_routed_params_for_fit(params)
-        splits = self._draw_splits(X, y, routed.splitter.split)
+        splits = draw_splits(self, X, y, routed.splitter.split)
         self.n_splits_ = len(splits)
         estimator = clone(self.estimator)
         settings = {
@@ -320,71 +319,6 @@ class OptunaSearchCV(BaseSearchCV):
         self.scorer_ = getattr(scorers, "_scorers", scorers)
         self.cv_results_ = results
         return self
-
-    def _check_objectives(self, scorers: Any) -> list[str]:
-        """Return the names of the scores to maximise and check what depends on their number."""
-        names = sorted(getattr(scorers, "_scorers", {}))
-        if self.objectives is not None:
-            objectives = list(self.objectives)
-            unknown = [name for name in objectives if names and name not in names]
-            if not objectives or unknown or len(set(objectives)) < len(objectives):
-                raise ValueError(
-                    f"objectives={objectives} must be distinct names of scores of scoring: "
-                    f"{names or ['score']}"
-                )
-        elif isinstance(self.refit, str) and (names or callable(self.scoring)):
-            objectives = [self.refit]
-        else:
-            objectives = names or ["score"]
-        if self.study is not None:
-            given = [
-                name for name in ("storage", "sampler", "pruner") if getattr(self, name) is not None
-            ]
-            if given:
-                raise ValueError(
-                    f"{' and '.join(given)} can't be given along with study, which has its own: "
-                    "hand them to optuna.create_study"
-                )
-        if self.pruner is not None and len(objectives) > 1:
-            raise ValueError(
-                f"pruner can't be used with several objectives ({objectives}), between which "
-                "optuna knows no order: name one in refit or objectives"
-            )
-        if self.n_trials is None and self.timeout is None:
-            raise ValueError("n_trials and timeout are both None: the search would never end")
-        if getattr(self, "_skl_callbacks", None):
-            raise ValueError(
-                "OptunaSearchCV doesn't run scikit-learn's callbacks: use verbose=1 for a progress "
-                "bar, or set the callbacks on the estimator"
-            )
-        return objectives
-
-    def _draw_splits(
-        self, X: Any, y: Any, split_params: Mapping[str, Any]
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Draw the folds, once for all candidates."""
-        cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
-        splits = [
-            (np.asarray(train), np.asarray(test)) for train, test in cv.split(X, y, **split_params)
-        ]
-        if not splits:
-            raise ValueError("No fits were performed. Was the CV iterator empty?")
-        expected = cv.get_n_splits(X, y, **split_params)
-        if len(splits) != expected:
-            raise ValueError(
-                "cv.split and cv.get_n_splits returned inconsistent results. Expected "
-                f"{expected} splits, got {len(splits)}"
-            )
-        if self.storage is not None:
-            again = list(cv.split(X, y, **split_params))
-            if joblib.hash([test for _, test in splits]) != joblib.hash(
-                [np.asarray(test) for _, test in again]
-            ):
-                raise ValueError(
-                    f"cv={cv} gives other folds at every call, so that no search in a storage "
-                    "could be taken up again: give it random_state=0, say"
-                )
-        return splits
 
     def _open_ledger(
         self, key: str, n_objectives: int, space: Space, worker: Worker
