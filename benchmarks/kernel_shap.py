@@ -42,14 +42,19 @@ def make_data(n_features, background, rows):
     return X, y, X[:background], X[-rows:]
 
 
-def with_shap(classifier, background, rows):
+def with_shap(classifier, background, rows, n_jobs):
     explainer = shap.KernelExplainer(classifier.predict_proba, background)
     return explainer.shap_values(rows, l1_reg=0, silent=True)
 
 
-def with_skcyto(classifier, background, rows):
+def with_skcyto(classifier, background, rows, n_jobs):
     explanation = explain(
-        classifier, rows, background_data=background, background=len(background), random_state=0
+        classifier,
+        rows,
+        background_data=background,
+        background=len(background),
+        random_state=0,
+        n_jobs=n_jobs,
     )
     return explanation.values
 
@@ -62,7 +67,7 @@ def measure(name, way, args):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     run = with_shap if way == "shap" else with_skcyto
     start = time.perf_counter()
-    values = run(classifier, background, rows)
+    values = run(classifier, background, rows, args.n_jobs)
     seconds = (time.perf_counter() - start) / args.rows
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     total = values.sum(axis=1)
@@ -75,6 +80,10 @@ def main():
     parser.add_argument("--features", type=int, default=768)
     parser.add_argument("--background", type=int, default=100)
     parser.add_argument("--rows", type=int, default=2)
+    parser.add_argument("--n-jobs", type=int, default=1, help="of skcyto; shap has none")
+    parser.add_argument(
+        "--classifier", choices=list(CLASSIFIERS), nargs="*", default=list(CLASSIFIERS)
+    )
     parser.add_argument("--only", nargs=2, metavar=("CLASSIFIER", "WAY"))
     args = parser.parse_args()
     if args.only:
@@ -84,20 +93,20 @@ def main():
         f"Python {platform.python_version()}, shap {shap.__version__}, scikit-learn "
         f"{sklearn.__version__}, torch {torch.__version__} on {torch.get_num_threads()} threads, "
         f"skcyto {__version__}; {args.features} features, background {args.background}, "
-        f"{args.rows} rows\n"
+        f"{args.rows} rows, n_jobs={args.n_jobs}\n"
     )
     print(
         "| classifier | shap, s a row | skcyto, s a row | ratio | shap, MB | skcyto, MB | "
         "additivity error |"
     )
     print("|---|---|---|---|---|---|---|")
-    for name in CLASSIFIERS:
+    for name in args.classifier:
         results = {}
         for way in ("shap", "skcyto"):
             # A process of its own each: memory that shap took would not be given back.
             command = [sys.executable, __file__, "--only", name, way]
-            for option in ("features", "background", "rows"):
-                command += [f"--{option}", str(getattr(args, option))]
+            for option in ("features", "background", "rows", "n_jobs"):
+                command += [f"--{option.replace('_', '-')}", str(getattr(args, option))]
             output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             results[way] = [float(number) for number in output.split()[-3:]]
         (bare, bare_mb, _), (ours, ours_mb, error) = results["shap"], results["skcyto"]
