@@ -50,7 +50,7 @@ def class_weight_in_order(
             f"class_weight names {unknown}, which is not among the classes {labels} of the data "
             "given to fit",
             MissingClassWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     weights = [float(class_weight.get(label, 1.0)) for label in labels]
     bad = [label for label, w in zip(labels, weights, strict=True) if not 0 <= w < np.inf]
@@ -140,7 +140,7 @@ def build_criterion(
             f"the imbalance is corrected {len(corrections)} times over: by "
             f"{' and by '.join(corrections)}. Keep one of them",
             ImbalanceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     if loss.needs_every_class_in_batch and sampler is None:
         present = counts[counts > 0]
@@ -152,6 +152,6 @@ def build_criterion(
                 f"average, too few for the loss {loss.name!r}, which compares the classes within "
                 "a batch: use sampler='stratified' (or 'grouped'), or a larger batch_size",
                 ImbalanceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
     return criterion

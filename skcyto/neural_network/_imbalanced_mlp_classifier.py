@@ -2,49 +2,27 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_consistent_length,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.func import functional_call
 
-from skcyto.exceptions import ImbalanceWarning
 from skcyto.losses import Loss, available, get_loss
-from skcyto.neural_network._imbalance import (
-    CLASS_WEIGHTS,
-    build_criterion,
-    class_counts,
-    class_weight_in_order,
-)
-from skcyto.neural_network._inner_split import inner_split
-from skcyto.neural_network._modules import ACTIVATIONS, MLPModule
-from skcyto.neural_network._samplers import SAMPLERS, make_batch_sampler
-from skcyto.neural_network._training import (
-    LR_SCHEDULERS,
-    OPTIMIZERS,
-    ShuffledBatches,
-    TensorData,
-    TrainingNet,
-    engine_callbacks,
-    one_thread,
-    optimizer_settings,
-)
-from skcyto.utils._device import resolve_device
-from skcyto.utils._random import draw_seed, torch_seed
+from skcyto.neural_network._imbalance import CLASS_WEIGHTS
+from skcyto.neural_network._mlp_fit import check_prior, make_net, prepare_fit
+from skcyto.neural_network._mlp_state import load_mlp_state, save_mlp_state
+from skcyto.neural_network._modules import ACTIVATIONS
+from skcyto.neural_network._samplers import SAMPLERS
+from skcyto.neural_network._training import LR_SCHEDULERS, OPTIMIZERS, one_thread
+from skcyto.utils._random import torch_seed
 
 # Rows that are sent through the network at once in prediction.
 _PREDICTION_BATCH = 65_536
@@ -312,55 +290,11 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             If the data or a parameter is not as described, or training diverges.
         """
-        X, y = validate_data(self, X, y, dtype=np.float32)
-        check_classification_targets(y)
-        X, y, sample_weight, groups = self._check_rows(X, y, sample_weight, groups)
-        self.classes_, encoded = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                "ImbalancedMLPClassifier needs at least 2 classes; the data given to fit have 1 "
-                f"class: {self.classes_[0]!r}"
-            )
-        sizes = self._layer_sizes(X.shape[1])
-        self._check_prior()
-
-        # Independent of one another: a change of the split does not change the initial weights.
-        rng = check_random_state(self.random_state)
-        split_seed, net_seed, batch_seed = (draw_seed(rng) for _ in range(3))
-        train, valid = inner_split(
-            encoded,
-            validation_fraction=self.validation_fraction,
-            groups=groups,
-            random_state=split_seed,
-        )
-        train_weight = None if sample_weight is None else sample_weight[train]
-        self.class_counts_ = class_counts(encoded[train], len(self.classes_), train_weight)
-        self.loss_ = get_loss(self.loss)
-        criterion = build_criterion(
-            self.loss_,
-            self.class_counts_,
-            class_weight=class_weight_in_order(self.class_weight, self.classes_),
-            normalize=self.normalize,
-            max_epochs=self.max_epochs,
-            sampler=self.sampler,
-            batch_size=min(self.batch_size, len(train)),
-            classes=self.classes_,
-        )
-        self.class_weight_ = criterion.class_weight.numpy(force=True).astype(np.float64)
-
-        device = resolve_device(self.device)
-        data = TensorData(
-            torch.from_numpy(X),
-            torch.from_numpy(encoded.astype(np.int64)),
-            None if sample_weight is None else torch.from_numpy(sample_weight),
-        )
-        with one_thread(device), torch_seed(net_seed, device):
-            self.net_ = self._make_net(criterion, sizes, len(valid) > 0, device, batch_seed)
-            splits = (
-                TensorData(*_take(data, train)).to(device),
-                TensorData(*_take(data, valid)).to(device) if len(valid) else None,
-            )
-            self.net_.fit(splits)
+        prepared = prepare_fit(self, X, y, sample_weight, groups)
+        device = prepared.device
+        with one_thread(device), torch_seed(prepared.net_seed, device):
+            self.net_ = make_net(self, prepared)
+            self.net_.fit(prepared.splits())
         self._store_history()
         return self
 
@@ -437,109 +371,15 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
             if self.predict_proba_prior is not None:
                 prior = self.predict_proba_prior
                 if not isinstance(prior, str):
-                    prior = self._check_prior()
+                    prior = check_prior(prior, self.classes_)
                 scores = scores + criterion.log_prior_correction(prior).to("cpu", torch.float64)
         return scores
 
-    def _check_rows(
-        self, X: NDArray, y: NDArray, sample_weight: ArrayLike | None, groups: ArrayLike | None
-    ) -> tuple[NDArray, NDArray, NDArray | None, NDArray | None]:
-        """Check weights and groups, and take rows without weight out."""
-        if groups is not None:
-            groups = np.asarray(groups)
-            check_consistent_length(y, groups)
-        if sample_weight is None:
-            return X, y, None, groups
-        sample_weight = _check_sample_weight(
-            sample_weight, X, dtype=np.float32, ensure_non_negative=True
-        )
-        kept = sample_weight > 0
-        if not kept.any():
-            raise ValueError("every sample_weight is 0: there is no row to train on")
-        if kept.all():
-            return X, y, sample_weight, groups
-        return X[kept], y[kept], sample_weight[kept], None if groups is None else groups[kept]
+    def _save_state(self, weights: Path) -> dict[str, Any]:
+        return save_mlp_state(self, weights)
 
-    def _layer_sizes(self, n_features: int) -> list[int]:
-        """Turn fractions of the number of features into numbers of units."""
-        sizes = []
-        for size in np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object)).tolist():
-            is_int = isinstance(size, Integral) and not isinstance(size, bool)
-            is_fraction = isinstance(size, Real) and not isinstance(size, Integral)
-            if (is_int and size >= 1) or (is_fraction and 0 < size < np.inf):
-                sizes.append(int(size) if is_int else max(1, round(size * n_features)))
-                continue
-            raise ValueError(
-                f"hidden_layer_sizes={self.hidden_layer_sizes!r} holds {size!r}: give positive "
-                "ints (numbers of units) or floats (fractions of the number of features)"
-            )
-        return sizes
-
-    def _check_prior(self) -> NDArray[np.float64] | None:
-        """Check a prior that is given as an array."""
-        if self.predict_proba_prior is None or isinstance(self.predict_proba_prior, str):
-            return None
-        prior = np.asarray(self.predict_proba_prior, dtype=np.float64)
-        n_classes = len(self.classes_)
-        if prior.shape != (n_classes,) or not (prior > 0).all() or abs(prior.sum() - 1) > 1e-6:
-            raise ValueError(
-                f"predict_proba_prior={self.predict_proba_prior!r} must hold {n_classes} positive "
-                f"probabilities that sum to 1, in the order of the classes {self.classes_.tolist()}"
-            )
-        return prior
-
-    def _make_net(
-        self,
-        criterion: torch.nn.Module,
-        sizes: list[int],
-        has_validation: bool,
-        device: torch.device,
-        batch_seed: int,
-    ) -> TrainingNet:
-        """Assemble the skorch net."""
-        cosine_head = self.cosine_head
-        if cosine_head == "auto":
-            cosine_head = self.loss_.needs_cosine_head
-        elif self.loss_.needs_cosine_head and not cosine_head:
-            warnings.warn(
-                f"the loss {self.loss_.name!r} expects logits between -1 and 1, which "
-                "cosine_head=False does not give: its margin and scale lose their meaning. Use "
-                "cosine_head='auto'",
-                ImbalanceWarning,
-                stacklevel=4,
-            )
-        optimizer, optimizer_kwargs = optimizer_settings(self.optimizer, device)
-        settings: dict[str, Any] = {
-            "criterion": criterion,
-            "optimizer": optimizer,
-            "lr": self.learning_rate,
-            "optimizer__weight_decay": self.weight_decay,
-            **{f"optimizer__{key}": value for key, value in optimizer_kwargs.items()},
-            "max_epochs": self.max_epochs,
-            "batch_size": self.batch_size,
-            "train_batches": _BatchMaker(
-                self.sampler, self.batch_size, len(self.classes_), batch_seed
-            ),
-            "device": device,
-            "verbose": 0,
-            "module__n_features": self.n_features_in_,
-            "module__n_classes": len(self.classes_),
-            "module__hidden_layer_sizes": sizes,
-            "module__activation": self.activation,
-            "module__batch_norm": self.batch_norm,
-            "module__dropout": self.dropout,
-            "module__cosine_head": bool(cosine_head),
-            "callbacks": engine_callbacks(
-                lr_scheduler=self.lr_scheduler,
-                max_epochs=self.max_epochs,
-                monitor="valid_loss" if has_validation else "train_loss",
-                patience=self.n_iter_no_change if self.early_stopping else None,
-                restore_best=self.restore_best_weights,
-                user_callbacks=self.callbacks,
-                progress=type(self).__name__ if self.verbose else None,
-            ),
-        }
-        return TrainingNet(MLPModule, **{**settings, **(self.net_params or {})})
+    def _load_state(self, state: dict[str, Any], weights: Path | None) -> None:
+        load_mlp_state(self, state, weights)
 
     def _store_history(self) -> None:
         """Keep what users look at in plain Python types."""
@@ -549,26 +389,3 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
         monitor = "valid_loss" if "valid_loss" in self.history_[0] else "train_loss"
         losses = [row[monitor] for row in self.history_]
         self.best_epoch_ = int(np.argmin(losses)) + 1
-
-
-def _take(data: TensorData, rows: NDArray[np.intp]) -> tuple[torch.Tensor, ...]:
-    """Copy some rows of each tensor."""
-    index = torch.from_numpy(rows)
-    tensors = (data.X, data.y, data.sample_weight)
-    return tuple(tensor[index] for tensor in tensors if tensor is not None)
-
-
-class _BatchMaker:
-    """Draw the batches of a training, from its own seed."""
-
-    def __init__(self, sampler: str | None, batch_size: int, n_classes: int, seed: int) -> None:
-        self.sampler = sampler
-        self.batch_size = batch_size
-        self.n_classes = n_classes
-        self.seed = seed
-
-    def __call__(self, data: TensorData) -> Any:
-        generator = torch.Generator().manual_seed(self.seed)
-        if self.sampler is None:
-            return ShuffledBatches(len(data), self.batch_size, generator)
-        return make_batch_sampler(self.sampler, data.y.cpu(), self.batch_size, generator)

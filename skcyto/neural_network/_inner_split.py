@@ -74,7 +74,7 @@ def _warn_no_validation(validation_fraction: float, n_samples: int) -> None:
         "case, so the best epoch is chosen by the training loss; give more rows, a larger "
         "validation_fraction, or validation_fraction=None",
         ImbalanceWarning,
-        stacklevel=5,
+        stacklevel=6,
     )
 
 
@@ -129,6 +129,6 @@ def _grouped_split(
             f"{lost} class(es) have all their cases in groups that were held out for validation; "
             "the network does not see them. Use validation_fraction=None or more groups",
             MissingClassWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
     return np.sort(train), np.sort(valid)

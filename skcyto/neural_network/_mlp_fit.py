@@ -1,0 +1,357 @@
+"""What a fit of ImbalancedMLPClassifier does before its network trains.
+
+Apart from the training itself, so that one network and many that train together start alike.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    validate_data,
+)
+
+from skcyto.exceptions import ImbalanceWarning
+from skcyto.losses import Criterion, get_loss
+from skcyto.neural_network._imbalance import (
+    build_criterion,
+    class_counts,
+    class_weight_in_order,
+)
+from skcyto.neural_network._inner_split import inner_split
+from skcyto.neural_network._modules import MLPModule
+from skcyto.neural_network._samplers import make_batch_sampler
+from skcyto.neural_network._training import (
+    ShuffledBatches,
+    TensorData,
+    TrainingNet,
+    engine_callbacks,
+    optimizer_settings,
+)
+from skcyto.utils._device import resolve_device
+from skcyto.utils._random import draw_seed
+
+if TYPE_CHECKING:
+    from skcyto.neural_network._imbalanced_mlp_classifier import ImbalancedMLPClassifier
+
+
+@dataclass
+class PreparedFit:
+    """Everything that a training starts from.
+
+    Parameters
+    ----------
+    data : TensorData
+        Rows that take part, on the CPU.
+    train, valid : ndarray of int
+        Those that train and those that choose the best epoch.
+    criterion : Criterion
+        Loss, fitted to the rows that train.
+    layer_sizes : list of int
+        Widths of the hidden layers.
+    cosine_head : bool
+        Whether the logits are cosines.
+    net_seed, batch_seed : int
+        Of initial weights and dropout, and of the batches.
+    device : torch.device
+        Where to train.
+    """
+
+    data: TensorData
+    train: NDArray[np.intp]
+    valid: NDArray[np.intp]
+    criterion: Criterion
+    layer_sizes: list[int]
+    cosine_head: bool
+    net_seed: int
+    batch_seed: int
+    device: torch.device
+
+    def splits(self) -> tuple[TensorData, TensorData | None]:
+        """Copy training and validation rows to the device."""
+        parts = [
+            take_rows(self.data, rows).to(self.device) if len(rows) else None
+            for rows in (self.train, self.valid)
+        ]
+        assert parts[0] is not None
+        return parts[0], parts[1]
+
+    @property
+    def monitor(self) -> str:
+        """Name of the loss that schedules, stops and chooses the best epoch."""
+        return "valid_loss" if len(self.valid) else "train_loss"
+
+
+def prepare_fit(
+    classifier: ImbalancedMLPClassifier,
+    X: ArrayLike,
+    y: ArrayLike,
+    sample_weight: ArrayLike | None,
+    groups: ArrayLike | None,
+) -> PreparedFit:
+    """Check data and parameters, split the rows and fit the loss to them.
+
+    Parameters
+    ----------
+    classifier : ImbalancedMLPClassifier
+        Gets the learnt attributes that are known before the training.
+    X, y, sample_weight, groups : array-like
+        As given to its ``fit``.
+
+    Returns
+    -------
+    prepared : PreparedFit
+
+    Raises
+    ------
+    ValueError
+        If the data or a parameter is not as described in the classifier.
+    """
+    X, y = validate_data(classifier, X, y, dtype=np.float32)
+    check_classification_targets(y)
+    X, y, sample_weight, groups = _check_rows(X, y, sample_weight, groups)
+    classifier.classes_, encoded = np.unique(y, return_inverse=True)
+    classes = classifier.classes_
+    if len(classes) < 2:
+        raise ValueError(
+            "ImbalancedMLPClassifier needs at least 2 classes; the data given to fit have 1 "
+            f"class: {classes[0]!r}"
+        )
+    sizes = layer_sizes(classifier.hidden_layer_sizes, X.shape[1])
+    check_prior(classifier.predict_proba_prior, classes)
+
+    # Independent of one another: a change of the split does not change the initial weights.
+    rng = check_random_state(classifier.random_state)
+    split_seed, net_seed, batch_seed = (draw_seed(rng) for _ in range(3))
+    train, valid = inner_split(
+        encoded,
+        validation_fraction=classifier.validation_fraction,
+        groups=groups,
+        random_state=split_seed,
+    )
+    train_weight = None if sample_weight is None else sample_weight[train]
+    classifier.class_counts_ = class_counts(encoded[train], len(classes), train_weight)
+    classifier.loss_ = get_loss(classifier.loss)
+    criterion = build_criterion(
+        classifier.loss_,
+        classifier.class_counts_,
+        class_weight=class_weight_in_order(classifier.class_weight, classes),
+        normalize=classifier.normalize,
+        max_epochs=classifier.max_epochs,
+        sampler=classifier.sampler,
+        batch_size=min(classifier.batch_size, len(train)),
+        classes=classes,
+    )
+    classifier.class_weight_ = criterion.class_weight.numpy(force=True).astype(np.float64)
+    return PreparedFit(
+        data=TensorData(
+            torch.from_numpy(X),
+            torch.from_numpy(encoded.astype(np.int64)),
+            None if sample_weight is None else torch.from_numpy(sample_weight),
+        ),
+        train=train,
+        valid=valid,
+        criterion=criterion,
+        layer_sizes=sizes,
+        cosine_head=_choose_head(classifier),
+        net_seed=net_seed,
+        batch_seed=batch_seed,
+        device=resolve_device(classifier.device),
+    )
+
+
+def make_net(classifier: ImbalancedMLPClassifier, prepared: PreparedFit) -> TrainingNet:
+    """Assemble the skorch net.
+
+    Parameters
+    ----------
+    classifier : ImbalancedMLPClassifier
+        Gives the settings.
+    prepared : PreparedFit
+        Of the same classifier.
+
+    Returns
+    -------
+    net : TrainingNet
+        Not initialised.
+    """
+    optimizer, optimizer_kwargs = optimizer_settings(classifier.optimizer, prepared.device)
+    n_classes = len(classifier.classes_)
+    settings: dict[str, Any] = {
+        "criterion": prepared.criterion,
+        "optimizer": optimizer,
+        "lr": classifier.learning_rate,
+        "optimizer__weight_decay": classifier.weight_decay,
+        **{f"optimizer__{key}": value for key, value in optimizer_kwargs.items()},
+        "max_epochs": classifier.max_epochs,
+        "batch_size": classifier.batch_size,
+        "train_batches": BatchMaker(classifier.sampler, classifier.batch_size, prepared.batch_seed),
+        "device": prepared.device,
+        "verbose": 0,
+        "module__n_features": classifier.n_features_in_,
+        "module__n_classes": n_classes,
+        "module__hidden_layer_sizes": prepared.layer_sizes,
+        "module__activation": classifier.activation,
+        "module__batch_norm": classifier.batch_norm,
+        "module__dropout": classifier.dropout,
+        "module__cosine_head": prepared.cosine_head,
+        "callbacks": engine_callbacks(
+            lr_scheduler=classifier.lr_scheduler,
+            max_epochs=classifier.max_epochs,
+            monitor=prepared.monitor,
+            patience=classifier.n_iter_no_change if classifier.early_stopping else None,
+            restore_best=classifier.restore_best_weights,
+            user_callbacks=classifier.callbacks,
+            progress=type(classifier).__name__ if classifier.verbose else None,
+        ),
+    }
+    return TrainingNet(MLPModule, **{**settings, **(classifier.net_params or {})})
+
+
+def layer_sizes(hidden_layer_sizes: Any, n_features: int) -> list[int]:
+    """Turn fractions of the number of features into numbers of units.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : sequence of int or float
+        As the user gave it.
+    n_features : int
+        Width of the input.
+
+    Returns
+    -------
+    sizes : list of int
+    """
+    sizes = []
+    for size in np.atleast_1d(np.asarray(hidden_layer_sizes, dtype=object)).tolist():
+        is_int = isinstance(size, Integral) and not isinstance(size, bool)
+        is_fraction = isinstance(size, Real) and not isinstance(size, Integral)
+        if (is_int and size >= 1) or (is_fraction and 0 < size < np.inf):
+            sizes.append(int(size) if is_int else max(1, round(size * n_features)))
+            continue
+        raise ValueError(
+            f"hidden_layer_sizes={hidden_layer_sizes!r} holds {size!r}: give positive "
+            "ints (numbers of units) or floats (fractions of the number of features)"
+        )
+    return sizes
+
+
+def check_prior(prior: Any, classes: NDArray) -> NDArray[np.float64] | None:
+    """Check a `predict_proba_prior` that is given as an array.
+
+    Parameters
+    ----------
+    prior : str, array-like or None
+        As the user gave it.
+    classes : ndarray of shape (n_classes,)
+        Labels.
+
+    Returns
+    -------
+    prior : ndarray of float, or None where it is none or a name
+    """
+    if prior is None or isinstance(prior, str):
+        return None
+    shares = np.asarray(prior, dtype=np.float64)
+    n_classes = len(classes)
+    if shares.shape != (n_classes,) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
+        raise ValueError(
+            f"predict_proba_prior={prior!r} must hold {n_classes} positive "
+            f"probabilities that sum to 1, in the order of the classes {classes.tolist()}"
+        )
+    return shares
+
+
+def take_rows(data: TensorData, rows: NDArray[np.intp]) -> TensorData:
+    """Copy some rows.
+
+    Parameters
+    ----------
+    data : TensorData
+        All rows.
+    rows : ndarray of int
+        Their numbers.
+
+    Returns
+    -------
+    data : TensorData
+    """
+    index = torch.from_numpy(rows)
+    tensors = (data.X, data.y, data.sample_weight)
+    return TensorData(*(tensor[index] for tensor in tensors if tensor is not None))
+
+
+class BatchMaker:
+    """Draw the batches of a training, from its own seed.
+
+    Parameters
+    ----------
+    sampler : str or None
+        How; None shuffles.
+    batch_size : int
+        Rows a batch.
+    seed : int
+        Of the order.
+    """
+
+    def __init__(self, sampler: str | None, batch_size: int, seed: int) -> None:
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self.seed = seed
+
+    def __call__(self, data: TensorData) -> Any:
+        """Return an iterable whose every iteration gives the batches of one more epoch."""
+        return self.of_classes(data.y.cpu())
+
+    def of_classes(self, y: torch.Tensor) -> Any:
+        """Do the same from the classes of the rows alone."""
+        generator = torch.Generator().manual_seed(self.seed)
+        if self.sampler is None:
+            return ShuffledBatches(len(y), self.batch_size, generator)
+        return make_batch_sampler(self.sampler, y, self.batch_size, generator)
+
+
+def _choose_head(classifier: ImbalancedMLPClassifier) -> bool:
+    """Say whether the logits are cosines, with a warning where the loss misses them."""
+    loss = classifier.loss_
+    if classifier.cosine_head == "auto":
+        return loss.needs_cosine_head
+    if loss.needs_cosine_head and not classifier.cosine_head:
+        warnings.warn(
+            f"the loss {loss.name!r} expects logits between -1 and 1, which "
+            "cosine_head=False does not give: its margin and scale lose their meaning. Use "
+            "cosine_head='auto'",
+            ImbalanceWarning,
+            stacklevel=5,
+        )
+    return bool(classifier.cosine_head)
+
+
+def _check_rows(
+    X: NDArray, y: NDArray, sample_weight: ArrayLike | None, groups: ArrayLike | None
+) -> tuple[NDArray, NDArray, NDArray | None, NDArray | None]:
+    """Check weights and groups, and take rows without weight out."""
+    if groups is not None:
+        groups = np.asarray(groups)
+        check_consistent_length(y, groups)
+    if sample_weight is None:
+        return X, y, None, groups
+    sample_weight = _check_sample_weight(
+        sample_weight, X, dtype=np.float32, ensure_non_negative=True
+    )
+    kept = sample_weight > 0
+    if not kept.any():
+        raise ValueError("every sample_weight is 0: there is no row to train on")
+    if kept.all():
+        return X, y, sample_weight, groups
+    return X[kept], y[kept], sample_weight[kept], None if groups is None else groups[kept]
