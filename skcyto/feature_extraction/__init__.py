@@ -2,6 +2,14 @@
 
 from skcyto.feature_extraction._embedding_cache import EmbeddingCache, EmbeddingCacheInfo
 from skcyto.feature_extraction._eva02_token_embedder import EVA02TokenEmbedder
+from skcyto.feature_extraction._parquet import ParquetEmbeddingInfo, embed_to_parquet
 from skcyto.feature_extraction._radiomics._extractor import RadiomicsExtractor
 
-__all__ = ["EVA02TokenEmbedder", "EmbeddingCache", "EmbeddingCacheInfo", "RadiomicsExtractor"]
+__all__ = [
+    "EVA02TokenEmbedder",
+    "EmbeddingCache",
+    "EmbeddingCacheInfo",
+    "ParquetEmbeddingInfo",
+    "RadiomicsExtractor",
+    "embed_to_parquet",
+]
