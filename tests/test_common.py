@@ -13,7 +13,7 @@ from skcyto.feature_extraction import EVA02TokenEmbedder, RadiomicsExtractor
 from skcyto.feature_selection import CorrelationTTestFilter, ImportanceThresholdSelector
 from skcyto.losses import available
 from skcyto.model_selection import OptunaSearchCV, TunedLogitBiasClassifierCV
-from skcyto.neural_network import ImbalancedMLPClassifier
+from skcyto.neural_network import EVA02Classifier, ImbalancedMLPClassifier
 from skcyto.utils import all_estimators
 
 # Small and short: the checks fit each estimator some sixty times on a few rows.
@@ -22,7 +22,9 @@ MLP = {"hidden_layer_sizes": (32,), "max_epochs": 15, "batch_size": 32, "learnin
 ESTIMATORS = {
     CorrelationTTestFilter: [CorrelationTTestFilter()],
     # Images and scans are no tables, and scikit-learn has no checks for them: what stands in for
-    # the checks is tests/feature_extraction/test_embedder.py and radiomics/test_radiomics_*.py.
+    # the checks is tests/feature_extraction/test_embedder.py and radiomics/test_radiomics_*.py,
+    # and tests/neural_network/test_eva02_classifier.py.
+    EVA02Classifier: [],
     EVA02TokenEmbedder: [],
     ImbalancedMLPClassifier: [ImbalancedMLPClassifier(**MLP, loss=loss) for loss in available()],
     ImportanceThresholdSelector: [ImportanceThresholdSelector(LogisticRegression())],

@@ -12,18 +12,19 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
-from skcyto.exceptions import DeviceMemoryError, EmbeddingCacheWarning
+from skcyto.exceptions import EmbeddingCacheWarning
 from skcyto.feature_extraction._embedding_store import EmbeddingStore, make_keys
 from skcyto.feature_extraction._tokens import PoolingHead, TokenBackbone
 from skcyto.utils._backbone import BackboneInfo
 from skcyto.utils._image_inputs import ImageInputs, LoadedImage, explain
-from skcyto.utils._memory import is_out_of_memory, release_memory
+from skcyto.utils._image_transforms import make_transform
+from skcyto.utils._memory import BatchHalver, describe_shortage, shortage_raises
 from skcyto.utils._prefetch import map_ahead
 
 if TYPE_CHECKING:
@@ -107,22 +108,22 @@ class EmbeddingRun:
         store: EmbeddingStore | None,
         advance: Callable[[int], Any],
     ) -> None:
-        from timm.data import create_transform
-
         self._info = info
         self._load_backbone = load_backbone
         self._device = device
         self._precision = precision
         self._fingerprint = fingerprint
-        self._batch_size = batch_size
+        remedy = f"a smaller image_size or model, another precision than {precision}, or the CPU"
+        self._batches = BatchHalver(
+            device,
+            batch_size,
+            partial(describe_shortage, device, "for", info.model_name, info.image_size, remedy),
+        )
         self._n_threads = n_threads
         self._stop_on_bad = stop_on_bad
         self._store = store
         self._advance = advance
-        # Resized and cropped here as 8 bit, a quarter of the memory; the backbone does the rest.
-        self._transform: Callable[[Image.Image], torch.Tensor] = create_transform(
-            **info.data_config, normalize=False
-        )
+        self._transform = make_transform(info)
         self._backbone: TokenBackbone | None = None
         self._in_flight: tuple[list[_Miss], torch.Tensor] | None = None
         self._head: PoolingHead | None = None
@@ -170,7 +171,11 @@ class EmbeddingRun:
             self._head = self._get_backbone().head
         self._report_damage(inputs)
         return EmbeddingResult(
-            self._embeddings, self._head, self._bad, self._n_forward_images, self._batch_size
+            self._embeddings,
+            self._head,
+            self._bad,
+            self._n_forward_images,
+            self._batches.batch_size,
         )
 
     def _prepare(
@@ -192,7 +197,7 @@ class EmbeddingRun:
             pool,
             self._decode,
             misses,
-            ahead=2 * self._batch_size,
+            ahead=2 * self._batches.batch_size,
             weigh=lambda miss: miss.image.n_bytes,
             max_weight=_MAX_WAITING_BYTES,
         )
@@ -248,7 +253,7 @@ class EmbeddingRun:
                 self._advance(1)
                 continue
             batch.append(item)
-            if len(batch) >= self._batch_size:
+            if len(batch) >= self._batches.batch_size:
                 self._start(batch)
                 batch = []
         if batch and not (self._stop_on_bad and self._bad):
@@ -280,43 +285,19 @@ class EmbeddingRun:
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
         import torch
 
-        while True:
-            backbone = self._get_backbone()
-            try:
-                parts = [
-                    backbone.forward(part, self._precision)
-                    for part in pixels.split(self._batch_size)
-                ]
-                return parts[0] if len(parts) == 1 else torch.cat(parts)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                reason = str(error)
-            # Out here the error, and with it every tensor that its traceback held, is gone.
-            parts = []
-            release_memory(self._device)
-            if self._batch_size == 1:
-                raise self._out_of_memory(reason)
-            self._batch_size //= 2
+        backbone = self._get_backbone()
+
+        def work(batch_size: int) -> torch.Tensor:
+            parts = [backbone.forward(part, self._precision) for part in pixels.split(batch_size)]
+            return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+        return self._batches.run(work)
 
     def _get_backbone(self) -> TokenBackbone:
         if self._backbone is None:
-            try:
+            with shortage_raises(self._batches.make_error):
                 self._backbone = self._load_backbone()
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                raise self._out_of_memory(str(error)) from error
         return self._backbone
-
-    def _out_of_memory(self, reason: str) -> DeviceMemoryError:
-        size = self._info.image_size
-        return DeviceMemoryError(
-            f"{self._device} has not enough memory for one image of {size} x {size} pixels in "
-            f"model_name={self._info.model_name!r} at {self._precision}: {reason}\n"
-            "Choose a smaller image_size or model, precision='bfloat16', or device='cpu', or end "
-            "other programs that use the device."
-        )
 
     def _look_up_head(self) -> PoolingHead | None:
         data = None if self._store is None else self._store.get_head(self._fingerprint)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skcyto.utils._backbone import BackboneInfo, find_final_norm
+from skcyto.utils._image_transforms import normalize_pixels
 
 if TYPE_CHECKING:
     import torch
@@ -160,8 +161,7 @@ class TokenBackbone:
         n_prefix = self._info.n_prefix_tokens
         autocast = torch.autocast(device.type, precision, enabled=precision != torch.float32)
         with torch.inference_mode(), autocast:
-            pixels = images.to(device, non_blocking=True).to(torch.float32)
-            pixels = pixels.div_(255).sub_(self._mean).div_(self._std)
+            pixels = normalize_pixels(images, self._mean, self._std)
             tokens = self._model.forward_features(pixels)
             if not isinstance(tokens, torch.Tensor) or tokens.ndim != 3:
                 raise ValueError(

@@ -1,5 +1,6 @@
 """Neural networks for imbalanced classes."""
 
+from skcyto.neural_network._eva02_classifier import EVA02Classifier
 from skcyto.neural_network._imbalanced_mlp_classifier import ImbalancedMLPClassifier
 from skcyto.neural_network._samplers import (
     BalancedSampler,
@@ -9,6 +10,7 @@ from skcyto.neural_network._samplers import (
 
 __all__ = [
     "BalancedSampler",
+    "EVA02Classifier",
     "GroupedBatchSampler",
     "ImbalancedMLPClassifier",
     "StratifiedBatchSampler",

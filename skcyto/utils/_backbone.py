@@ -89,8 +89,13 @@ class BackboneSource:
             return f"pretrained {pretrained_origin(self.model_name)}"
         return f"file {hash_weights_file(self.weights)}"
 
-    def create(self) -> nn.Module:
+    def create(self, **kwargs: Any) -> nn.Module:
         """Build the model, without a classifier, in float32 on the CPU and in evaluation mode.
+
+        Parameters
+        ----------
+        **kwargs : dict
+            Given to :func:`timm.create_model`.
 
         Returns
         -------
@@ -103,14 +108,15 @@ class BackboneSource:
             If the weights are missing, out of reach or do not fit.
         """
         info = describe_backbone(self.model_name, self.image_size)
-        size = {} if self.image_size is None else {"img_size": info.image_size}
+        if self.image_size is not None:
+            kwargs["img_size"] = info.image_size
         with torch_seed(self.seed):
             if self.weights is None:
-                model = _create_timm_model(self.model_name, **size)
+                model = _create_timm_model(self.model_name, **kwargs)
             elif self.weights == "pretrained":
-                model = load_pretrained_model(self.model_name, **size)
+                model = load_pretrained_model(self.model_name, **kwargs)
             else:
-                model = load_weights_file(self.model_name, self.weights, **size)
+                model = load_weights_file(self.model_name, self.weights, **kwargs)
         return model.float().eval()
 
 

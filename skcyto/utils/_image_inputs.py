@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
 
 from skcyto.utils._images import array_to_rgb, decode_image, to_rgb
 
@@ -161,6 +163,32 @@ def as_image_inputs(X: Any) -> ImageInputs:
     if len(X) == 0:
         raise ValueError(f"Found array with 0 sample(s): X holds no images. Give {_ACCEPTED}.")
     return ImageInputs(X)
+
+
+def check_image_input(estimator: BaseEstimator, X: Any, *, reset: bool) -> ImageInputs:
+    """Take the images that an estimator is given, and set or check the name of their column.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        Gets ``n_features_in_`` and, from a data frame, ``feature_names_in_``.
+    X : sequence, array, Series or DataFrame
+        As for :func:`as_image_inputs`.
+    reset : bool
+        True in `fit`.
+
+    Returns
+    -------
+    inputs : ImageInputs
+    """
+    inputs = as_image_inputs(X)
+    if hasattr(X, "columns"):
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+    elif reset:
+        if hasattr(estimator, "feature_names_in_"):
+            del estimator.feature_names_in_
+        estimator.n_features_in_ = 1
+    return inputs
 
 
 def _check_array(X: np.ndarray) -> np.ndarray | list[Any]:

@@ -1,7 +1,9 @@
-"""Seeds for torch from scikit-learn's `random_state`, without touching the global generators."""
+"""Seeds from scikit-learn's `random_state`, without touching the global generators."""
 
 from __future__ import annotations
 
+import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -49,3 +51,31 @@ def torch_seed(seed: int, device: torch.device | None = None) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if on_cuda else []):
         torch.manual_seed(seed)
         yield
+
+
+# The three generators are shared by all threads of a process.
+_GLOBAL_GENERATORS = threading.Lock()
+
+
+@contextmanager
+def all_seeded(seed: int) -> Iterator[None]:
+    """Seed the global generators of Python, numpy and torch, and put them back after the block.
+
+    timm's augmentations draw from all three. One thread at a time is inside.
+
+    Parameters
+    ----------
+    seed : int
+        Between 0 and 2**32 - 1.
+    """
+    with _GLOBAL_GENERATORS:
+        python_state = random.getstate()
+        numpy_state = np.random.get_state()  # noqa: NPY002
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        try:
+            with torch_seed(seed):
+                yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)  # noqa: NPY002

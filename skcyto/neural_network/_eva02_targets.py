@@ -1,0 +1,119 @@
+"""Labels, weights and groups of images, checked before any long work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, column_or_1d
+
+_MAX_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What is known of the images beside their pixels.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,)
+        Labels, sorted.
+    rows : ndarray of int
+        Positions of the images that take part: those whose weight is not 0.
+    encoded : ndarray of int, shape (n_images,)
+        Class of each image; -1 for those that take no part.
+    sample_weight : ndarray of float32, shape (n_images,) or None
+        Weights of the images.
+    groups : ndarray of shape (n_images,) or None
+        Groups of the images.
+    """
+
+    classes: NDArray
+    rows: NDArray[np.intp]
+    encoded: NDArray[np.intp]
+    sample_weight: NDArray[np.float32] | None
+    groups: NDArray | None
+
+
+def check_targets(
+    name: str,
+    n_images: int,
+    y: ArrayLike,
+    sample_weight: ArrayLike | None,
+    groups: ArrayLike | None,
+) -> Targets:
+    """Check what comes with the images.
+
+    Parameters
+    ----------
+    name : str
+        Of the estimator, for messages.
+    n_images : int
+        Number of images.
+    y : array-like of shape (n_images,)
+        Labels.
+    sample_weight : array-like of shape (n_images,) or None
+        Weights.
+    groups : array-like of shape (n_images,) or None
+        Groups.
+
+    Returns
+    -------
+    targets : Targets
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, labels are missing, of mixed types or of fewer than two classes, or no
+        weight is positive.
+    """
+    if y is None:
+        raise ValueError(
+            f"{name} requires y to be passed, but the target y is None: give one label an image"
+        )
+    labels = column_or_1d(np.asarray(y), warn=True)
+    _check_length("y", labels, n_images)
+    missing = np.flatnonzero(pd.isna(labels))
+    if len(missing):
+        raise ValueError(
+            f"y contains NaN or missing labels: {len(missing)}, the first in rows "
+            f"{missing[:_MAX_NAMED].tolist()}. Leave these images out"
+        )
+    check_classification_targets(labels)
+    if groups is not None:
+        groups = np.asarray(groups)
+        _check_length("groups", groups, n_images)
+    if sample_weight is not None:
+        sample_weight = _check_sample_weight(
+            sample_weight, np.empty((n_images, 0)), dtype=np.float32, ensure_non_negative=True
+        )
+    rows = np.arange(n_images) if sample_weight is None else np.flatnonzero(sample_weight > 0)
+    if not len(rows):
+        raise ValueError("every sample_weight is 0: there is no image to train on")
+    try:
+        classes, codes = np.unique(labels[rows], return_inverse=True)
+    except TypeError as error:
+        kinds = sorted({type(label).__name__ for label in labels})
+        raise ValueError(
+            f"y holds labels of the types {', '.join(kinds)}, which have no common order: give "
+            "all of them one type, for instance by y.astype(str)"
+        ) from error
+    if len(classes) < 2:
+        raise ValueError(
+            f"{name} needs at least 2 classes; the data given to fit have 1 class: {classes[0]!r}"
+        )
+    encoded = np.full(n_images, -1, dtype=np.intp)
+    encoded[rows] = codes
+    return Targets(classes, rows, encoded, sample_weight, groups)
+
+
+def _check_length(name: str, values: Any, n_images: int) -> None:
+    if values.ndim != 1 or len(values) != n_images:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: X holds {n_images} "
+            f"images, {name} has shape {values.shape}"
+        )
