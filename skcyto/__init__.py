@@ -5,10 +5,12 @@ like: ``skcyto.feature_extraction``, ``skcyto.feature_selection``, ``skcyto.neur
 ``skcyto.model_selection``, ``skcyto.metrics``, ``skcyto.inspection`` and ``skcyto.datasets``;
 ``skcyto.losses`` holds the imbalance losses. They are imported on first use: ``import skcyto``
 alone loads neither torch nor timm nor pyradiomics.
+
+A fitted pipeline is saved by ``skcyto.save`` and read by ``skcyto.load``.
 """
 
 from importlib import import_module
-from types import ModuleType
+from typing import Any
 
 __version__ = "0.1.0.dev0"
 
@@ -22,15 +24,19 @@ _SUBMODULES = (
     "metrics",
     "model_selection",
     "neural_network",
+    "persistence",
     "utils",
 )
+_FUNCTIONS = ("load", "save")  # of skcyto.persistence
 
-__all__ = [*_SUBMODULES, "__version__"]
+__all__ = [*_SUBMODULES, *_FUNCTIONS, "__version__"]
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
         return import_module(f"skcyto.{name}")
+    if name in _FUNCTIONS:
+        return getattr(import_module("skcyto.persistence"), name)
     raise AttributeError(f"module 'skcyto' has no attribute {name!r}")
 
 

@@ -16,8 +16,11 @@ __all__ = [
     "InvalidDatasetError",
     "InvalidImageError",
     "InvalidInputWarning",
+    "InvalidModelError",
     "InvalidScanError",
     "MissingClassWarning",
+    "ModelSavingWarning",
+    "ModelVersionWarning",
     "PretrainedWeightsError",
     "RandomWeightsWarning",
 ]
@@ -49,6 +52,10 @@ class PretrainedWeightsError(RuntimeError):
     """Weights are missing, out of reach or do not fit the model."""
 
 
+class InvalidModelError(ValueError):
+    """A saved model is damaged, incomplete, changed, of another version, or not to be trusted."""
+
+
 class DeviceMemoryError(RuntimeError):
     """The device's memory does not hold even the smallest batch."""
 
@@ -67,6 +74,14 @@ class MissingClassWarning(ImbalanceWarning):
 
 class DroppedFeatureWarning(UserWarning):
     """Features were dropped that carry no information, or all of them were."""
+
+
+class ModelSavingWarning(UserWarning):
+    """A saved model predicts the same, but lacks a setting that it had."""
+
+
+class ModelVersionWarning(UserWarning):
+    """A saved model was loaded with other versions of packages than it was saved with."""
 
 
 class EmbeddingCacheWarning(UserWarning):

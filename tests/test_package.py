@@ -10,7 +10,7 @@ from numpydoc.validate import validate
 
 import skcyto
 
-SUBPACKAGES = [name for name in skcyto.__all__ if name not in ("__version__", "utils")]
+SUBPACKAGES = [name for name in skcyto._SUBMODULES if name != "utils"]
 
 
 def public_objects():

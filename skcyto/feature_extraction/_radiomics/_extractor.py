@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from numbers import Integral
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -33,6 +34,7 @@ from skcyto.feature_extraction._radiomics._schema import (
     radiomics_version,
 )
 from skcyto.feature_extraction._radiomics._settings import resolve_settings
+from skcyto.feature_extraction._radiomics._state import load_extractor_state, save_extractor_state
 from skcyto.feature_extraction._radiomics._worker import Task
 
 if TYPE_CHECKING:
@@ -322,6 +324,12 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         table = diagnose(cases, self.labels_, self._settings, report, verbose=self.verbose)
         report.finish(what="diagnostics")
         return table
+
+    def _save_state(self, weights: Path) -> dict[str, Any]:
+        return save_extractor_state(self)
+
+    def _load_state(self, state: dict[str, Any], weights: Path | None) -> None:
+        load_extractor_state(self, state)
 
     def _peek(self, cases: list[Case]) -> tuple[int, int]:  # noqa: RET503
         """Dimension and channels of the first image that can be read."""

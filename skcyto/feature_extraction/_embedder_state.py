@@ -1,0 +1,98 @@
+"""What a saved model holds of an EVA02TokenEmbedder; see :mod:`skcyto.utils._persistence`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skcyto.exceptions import InvalidModelError, PretrainedWeightsError
+from skcyto.utils._backbone import BackboneSource, describe_backbone
+from skcyto.utils._persistence import check_tensors, write_tensors
+
+if TYPE_CHECKING:
+    from skcyto.feature_extraction._eva02_token_embedder import EVA02TokenEmbedder
+
+
+def save_embedder_state(embedder: EVA02TokenEmbedder, weights: Path) -> dict[str, Any]:
+    """Return the attributes of an embedder, and write the weights that it embeds with.
+
+    They are written wherever they come from, so that the model needs no network, and goes on
+    embedding the same when the hub's weights or the user's file have changed.
+
+    Parameters
+    ----------
+    embedder : EVA02TokenEmbedder
+        Fitted or not.
+    weights : Path
+        Where the weights of a fitted one are written.
+
+    Returns
+    -------
+    state : dict
+        As for ``_save_state`` of :class:`skcyto.utils._persistence.PersistentEstimator`.
+    """
+    state = dict(vars(embedder))
+    state["device"] = str(embedder.device)
+    state["cache"] = None
+    if isinstance(embedder.weights, os.PathLike):
+        state["weights"] = os.fspath(embedder.weights)
+    source = state.pop("_source", None)
+    identity = state.pop("_weights_identity", None)
+    if source is None:
+        return state
+    if source.identify_weights() != identity:
+        raise PretrainedWeightsError(
+            f"the weights of model_name={source.model_name!r} are not those that fit saw (then: "
+            f"{identity}; now: {source.identify_weights()}): fit again, then save"
+        )
+    if str(source.weights).endswith(".safetensors"):
+        shutil.copyfile(source.weights, weights)
+    else:
+        write_tensors(weights, source.create().state_dict())
+    return state
+
+
+def load_embedder_state(
+    embedder: EVA02TokenEmbedder, state: dict[str, Any], weights: Path | None
+) -> None:
+    """Take back what :func:`save_embedder_state` gave; the weights are read on first use.
+
+    Parameters
+    ----------
+    embedder : EVA02TokenEmbedder
+        Changed in place.
+    state : dict
+        As returned there.
+    weights : Path or None
+        The weights of a fitted embedder.
+
+    Raises
+    ------
+    InvalidModelError
+        If weights are missing, or timm knows no such model.
+    """
+    # A file says neither which weights are read nor where anything is written.
+    state = {k: v for k, v in state.items() if k not in ("_source", "_weights_identity", "cache")}
+    embedder.__dict__.update(state, cache=None)
+    if not hasattr(embedder, "embedding_dim_"):
+        return
+    if weights is None:
+        raise InvalidModelError(f"the weights of {type(embedder).__name__} are missing")
+    check_tensors(weights)
+    try:
+        info = describe_backbone(embedder.model_name, embedder.image_size)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvalidModelError(f"{type(embedder).__name__} cannot be built: {error}") from error
+    if (info.embedding_dim, info.image_size) != (embedder.embedding_dim_, embedder.image_size_):
+        raise InvalidModelError(
+            f"model_name={embedder.model_name!r} has tokens of length {info.embedding_dim} on "
+            f"images of {info.image_size} pixels here; the saved {type(embedder).__name__} has "
+            f"{embedder.embedding_dim_} on {embedder.image_size_}"
+        )
+    path = os.path.abspath(weights)
+    if embedder.weights not in ("pretrained", None):
+        embedder.weights = path  # so that a clone can be fitted without the former file
+    embedder._source = BackboneSource(embedder.model_name, embedder.image_size, path)
+    embedder._weights_identity = embedder._source.identify_weights()

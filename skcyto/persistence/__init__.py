@@ -1,0 +1,6 @@
+"""Saved models, and their description."""
+
+from skcyto.persistence._load import load
+from skcyto.persistence._save import save
+
+__all__ = ["load", "save"]

@@ -1,0 +1,191 @@
+"""Read a saved pipeline without running code from it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import warnings
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import InconsistentVersionWarning
+
+from skcyto.exceptions import InvalidModelError, ModelVersionWarning
+from skcyto.persistence._manifest import ESTIMATOR, check_files, read_manifest
+from skcyto.persistence._tables import SavedTable
+from skcyto.persistence._trees import check_trees
+from skcyto.persistence._trusted_types import check_node_kinds, trusted_types
+from skcyto.persistence._versions import compare_versions
+from skcyto.persistence._walk import walk
+from skcyto.utils._device import resolve_device
+from skcyto.utils._persistence import PersistentEstimator
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    device: str | None = None,
+    trusted: Sequence[str] = (),
+    on_version_mismatch: str = "raise",
+) -> Any:
+    """Load a pipeline that :func:`save` wrote; nothing in the folder is run as code.
+
+    Before anything is built, the folder must hold exactly the files of its manifest, unchanged,
+    and name no types but those of scikit-learn, imbalanced-learn and skcyto. Networks are built
+    from their parameters, and filled from safetensors; nothing is unpickled.
+
+    Parameters
+    ----------
+    path : str or path
+        Folder that :func:`save` made.
+    device : str or None, default=None
+        Where networks run, such as "cpu" or "cuda". None keeps what each estimator was given, or
+        takes the CPU, with a warning, where this machine has no such device.
+    trusted : sequence of str, default=()
+        Full names of further types that may be built, such as ``"my_package.MyTransformer"``.
+        Their code runs: name only what you trust.
+    on_version_mismatch : {"raise", "warn"}, default="raise"
+        What to do where packages have other versions than those the model was saved with, such
+        that it may fail or predict otherwise: another minor version of skcyto, scikit-learn or
+        imbalanced-learn, another major one of Python, NumPy, torch or timm.
+
+    Returns
+    -------
+    pipeline : estimator
+        Fitted.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    InvalidModelError
+        If it is no saved model, a file is missing, changed or not on its list, a version does not
+        fit, or it names a type that is not trusted. Nothing was run.
+
+    Warns
+    -----
+    ModelVersionWarning
+        If versions differ, and `on_version_mismatch` is "warn".
+
+    See Also
+    --------
+    save : Make such a folder.
+
+    Notes
+    -----
+    The manifest's SHA-256 find damage, not fraud: who forges a model can forge its manifest. A
+    forged model runs nothing, but its predictions are worth what its maker is.
+
+    The weights of an embedder are read from the folder when they are first used; keep it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> import skcyto
+    >>> X, y = load_iris(return_X_y=True)
+    >>> classifier = LogisticRegression(max_iter=500).fit(X, y)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = skcyto.save(classifier, Path(folder) / "model")
+    ...     skcyto.load(path)
+    LogisticRegression(max_iter=500)
+    """
+    if on_version_mismatch not in ("raise", "warn"):
+        raise ValueError(f"on_version_mismatch={on_version_mismatch!r} must be 'raise' or 'warn'")
+    folder = Path(os.path.abspath(os.path.expanduser(path)))
+    manifest = read_manifest(folder)
+    _check_versions(folder, manifest["versions"], on_version_mismatch)
+    check_files(folder, manifest)
+    model = _build(folder, list(trusted))
+    items = list(walk(model))
+    for item in items:
+        if isinstance(item, BaseEstimator):
+            _adapt(item, device)
+    for item in items:
+        if isinstance(item, PersistentEstimator):
+            state = dict(vars(item))
+            name = state.pop("_saved_weights", None)
+            if name is not None and name not in manifest["files"]:
+                raise InvalidModelError(f"{folder} lacks {name}, which {ESTIMATOR} asks for")
+            vars(item).clear()
+            item._load_state(state, None if name is None else folder / name)
+    return model
+
+
+def _check_versions(folder: Path, saved: dict[str, str], on_version_mismatch: str) -> None:
+    problems = compare_versions(saved)
+    if not problems:
+        return
+    listed = "; ".join(problems)
+    if on_version_mismatch == "raise":
+        raise InvalidModelError(
+            f"{folder} was saved with other versions than are installed ({listed}), so that it may "
+            "fail or predict otherwise. Install those versions, fit and save the model again, or "
+            "set on_version_mismatch='warn' and check its predictions"
+        )
+    warnings.warn(
+        f"{folder} was saved with other versions than are installed ({listed}): check its "
+        "predictions",
+        ModelVersionWarning,
+        stacklevel=3,
+    )
+
+
+def _build(folder: Path, trusted: list[str]) -> Any:
+    """Have skops build the object, once every type in the file is known to be harmless."""
+    import skops.io
+
+    data = (folder / ESTIMATOR).read_bytes()
+    known = trusted_types()
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            schema = json.loads(archive.read("schema.json"))
+        found = set(skops.io.get_untrusted_types(data=data))
+        odd = check_node_kinds(schema, {k: v for k, v in known.items() if k not in trusted})
+    except Exception as error:  # A forged file may break the reader in any way.
+        raise InvalidModelError(f"{folder / ESTIMATOR} is damaged: {error}") from error
+    untrusted = sorted(found - set(known) - set(trusted))
+    if untrusted or odd:
+        raise InvalidModelError(
+            f"{folder / ESTIMATOR} holds types that are not trusted: "
+            f"{', '.join([*untrusted, *odd])}. Nothing was run. If you know where the model comes "
+            "from and trust this code, name it in `trusted`"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InconsistentVersionWarning)  # checked already
+            model = skops.io.loads(data, trusted=sorted(found))
+    except Exception as error:
+        raise InvalidModelError(f"{folder / ESTIMATOR} cannot be built: {error}") from error
+    if not isinstance(model, BaseEstimator):
+        raise InvalidModelError(f"{folder} holds no estimator but a {type(model).__name__}")
+    for item in list(walk(model)):
+        for name, value in list(getattr(item, "__dict__", {}).items()):
+            if isinstance(value, SavedTable):
+                vars(item)[name] = value.to_frame()
+    check_trees(model)
+    return model
+
+
+def _adapt(estimator: BaseEstimator, device: str | None) -> None:
+    """Fit an estimator's settings to this machine."""
+    state = vars(estimator)
+    if "memory" in state:
+        estimator.memory = None  # A cache of joblib holds pickles.
+    if "device" not in state:
+        return
+    if device is not None:
+        resolve_device(device)
+        estimator.device = device
+        return
+    try:
+        resolve_device(state["device"])
+    except (ValueError, TypeError) as error:
+        warnings.warn(f"{type(estimator).__name__} runs on the CPU: {error}", stacklevel=3)
+        estimator.device = "cpu"

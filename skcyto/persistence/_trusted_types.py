@@ -1,0 +1,155 @@
+"""The types that a saved model may hold beyond those that skops trusts by itself."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
+
+# How skops may refer to a type: as an object whose attributes are set (which calls no
+# constructor), or as the type or function itself (which is not called).
+_OBJECT = frozenset({"ObjectNode"})
+_SPLITTER = frozenset({"ObjectNode", "TypeNode"})
+_FUNCTION = frozenset({"FunctionNode"})
+
+_SKCYTO = (
+    "skcyto.feature_extraction._eva02_token_embedder.EVA02TokenEmbedder",
+    "skcyto.feature_extraction._radiomics._extractor.RadiomicsExtractor",
+    "skcyto.feature_selection._correlation_ttest_filter.CorrelationTTestFilter",
+    "skcyto.feature_selection._importance_threshold_selector.ImportanceThresholdSelector",
+    "skcyto.losses._cross_entropy.CrossEntropy",
+    "skcyto.losses._cross_entropy.WeightedCrossEntropy",
+    "skcyto.losses._focal.ClassBalanced",
+    "skcyto.losses._focal.Focal",
+    "skcyto.losses._focal.Poly1",
+    "skcyto.losses._logit_adjustment.BalancedSoftmax",
+    "skcyto.losses._logit_adjustment.LogitAdjusted",
+    "skcyto.losses._logit_adjustment.VectorScaling",
+    "skcyto.losses._margin.LDAM",
+    "skcyto.losses._soft_f1.SoftF1",
+    "skcyto.losses._worst_case.CVaR",
+    "skcyto.losses._worst_case.GroupDRO",
+    "skcyto.losses._worst_case.Minimax",
+    "skcyto.model_selection._logit_bias.TunedLogitBiasClassifierCV",
+    "skcyto.neural_network._imbalanced_mlp_classifier.ImbalancedMLPClassifier",
+    "skcyto.persistence._tables.SavedTable",
+)
+# Parts of scikit-learn's estimators that skops leaves to the caller.
+_SKLEARN = (
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.calibration._TemperatureScaling",
+    "sklearn.metrics._scorer._CurveScorer",
+    "sklearn.metrics._scorer._PassthroughScorer",
+    "sklearn.metrics._scorer._Scorer",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "sklearn.utils._metadata_requests.MetadataRequest",
+    "sklearn.utils._metadata_requests.MethodMetadataRequest",
+    # skops leaves trees out because a forged one could read foreign memory when it predicts:
+    # `check_trees` looks for that.
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+)
+_SPLITTERS = (
+    "GroupKFold",
+    "GroupShuffleSplit",
+    "KFold",
+    "LeaveOneGroupOut",
+    "LeaveOneOut",
+    "PredefinedSplit",
+    "RepeatedKFold",
+    "RepeatedStratifiedKFold",
+    "ShuffleSplit",
+    "StratifiedGroupKFold",
+    "StratifiedKFold",
+    "StratifiedShuffleSplit",
+)
+_SCORES = (
+    "average_f1_score",
+    "expected_calibration_error",
+    "macro_average_precision_score",
+    "macro_roc_auc_score",
+    "recall_per_class",
+)
+_IMBLEARN = ("combine", "ensemble", "over_sampling", "pipeline", "under_sampling")
+
+
+@lru_cache(maxsize=1)
+def trusted_types() -> dict[str, frozenset[str]]:
+    """List the types that :func:`skcyto.load` trusts, and how a file may refer to each.
+
+    Returns
+    -------
+    types : dict of str to frozenset of str
+        Full name of the type or function, and the names of the skops nodes that may hold it.
+    """
+    trusted = dict.fromkeys((*_SKCYTO, *_SKLEARN), _OBJECT)
+    trusted["sklearn.tree._tree.Tree"] = frozenset({"TreeNode"})
+    trusted["sklearn.utils._bunch.Bunch"] = frozenset({"DictNode"})
+    trusted |= dict.fromkeys((f"sklearn.model_selection._split.{s}" for s in _SPLITTERS), _SPLITTER)
+    trusted["skcyto.model_selection._splits.RepeatedStratifiedGroupKFold"] = _SPLITTER
+    for name in _IMBLEARN:
+        trusted |= dict.fromkeys(_public_classes(f"imblearn.{name}"), _OBJECT)
+    # Scores, as parts of scorers: what a name of scikit-learn's scorers stands for, and ours.
+    return trusted | dict.fromkeys(_score_functions(), _FUNCTION)
+
+
+def _public_classes(module: str) -> Iterable[str]:
+    package = import_module(module)
+    for name in package.__all__:
+        item = getattr(package, name)
+        if inspect.isclass(item):
+            yield type_name(item)
+
+
+def _score_functions() -> Iterable[str]:
+    from sklearn.metrics import get_scorer, get_scorer_names
+
+    from skcyto import metrics
+
+    for name in get_scorer_names():
+        yield type_name(get_scorer(name)._score_func)
+    for name in _SCORES:
+        yield type_name(getattr(metrics, name))
+    for scorer in metrics.get_scorers().values():
+        if inspect.isfunction(scorer._score_func):
+            yield type_name(scorer._score_func)
+
+
+def type_name(item: Any) -> str:
+    """Return the full name of a class or function, as skops writes it."""
+    return f"{item.__module__}.{item.__name__}"
+
+
+def check_node_kinds(schema: Any, trusted: dict[str, frozenset[str]]) -> list[str]:
+    """Find types that a skops schema refers to in a way that would call them.
+
+    skops trusts a name wherever it stands, also where it is called with what the file says. A
+    model has no need of that.
+
+    Parameters
+    ----------
+    schema : object
+        Parsed content of schema.json.
+    trusted : dict of str to frozenset of str
+        As :func:`trusted_types` gives it.
+
+    Returns
+    -------
+    problems : list of str
+    """
+    problems = []
+    waiting = [schema]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            name = f"{item.get('__module__')}.{item.get('__class__')}"
+            loader = item.get("__loader__")
+            if name in trusted and loader is not None and loader not in trusted[name]:
+                problems.append(f"{name} as {loader}")
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+    return sorted(set(problems))

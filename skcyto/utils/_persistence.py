@@ -1,0 +1,172 @@
+"""How an estimator says what a saved model holds of it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from skcyto.exceptions import InvalidModelError, ModelSavingWarning
+
+if TYPE_CHECKING:
+    import torch
+
+
+@runtime_checkable
+class PersistentEstimator(Protocol):
+    """An estimator with attributes that are written in another way than scikit-learn's.
+
+    :func:`skcyto.save` writes attributes of plain Python, NumPy and scikit-learn types by itself.
+    What these cannot hold (networks, things tied to a place on disk) the estimator hands out, and
+    takes back, by two methods. They must not pickle, and nothing that was saved may name code.
+    """
+
+    def _save_state(self, weights: Path) -> dict[str, Any]:
+        """Return the attributes without networks, and write the networks' tensors to a file.
+
+        Parameters
+        ----------
+        weights : Path
+            Where a safetensors file may be written. An estimator that has no tensors, such as one
+            that is not fitted, writes none.
+
+        Returns
+        -------
+        state : dict
+            What ``vars(self)`` becomes: plain Python, NumPy and scikit-learn objects, and other
+            estimators of skcyto.
+        """
+
+    def _load_state(self, state: dict[str, Any], weights: Path | None) -> None:
+        """Take back what :meth:`_save_state` gave.
+
+        Parameters
+        ----------
+        state : dict
+            As it was returned; from an untrusted source it may hold anything.
+        weights : Path or None
+            The file, if one was written.
+        """
+
+
+def without_training_code(
+    estimator: Any, state: dict[str, Any], optimizers: Mapping[str, type]
+) -> dict[str, Any]:
+    """Leave out the parameters of a network's training that hold code, and name them.
+
+    Callbacks, optimiser classes and further settings of skorch say how a network was trained;
+    what it predicts does not depend on them.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose parameters they are.
+    state : dict
+        Its attributes; changed.
+    optimizers : mapping of str to type
+        Optimisers that have a name.
+
+    Returns
+    -------
+    state : dict
+        The same, with plain values only for these parameters and `device`.
+    """
+    defaults = type(estimator)().get_params(deep=False)
+    left_out = []
+    for name in ("callbacks", "net_params"):
+        if state.get(name):
+            left_out.append(f"{name}={state[name]!r}")
+            state[name] = defaults[name]
+    optimizer = state.get("optimizer")
+    if isinstance(optimizer, type):
+        names = {cls: name for name, cls in optimizers.items()}
+        if optimizer not in names:
+            left_out.append(f"optimizer={optimizer.__name__}")
+        state["optimizer"] = names.get(optimizer, defaults["optimizer"])
+    if left_out:
+        warnings.warn(
+            f"the saved {type(estimator).__name__} predicts the same, but these settings of its "
+            f"training hold code and are left out: {', '.join(left_out)}",
+            ModelSavingWarning,
+            stacklevel=2,
+        )
+    if "device" in state:
+        state["device"] = str(state["device"])
+    return state
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write tensors from any device to a safetensors file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    tensors : mapping of str to tensor
+        Names and tensors.
+    """
+    from safetensors.torch import save_file
+
+    # Tensors that share memory, or are views, are written as what they show.
+    kept: dict[str, torch.Tensor] = {}
+    places: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        if tensor.data_ptr() in places:
+            tensor = tensor.clone()
+        places.add(tensor.data_ptr())
+        kept[name] = tensor
+    save_file(kept, str(path))
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file onto the CPU.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    tensors : dict of str to tensor
+
+    Raises
+    ------
+    InvalidModelError
+        If it is no such file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(str(path), device="cpu")
+    except (SafetensorError, OSError) as error:
+        raise _not_tensors(path, error) from error
+
+
+def check_tensors(path: Path) -> None:
+    """Check that a file is a safetensors file, without reading its tensors.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Raises
+    ------
+    InvalidModelError
+        If it is not.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            file.keys()
+    except (SafetensorError, OSError) as error:
+        raise _not_tensors(path, error) from error
+
+
+def _not_tensors(path: Path, error: Exception) -> InvalidModelError:
+    return InvalidModelError(f"{path} is no safetensors file: {error}. Nothing was run")

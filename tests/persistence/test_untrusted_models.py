@@ -1,0 +1,431 @@
+"""Models that are damaged, incomplete, of other versions, or made to harm: refused, nothing run."""
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import re
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+import skops.io
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+import skcyto
+from skcyto.exceptions import InvalidModelError, ModelVersionWarning
+from skcyto.neural_network import ImbalancedMLPClassifier
+
+
+@pytest.fixture
+def model(saved, tmp_path):
+    """A copy of the saved model that a test may spoil."""
+    return shutil.copytree(saved.path, tmp_path / "model")
+
+
+@pytest.fixture
+def evidence(tmp_path):
+    """A file that is there if, and only if, code of an attacker ran."""
+    return tmp_path / "ran"
+
+
+class Payload:
+    """Writes a file as soon as it is unpickled."""
+
+    def __init__(self, evidence):
+        self.evidence = str(evidence)
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.evidence}",)
+
+
+def sign(folder):
+    """Bring the manifest up to date, as a forger would."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"] = {
+        file.name: {
+            "bytes": file.stat().st_size,
+            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        }
+        for file in folder.iterdir()
+        if file != path
+    }
+    path.write_text(json.dumps(manifest))
+
+
+def change_manifest(folder, change):
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def edit_schema(folder, edit):
+    """Change what the skops file says, and sign it."""
+    path = folder / "estimator.skops"
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    schema = json.loads(content["schema.json"])
+    content["schema.json"] = json.dumps(edit(schema) or schema).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    sign(folder)
+
+
+def find_nodes(schema, **keys):
+    """Yield the nodes of a schema that have these values."""
+    if isinstance(schema, dict):
+        if all(schema.get(key) == value for key, value in keys.items()):
+            yield schema
+        for value in schema.values():
+            yield from find_nodes(value, **keys)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from find_nodes(value, **keys)
+
+
+def test_the_payload_would_run(evidence):
+    pickle.loads(pickle.dumps(Payload(evidence)))
+    assert evidence.exists()
+
+
+# --- The four cases of every day -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["estimator.skops", "weights-0.safetensors", "weights-1.safetensors", "README.md"]
+)
+def test_tampered_file(model, name):
+    data = bytearray((model / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (model / name).write_bytes(data)
+    with pytest.raises(InvalidModelError, match=rf"{re.escape(name)} was changed since"):
+        skcyto.load(model)
+
+
+def test_file_that_was_not_copied_to_the_end(model):
+    path = model / "weights-0.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InvalidModelError, match="not copied to the end"):
+        skcyto.load(model)
+
+
+@pytest.mark.parametrize(
+    ("package", "version"),
+    [
+        ("skcyto", "7.0.0"),
+        ("scikit-learn", "1.2.2"),
+        ("numpy", "1.26.4"),
+        ("torch", "1.13.0"),
+        ("timm", "0.9.16"),
+        ("python", "4.0.0"),
+    ],
+)
+def test_wrong_version(model, package, version):
+    change_manifest(model, lambda manifest: manifest["versions"].update({package: version}))
+    with pytest.raises(
+        InvalidModelError, match=rf"\({package}: saved with {re.escape(version)}, installed is"
+    ):
+        skcyto.load(model)
+
+
+def test_wrong_version_can_be_accepted(model, cells, saved):
+    change_manifest(model, lambda manifest: manifest["versions"].update({"timm": "0.9.16"}))
+    with pytest.warns(ModelVersionWarning, match=r"timm: saved with 0\.9\.16"):
+        loaded = skcyto.load(model, on_version_mismatch="warn")
+    np.testing.assert_allclose(
+        loaded.predict_proba(cells.images), saved.probabilities, rtol=0, atol=1e-6
+    )
+    with pytest.raises(ValueError, match="must be 'raise' or 'warn'"):
+        skcyto.load(model, on_version_mismatch="ignore")
+
+
+def test_patch_version_does_not_matter(model):
+    def change(manifest):
+        release = manifest["versions"]["scikit-learn"].split(".")
+        manifest["versions"]["scikit-learn"] = ".".join([*release[:2], "99"])
+
+    change_manifest(model, change)
+    skcyto.load(model)
+
+
+def test_version_that_is_not_recorded(model):
+    change_manifest(model, lambda manifest: manifest["versions"].pop("torch"))
+    with pytest.raises(InvalidModelError, match="torch: not recorded"):
+        skcyto.load(model)
+
+
+def test_later_format(model):
+    change_manifest(model, lambda manifest: manifest.update(format_version=2))
+    with pytest.raises(InvalidModelError, match="version 2 of the format"):
+        skcyto.load(model)
+
+
+@pytest.mark.parametrize("name", ["estimator.skops", "weights-0.safetensors", "README.md"])
+def test_missing_part(model, name):
+    (model / name).unlink()
+    with pytest.raises(InvalidModelError, match=f"lacks {re.escape(name)}, which manifest.json"):
+        skcyto.load(model)
+
+
+def test_missing_weights_that_the_manifest_does_not_list(model):
+    (model / "weights-1.safetensors").unlink()
+    sign(model)
+    with pytest.raises(InvalidModelError, match=r"lacks weights-1\.safetensors, which estimator"):
+        skcyto.load(model)
+
+
+@pytest.mark.parametrize("name", ["model.pkl", "estimator.pkl", "conftest.py", "__init__.py", ".x"])
+def test_pickle_dropped_into_the_folder(model, evidence, name):
+    (model / name).write_bytes(pickle.dumps(Payload(evidence)))
+    with pytest.raises(InvalidModelError, match=rf"holds {re.escape(name)}, which .* not list"):
+        skcyto.load(model)
+    # Listed in the manifest, it is no file of a model either.
+    sign(model)
+    with pytest.raises(InvalidModelError, match=rf"{re.escape(repr(name))}, which is no file"):
+        skcyto.load(model)
+    assert not evidence.exists()
+
+
+# --- Files that were made to harm ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["estimator.skops", "weights-0.safetensors"])
+def test_pickle_in_the_place_of_a_file(model, evidence, name):
+    (model / name).write_bytes(pickle.dumps(Payload(evidence)))
+    sign(model)
+    with pytest.raises(InvalidModelError, match=f"{name} is (damaged|no safetensors file)"):
+        skcyto.load(model)
+    assert not evidence.exists()
+
+
+def test_pickled_weights_of_a_network(table, tmp_path, evidence):
+    path = skcyto.save(ImbalancedMLPClassifier((4,), max_epochs=1).fit(*table), tmp_path / "model")
+    (path / "weights-0.safetensors").write_bytes(pickle.dumps(Payload(evidence)))
+    sign(path)
+    with pytest.raises(InvalidModelError, match="no safetensors file"):
+        skcyto.load(path)
+    assert not evidence.exists()
+
+
+def test_weights_of_another_network(table, tmp_path):
+    path = skcyto.save(ImbalancedMLPClassifier((4,), max_epochs=1).fit(*table), tmp_path / "model")
+    other = skcyto.save(ImbalancedMLPClassifier((5,), max_epochs=1).fit(*table), tmp_path / "other")
+    shutil.copy(other / "weights-0.safetensors", path)
+    sign(path)
+    with pytest.raises(InvalidModelError, match="cannot be built from what was saved"):
+        skcyto.load(path)
+
+
+CALLS = {
+    "a function": {"__class__": "system", "__module__": "os", "__loader__": "FunctionNode"},
+    "an object": {"__class__": "Popen", "__module__": "subprocess", "__loader__": "ObjectNode"},
+    "a type": {"__class__": "system", "__module__": "posix", "__loader__": "TypeNode"},
+    "a list": {
+        "__class__": "Popen",
+        "__module__": "subprocess",
+        "__loader__": "ListNode",
+        "content": [
+            {"__class__": "str", "__module__": "builtins", "__loader__": "JsonNode", "content": "X"}
+        ],
+    },
+    "a call": {
+        "__class__": "system",
+        "__module__": "os",
+        "__loader__": "ConstructorFromReduceNode",
+        "content": {
+            "__class__": "tuple",
+            "__module__": "builtins",
+            "__loader__": "TupleNode",
+            "content": [
+                {
+                    "__class__": "str",
+                    "__module__": "builtins",
+                    "__loader__": "JsonNode",
+                    "content": "X",
+                }
+            ],
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("how", CALLS)
+@pytest.mark.parametrize("where", ["root", "parameter"])
+def test_schema_that_names_a_command(model, evidence, how, where):
+    node = json.loads(
+        json.dumps(CALLS[how]).replace('"X"', json.dumps(json.dumps(f"touch {evidence}")))
+    )
+
+    def edit(schema):
+        if where == "root":
+            return {**node, "protocol": schema["protocol"], "_skops_version": "0.16.0"}
+        focal = next(find_nodes(schema, __class__="Focal"))
+        focal["content"]["content"]["gamma"] = node
+        return None
+
+    edit_schema(model, edit)
+    with pytest.raises(InvalidModelError, match=r"not trusted: .*(os|posix|subprocess)\..*Nothing"):
+        skcyto.load(model)
+    assert not evidence.exists()
+
+
+def test_trusted_types_are_not_called(model):
+    """A node that calls its type with what the file says is refused for our own types too."""
+
+    def edit(schema):
+        focal = next(find_nodes(schema, __class__="Focal"))
+        focal["__loader__"] = "ListNode"
+        focal["content"] = []
+
+    edit_schema(model, edit)
+    with pytest.raises(InvalidModelError, match="Focal as ListNode"):
+        skcyto.load(model)
+
+
+def test_estimator_that_is_none(model):
+    data = skops.io.dumps([1, 2])
+    (model / "estimator.skops").write_bytes(data)
+    sign(model)
+    with pytest.raises(InvalidModelError, match="no estimator but a list"):
+        skcyto.load(model)
+
+
+def test_settings_of_the_attacker_are_not_followed(table, tmp_path):
+    """A cache of joblib holds pickles: a model does not say where one is."""
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(*table)
+    path = skcyto.save(pipeline, tmp_path / "model")
+    pipeline.set_params(memory=str(tmp_path / "prepared"))
+    (path / "estimator.skops").write_bytes(skops.io.dumps(pipeline))
+    sign(path)
+    assert skcyto.load(path).memory is None
+
+
+def test_embedder_reads_no_other_file_than_its_own(model):
+    def edit(schema):
+        embedder = next(find_nodes(schema, __class__="EVA02TokenEmbedder"))
+        embedder["content"]["content"].pop("_saved_weights")
+
+    edit_schema(model, edit)
+    with pytest.raises(InvalidModelError, match="weights of EVA02TokenEmbedder are missing"):
+        skcyto.load(model)
+
+
+def test_link_in_the_place_of_a_file(model, tmp_path):
+    shutil.move(model / "weights-0.safetensors", tmp_path / "elsewhere")
+    (model / "weights-0.safetensors").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InvalidModelError, match="no plain file"):
+        skcyto.load(model)
+
+
+def test_names_that_leave_the_folder(model):
+    change_manifest(
+        model,
+        lambda manifest: manifest["files"].update(
+            {"../outside.safetensors": {"bytes": 0, "sha256": ""}}
+        ),
+    )
+    with pytest.raises(InvalidModelError, match="no file of a saved model"):
+        skcyto.load(model)
+
+
+TREES = {
+    "tree": (DecisionTreeClassifier(max_depth=3), "feature", 10**6),
+    "forest": (RandomForestClassifier(3, max_depth=3), "left_child", 10**6),
+    "boosting": (GradientBoostingClassifier(n_estimators=2), "right_child", 0),
+}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_forged_tree(name, table, tmp_path):
+    estimator, field, value = TREES[name]
+    estimator.fit(*table)
+    path = skcyto.save(estimator, tmp_path / "model")
+    assert skcyto.load(path).predict(table[0]).shape == (120,)
+    edit_arrays(path, lambda nodes: set_root(nodes, field, value), field)
+    with pytest.raises(InvalidModelError, match="a decision tree that scikit-learn did not grow"):
+        skcyto.load(path)
+
+
+@pytest.mark.parametrize(("field", "value"), [("left", 10**6), ("feature_idx", 900), ("right", 0)])
+def test_forged_tree_of_histogram_boosting(field, value, table, tmp_path):
+    path = skcyto.save(HistGradientBoostingClassifier(max_iter=2).fit(*table), tmp_path / "model")
+    edit_arrays(path, lambda nodes: set_root(nodes, field, value), field)
+    with pytest.raises(InvalidModelError, match="a decision tree that scikit-learn did not grow"):
+        skcyto.load(path)
+
+
+def test_estimator_that_hands_its_trees_too_few_features(table, tmp_path):
+    forest = GradientBoostingClassifier(n_estimators=2, random_state=0).fit(*table)
+    forest.n_features_in_ = 1
+    path = skcyto.save(forest, tmp_path / "model")
+    with pytest.raises(InvalidModelError, match="reads features that its estimator does not have"):
+        skcyto.load(path)
+
+
+def set_root(nodes, field, value):
+    nodes[field][0] = value
+
+
+def edit_arrays(folder, edit, field):
+    """Change the arrays of nodes in a skops file, and sign it."""
+    path = folder / "estimator.skops"
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    edited = 0
+    for name, data in content.items():
+        if name.endswith(".npy"):
+            array = np.load(io.BytesIO(data))
+            if array.dtype.names and field in array.dtype.names and len(array) > 1:
+                edit(array)
+                buffer = io.BytesIO()
+                np.save(buffer, array)
+                content[name] = buffer.getvalue()
+                edited += 1
+    assert edited
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    sign(folder)
+
+
+# --- Things that are no model ----------------------------------------------------------------
+
+
+def test_no_model(tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        skcyto.load(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(FileNotFoundError, match="is a file; a saved model is a folder"):
+        skcyto.load(tmp_path / "file")
+    with pytest.raises(InvalidModelError, match=r"no saved model: it has no manifest\.json"):
+        skcyto.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "Expecting value"),
+        ("[]", "list indices"),
+        ("{}", "it lacks 'format'"),
+        ('{"format": "other"}', "its format is 'other'"),
+        ('{"format": "skcyto model", "format_version": 1, "versions": {}}', "lacks 'files'"),
+        ("[" * 100_000, "damaged"),
+    ],
+)
+def test_damaged_manifest(model, text, reason):
+    (model / "manifest.json").write_text(text)
+    with pytest.raises(InvalidModelError, match=reason):
+        skcyto.load(model)
