@@ -7,6 +7,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from skcyto.exceptions import PretrainedWeightsError
+from skcyto.feature_extraction._finetuning import FineTunedSource
 from skcyto.feature_extraction._tokens import TokenBackbone
 from skcyto.utils._backbone import BackboneSource, describe_backbone
 
@@ -20,12 +21,14 @@ _lock = threading.Lock()
 _loaded: OrderedDict[_Key, TokenBackbone] = OrderedDict()
 
 
-def get_backbone(source: BackboneSource, identity: str, device: torch.device) -> TokenBackbone:
+def get_backbone(
+    source: BackboneSource | FineTunedSource, identity: str, device: torch.device
+) -> TokenBackbone:
     """Return a backbone, loading it unless this process still has it.
 
     Parameters
     ----------
-    source : BackboneSource
+    source : BackboneSource or FineTunedSource
         Where it comes from.
     identity : str
         What `source.identify_weights()` said when the estimator was fitted.

@@ -8,16 +8,18 @@ import os
 import warnings
 from contextlib import nullcontext
 from numbers import Integral
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils import Tags
-from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 
 from skcyto.exceptions import InvalidImageError, InvalidInputWarning, RandomWeightsWarning
 from skcyto.feature_extraction._embedding_cache import EmbeddingCache
+from skcyto.feature_extraction._finetuning import FineTunedSource, fine_tune, network_parameters
 from skcyto.utils._backbone import (
     BackboneInfo,
     BackboneSource,
@@ -25,7 +27,7 @@ from skcyto.utils._backbone import (
     resolve_weights_path,
 )
 from skcyto.utils._device import resolve_device, resolve_precision
-from skcyto.utils._image_inputs import ImageInputs, as_image_inputs, list_bad_images
+from skcyto.utils._image_inputs import check_image_input, list_bad_images
 from skcyto.utils._images import READER_VERSION
 from skcyto.utils._prefetch import resolve_n_threads
 from skcyto.utils._progress import progress_bar
@@ -33,6 +35,8 @@ from skcyto.utils._random import draw_seed
 
 if TYPE_CHECKING:
     import torch
+
+    from skcyto.neural_network import EVA02Classifier
 
 _TOKENS = ("class", "image", "all")
 # Tokens of a batch, with batch_size="auto": few on a CPU, whose caches hold no more.
@@ -51,9 +55,9 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
     of features [2]_. Images are prepared as timm says for the model: size, interpolation, crop,
     mean and standard deviation.
 
-    Nothing is learnt from the data, so the estimator may stand in front of, or inside, any
-    cross-validation. With a `cache`, each image goes through the network once, however many folds,
-    processes and runs ask for it.
+    Nothing is learnt from the data unless `finetune` is given, so the estimator may stand in front
+    of, or inside, any cross-validation. With a `cache`, each image goes through the network once,
+    however many folds, processes and runs ask for it.
 
     Parameters
     ----------
@@ -89,6 +93,12 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         Height and width to which images are brought, in pixels; a multiple of the model's patch
         size. None takes the model's own.
 
+    finetune : EVA02Classifier or None, default=None
+        Fine-tunes the network on the images and labels given to `fit`, before it embeds. The
+        network is then the one that the classifier describes: leave `model_name`, `weights` and
+        `image_size` to it. It sees the training fold only, so the embedder must stand inside the
+        cross-validation. A `cache` keeps apart what different weights made of an image.
+
     batch_size : int or "auto", default="auto"
         Images of one forward pass. "auto" goes by device and number of patches. Where the device's
         memory is too small, it is halved until it is enough.
@@ -122,6 +132,9 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
     embedding_dim_ : int
         Length of one token.
 
+    finetune_ : EVA02Classifier
+        The fitted classifier, a classifier of images in its own right; only with `finetune`.
+
     image_size_ : int
         Height and width to which images are brought, in pixels.
 
@@ -141,6 +154,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
     See Also
     --------
     EmbeddingCache : Embeddings on disk, shared by folds, processes and runs.
+    skcyto.neural_network.EVA02Classifier : Fine-tunes the network.
 
     Notes
     -----
@@ -153,6 +167,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
     white, and the orientation in EXIF is applied. Of a file with several frames the first counts.
 
     Pickles hold no weights: they are loaded again, and checked to be the same, on the first use.
+    Fine-tuned weights exist nowhere else, so a pickle holds them.
 
     References
     ----------
@@ -184,6 +199,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         "normalize": ["boolean", StrOptions({"ps3c"})],
         "weights": [str, os.PathLike, None],
         "image_size": [Interval(Integral, 1, None, closed="left"), None],
+        "finetune": [HasMethods(["fit", "predict_proba", "save_weights"]), None],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "device": "no_validation",
         "precision": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
@@ -202,6 +218,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         normalize: bool | str = True,
         weights: str | os.PathLike[str] | None = "pretrained",
         image_size: int | None = None,
+        finetune: EVA02Classifier | None = None,
         batch_size: int | str = "auto",
         device: str | torch.device = "auto",
         precision: str = "auto",
@@ -216,6 +233,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         self.normalize = normalize
         self.weights = weights
         self.image_size = image_size
+        self.finetune = finetune
         self.batch_size = batch_size
         self.device = device
         self.precision = precision
@@ -226,16 +244,21 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Check the parameters; nothing is learnt from the images, and none is read.
+    def fit(self, X: Any, y: Any = None, groups: Any = None) -> Self:
+        """Check the parameters, and fine-tune the network where `finetune` is given.
+
+        Without `finetune`, nothing is learnt from the images, and none is read.
 
         Parameters
         ----------
         X : sequence, array or data frame of n_images images
             Paths, PIL images, 8-bit or 16-bit arrays of shape (height, width, 3), or one array of
             shape (n_images, height, width, 3); or a data frame with one column of these.
-        y : None
-            Ignored.
+        y : array-like of shape (n_images,) or None, default=None
+            Labels, for `finetune` only.
+        groups : array-like of shape (n_images,) or None, default=None
+            Patients, slides or acquisitions, which `finetune` keeps whole when it chooses
+            validation images. Reaches a step of a pipeline by ``set_fit_request(groups=True)``.
 
         Returns
         -------
@@ -245,15 +268,22 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         ------
         ValueError
             If a parameter is out of its range, the model unknown or without prefix tokens, or `X`
-            no collection of images.
+            no collection of images; or if labels are missing that `finetune` needs.
         PretrainedWeightsError
             If there is no such weights file, or timm has no pretrained weights for the model.
         """
-        self._check_input(X, reset=True)
-        info = describe_backbone(self.model_name, self.image_size)
+        check_image_input(self, X, reset=True)
+        model_name, weights, image_size = network_parameters(self)
+        info = describe_backbone(model_name, image_size)
         self._check_tokens(info)
         resolve_device(self.device)
-        self._source = self._find_source()
+        self.__dict__.pop("finetune_", None)
+        self._source: BackboneSource | FineTunedSource
+        if self.finetune is None:
+            self._source = self._find_source(weights)
+        else:
+            self._source = fine_tune(self.finetune, X, y, groups)
+            self.finetune_ = self._source.classifier
         self._weights_identity = self._source.identify_weights()
         self.embedding_dim_ = info.embedding_dim
         self.image_size_ = info.image_size
@@ -288,7 +318,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         from skcyto.feature_extraction._tokens import combine_tokens
 
         check_is_fitted(self)
-        inputs = self._check_input(X, reset=False)
+        inputs = check_image_input(self, X, reset=False)
         info = describe_backbone(self._source.model_name, self._source.image_size)
         device = resolve_device(self.device)
         precision = resolve_precision(self.precision, device)
@@ -347,21 +377,22 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = []
         tags.no_validation = True
+        tags.target_tags.required = self.finetune is not None
         return tags
+
+    def _save_state(self, weights: Path) -> dict[str, Any]:
+        from skcyto.feature_extraction._embedder_state import save_embedder_state
+
+        return save_embedder_state(self, weights)
+
+    def _load_state(self, state: dict[str, Any], weights: Path | None) -> None:
+        from skcyto.feature_extraction._embedder_state import load_embedder_state
+
+        load_embedder_state(self, state, weights)
 
     @property
     def _token_names(self) -> list[str]:
         return [self.tokens] if isinstance(self.tokens, str) else list(self.tokens)
-
-    def _check_input(self, X: Any, *, reset: bool) -> ImageInputs:
-        inputs = as_image_inputs(X)
-        if hasattr(X, "columns"):
-            validate_data(self, X, reset=reset, skip_check_array=True)
-        elif reset:
-            if hasattr(self, "feature_names_in_"):
-                del self.feature_names_in_
-            self.n_features_in_ = 1
-        return inputs
 
     def _check_tokens(self, info: BackboneInfo) -> None:
         names = self._token_names
@@ -372,13 +403,13 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
             )
         if not info.has_class_token and set(names) != {"image"}:
             raise ValueError(
-                f"model_name={self.model_name!r} has no class token, only registers and patches: "
+                f"model_name={info.model_name!r} has no class token, only registers and patches: "
                 "tokens must be 'image'"
             )
 
-    def _find_source(self) -> BackboneSource:
+    def _find_source(self, weights: str | os.PathLike[str] | None) -> BackboneSource:
         """Say where the network comes from; all else depends on it through its identity alone."""
-        weights = resolve_weights_path(self.weights)
+        weights = resolve_weights_path(weights)
         seed = 0
         if weights is None:
             seed = draw_seed(self.random_state)

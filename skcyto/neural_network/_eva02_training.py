@@ -145,6 +145,7 @@ class FineTuning:
             self._finish_epoch(row)
             save()
             report(row)
+        self._optimizer.zero_grad(set_to_none=True)  # Gives the gradients' memory back.
 
     def restore_best(self) -> None:
         """Put the weights of the best epoch back, if that was asked for."""

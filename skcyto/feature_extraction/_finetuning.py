@@ -1,0 +1,137 @@
+"""Networks of an embedder that were fine-tuned on the images given to its `fit`."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sklearn.base import clone
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from skcyto.feature_extraction._eva02_token_embedder import EVA02TokenEmbedder
+    from skcyto.neural_network import EVA02Classifier
+
+_OF_THE_NETWORK = ("model_name", "weights", "image_size")
+
+
+@dataclass(frozen=True)
+class FineTunedSource:
+    """A backbone that a fitted classifier holds, as a :class:`BackboneSource`.
+
+    Attributes
+    ----------
+    classifier : EVA02Classifier
+        Fitted; its network is copied, never changed.
+    identity : str
+        The same if, and only if, the weights are the same.
+    """
+
+    classifier: EVA02Classifier
+    identity: str
+
+    @classmethod
+    def of(cls, classifier: EVA02Classifier) -> FineTunedSource:
+        """Take the backbone of a fitted classifier.
+
+        Parameters
+        ----------
+        classifier : EVA02Classifier
+            Fitted.
+
+        Returns
+        -------
+        source : FineTunedSource
+        """
+        digest = hashlib.blake2b(digest_size=20)
+        state = classifier.network_.backbone.state_dict()
+        for name, tensor in sorted(state.items()):
+            values = tensor.numpy(force=True)
+            digest.update(f"{name} {values.dtype} {values.shape} ".encode())
+            digest.update(values.tobytes())
+        return cls(classifier, f"fine-tuned {digest.hexdigest()}")
+
+    @property
+    def model_name(self) -> str:
+        """Name of the timm model."""
+        return self.classifier.model_name
+
+    @property
+    def image_size(self) -> int | None:
+        """Height and width of the input; None for the model's own."""
+        return self.classifier.image_size
+
+    @property
+    def weights(self) -> str:
+        """In place of a path."""
+        return self.identity
+
+    def identify_weights(self) -> str:
+        """Return a text that is the same if, and only if, the weights are the same."""
+        return self.identity
+
+    def create(self) -> nn.Module:
+        """Copy the backbone, in float32 on the CPU and in evaluation mode.
+
+        Returns
+        -------
+        model : torch.nn.Module
+            A timm model without a classifier.
+        """
+        model = copy.deepcopy(self.classifier.network_.backbone).cpu()
+        model.set_grad_checkpointing(False)
+        return model.float().eval()
+
+
+def fine_tune(finetune: EVA02Classifier, X: Any, y: Any, groups: Any) -> FineTunedSource:
+    """Fit a clone of a classifier, and take its backbone.
+
+    Parameters
+    ----------
+    finetune : EVA02Classifier
+        Not fitted, and left so.
+    X, y, groups : object
+        As for its `fit`.
+
+    Returns
+    -------
+    source : FineTunedSource
+    """
+    return FineTunedSource.of(clone(finetune).fit(X, y, groups=groups))
+
+
+def network_parameters(embedder: EVA02TokenEmbedder) -> tuple[str, Any, int | None]:
+    """Return model name, weights and image size that count for an embedder.
+
+    Parameters
+    ----------
+    embedder : EVA02TokenEmbedder
+        Whose own they are, or those of its `finetune`.
+
+    Returns
+    -------
+    model_name : str
+    weights : str, path or None
+    image_size : int or None
+
+    Raises
+    ------
+    ValueError
+        If it has `finetune`, and its own parameters say something else.
+    """
+    finetune = embedder.finetune
+    if finetune is None:
+        return embedder.model_name, embedder.weights, embedder.image_size
+    defaults = inspect.signature(type(embedder)).parameters
+    for name in _OF_THE_NETWORK:
+        own, theirs = getattr(embedder, name), getattr(finetune, name)
+        if own not in (defaults[name].default, theirs):
+            raise ValueError(
+                f"{name}={own!r}, but finetune has {name}={theirs!r}. With finetune, the network "
+                f"is the one that it describes: give {name} to it, and leave it out here"
+            )
+    return finetune.model_name, finetune.weights, finetune.image_size
