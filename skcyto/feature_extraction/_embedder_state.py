@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skcyto.exceptions import InvalidModelError, PretrainedWeightsError
+from skcyto.feature_extraction._finetuning import FineTunedSource
 from skcyto.utils._backbone import BackboneSource, describe_backbone
 from skcyto.utils._persistence import check_tensors, write_tensors
 
@@ -40,8 +41,8 @@ def save_embedder_state(embedder: EVA02TokenEmbedder, weights: Path) -> dict[str
         state["weights"] = os.fspath(embedder.weights)
     source = state.pop("_source", None)
     identity = state.pop("_weights_identity", None)
-    if source is None:
-        return state
+    if source is None or "finetune_" in state:
+        return state  # A fine-tuned classifier writes its own weights.
     if source.identify_weights() != identity:
         raise PretrainedWeightsError(
             f"the weights of model_name={source.model_name!r} are not those that fit saw (then: "
@@ -78,21 +79,30 @@ def load_embedder_state(
     embedder.__dict__.update(state, cache=None)
     if not hasattr(embedder, "embedding_dim_"):
         return
-    if weights is None:
-        raise InvalidModelError(f"the weights of {type(embedder).__name__} are missing")
-    check_tensors(weights)
     try:
-        info = describe_backbone(embedder.model_name, embedder.image_size)
+        source = _find_source(embedder, weights)
+        info = describe_backbone(source.model_name, source.image_size)
     except (ValueError, TypeError, AttributeError) as error:
         raise InvalidModelError(f"{type(embedder).__name__} cannot be built: {error}") from error
     if (info.embedding_dim, info.image_size) != (embedder.embedding_dim_, embedder.image_size_):
         raise InvalidModelError(
-            f"model_name={embedder.model_name!r} has tokens of length {info.embedding_dim} on "
+            f"model_name={source.model_name!r} has tokens of length {info.embedding_dim} on "
             f"images of {info.image_size} pixels here; the saved {type(embedder).__name__} has "
             f"{embedder.embedding_dim_} on {embedder.image_size_}"
         )
+    embedder._source = source
+    embedder._weights_identity = source.identify_weights()
+
+
+def _find_source(
+    embedder: EVA02TokenEmbedder, weights: Path | None
+) -> BackboneSource | FineTunedSource:
+    if hasattr(embedder, "finetune_"):
+        return FineTunedSource.of(embedder.finetune_)
+    if weights is None:
+        raise InvalidModelError("its weights are missing")
+    check_tensors(weights)
     path = os.path.abspath(weights)
     if embedder.weights not in ("pretrained", None):
         embedder.weights = path  # so that a clone can be fitted without the former file
-    embedder._source = BackboneSource(embedder.model_name, embedder.image_size, path)
-    embedder._weights_identity = embedder._source.identify_weights()
+    return BackboneSource(embedder.model_name, embedder.image_size, path)

@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Mapping
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skcyto.losses import Loss, available, get_loss
 from skcyto.neural_network._eva02_fit import fine_tune, predict_logits
+from skcyto.neural_network._eva02_state import load_classifier_state, save_classifier_state
 from skcyto.neural_network._eva02_targets import check_targets
 from skcyto.neural_network._eva02_training import monitored_loss
 from skcyto.neural_network._eva02_weights import write_weights
@@ -413,6 +415,12 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         logits = predict_logits(self, check_image_input(self, X, reset=False))
         return self.criterion_.scores(logits).to("cpu", torch.float64)
+
+    def _save_state(self, weights: Path) -> dict[str, Any]:
+        return save_classifier_state(self, weights)
+
+    def _load_state(self, state: dict[str, Any], weights: Path | None) -> None:
+        load_classifier_state(self, state, weights)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

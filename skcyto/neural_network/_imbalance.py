@@ -155,3 +155,31 @@ def build_criterion(
                 stacklevel=5,
             )
     return criterion
+
+
+def rebuild_criterion(classifier: Any) -> Criterion:
+    """Build the criterion of a fitted classifier once more.
+
+    Parameters
+    ----------
+    classifier : ImbalancedMLPClassifier or EVA02Classifier
+        Fitted.
+
+    Returns
+    -------
+    criterion : Criterion
+    """
+    with warnings.catch_warnings():
+        # They were given when it was fitted.
+        warnings.simplefilter("ignore", ImbalanceWarning)
+        warnings.simplefilter("ignore", MissingClassWarning)
+        return build_criterion(
+            classifier.loss_,
+            classifier.class_counts_,
+            class_weight=class_weight_in_order(classifier.class_weight, classifier.classes_),
+            normalize=classifier.normalize,
+            max_epochs=classifier.max_epochs,
+            sampler=classifier.sampler,
+            batch_size=classifier.batch_size,
+            classes=classifier.classes_,
+        )

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from skcyto.exceptions import ImbalanceWarning, InvalidModelError, MissingClassWarning
-from skcyto.neural_network._imbalance import build_criterion, class_weight_in_order
+from skcyto.exceptions import InvalidModelError
+from skcyto.neural_network._imbalance import rebuild_criterion
 from skcyto.neural_network._modules import MLPModule
 from skcyto.neural_network._training import OPTIMIZERS, TrainingNet
 from skcyto.utils._device import resolve_device
-from skcyto.utils._persistence import read_tensors, without_training_code, write_tensors
+from skcyto.utils._persistence import (
+    read_tensors,
+    take_part,
+    without_training_code,
+    write_tensors,
+)
 from skcyto.utils._random import torch_seed
 
 if TYPE_CHECKING:
-    from skcyto.losses import Criterion
     from skcyto.neural_network._imbalanced_mlp_classifier import ImbalancedMLPClassifier
 
 _MODULE_KEYS = {
@@ -94,7 +95,7 @@ def load_mlp_state(
         settings = json.loads(described)
         if set(settings) != _MODULE_KEYS:
             raise ValueError(f"its network is described by {sorted(settings)}")
-        criterion = _build_criterion(classifier)
+        criterion = rebuild_criterion(classifier)
         net = TrainingNet(
             MLPModule,
             criterion=criterion,
@@ -107,36 +108,11 @@ def load_mlp_state(
         )
         with torch_seed(0):
             net.initialize()
-        net.module_.load_state_dict(_part(tensors, "module."))
-        net.criterion_.load_state_dict(_part(tensors, "criterion."))
+        net.module_.load_state_dict(take_part(tensors, "module."))
+        net.criterion_.load_state_dict(take_part(tensors, "criterion."))
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InvalidModelError(
             f"the network of {type(classifier).__name__} cannot be built from what was saved: "
             f"{error}"
         ) from error
     classifier.net_ = net
-
-
-def _build_criterion(classifier: ImbalancedMLPClassifier) -> Criterion:
-    with warnings.catch_warnings():
-        # Said when the classifier was fitted.
-        warnings.simplefilter("ignore", ImbalanceWarning)
-        warnings.simplefilter("ignore", MissingClassWarning)
-        return build_criterion(
-            classifier.loss_,
-            classifier.class_counts_,
-            class_weight=class_weight_in_order(classifier.class_weight, classifier.classes_),
-            normalize=classifier.normalize,
-            max_epochs=classifier.max_epochs,
-            sampler=classifier.sampler,
-            batch_size=classifier.batch_size,
-            classes=classifier.classes_,
-        )
-
-
-def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }

@@ -107,7 +107,7 @@ def load(
     for item in items:
         if isinstance(item, BaseEstimator):
             _adapt(item, device)
-    for item in items:
+    for item in reversed(items):  # what an estimator holds, before itself
         if isinstance(item, PersistentEstimator):
             state = dict(vars(item))
             name = state.pop("_saved_weights", None)

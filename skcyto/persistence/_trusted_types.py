@@ -33,6 +33,7 @@ _SKCYTO = (
     "skcyto.losses._worst_case.GroupDRO",
     "skcyto.losses._worst_case.Minimax",
     "skcyto.model_selection._logit_bias.TunedLogitBiasClassifierCV",
+    "skcyto.neural_network._eva02_classifier.EVA02Classifier",
     "skcyto.neural_network._imbalanced_mlp_classifier.ImbalancedMLPClassifier",
     "skcyto.persistence._tables.SavedTable",
 )

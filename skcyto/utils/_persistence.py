@@ -146,6 +146,27 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise _not_tensors(path, error) from error
 
 
+def take_part(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """Take the tensors whose names have a prefix, without it.
+
+    Parameters
+    ----------
+    tensors : mapping of str to tensor
+        Names and tensors.
+    prefix : str
+        Beginning of a name.
+
+    Returns
+    -------
+    part : dict of str to tensor
+    """
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
 def check_tensors(path: Path) -> None:
     """Check that a file is a safetensors file, without reading its tensors.
 

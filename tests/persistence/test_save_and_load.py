@@ -38,7 +38,7 @@ from skcyto.feature_selection import CorrelationTTestFilter, ImportanceThreshold
 from skcyto.losses import Focal, LogitAdjusted, available
 from skcyto.metrics import get_scorer
 from skcyto.model_selection import OptunaSearchCV, TunedLogitBiasClassifierCV
-from skcyto.neural_network import ImbalancedMLPClassifier
+from skcyto.neural_network import EVA02Classifier, ImbalancedMLPClassifier
 from skcyto.persistence._trusted_types import trusted_types, type_name
 from skcyto.utils import all_estimators
 
@@ -116,6 +116,50 @@ def test_random_weights_are_saved_as_they_were_drawn(cells, tmp_path):
         features = embedder.fit_transform(cells.images[:5])
     loaded = skcyto.load(skcyto.save(embedder, tmp_path / "model"))
     np.testing.assert_allclose(loaded.transform(cells.images[:5]), features, atol=1e-6)
+
+
+def tiny_classifier(**params):
+    return EVA02Classifier(
+        "eva02_tiny_patch14_224",
+        weights=None,
+        image_size=28,
+        learning_rate=1e-3,
+        max_epochs=2,
+        validation_fraction=None,
+        random_state=0,
+        **params,
+    )
+
+
+@pytest.mark.parametrize("loss", ["focal", "ldam"])
+def test_fine_tuned_classifier(cells, tmp_path, loss):
+    classifier = tiny_classifier(loss=loss, checkpoint_dir=tmp_path / "checkpoints")
+    classifier = fitted(classifier, (cells.images, cells.target))
+    loaded = skcyto.load(skcyto.save(classifier, tmp_path / "model"))
+    np.testing.assert_allclose(
+        loaded.predict_proba(cells.images), classifier.predict_proba(cells.images), atol=1e-6
+    )
+    assert loaded.checkpoint_dir is None
+    assert loaded.history_ == classifier.history_
+
+
+def test_embedder_that_was_fine_tuned_in_the_pipeline(cells, tmp_path):
+    embedder = EVA02TokenEmbedder(finetune=tiny_classifier(), tokens=["class", "image"])
+    selector = ImportanceThresholdSelector(LogisticRegression(), threshold="median")
+    pipeline = fitted(make_pipeline(embedder, selector, mlp()), (cells.images, cells.target))
+    path = skcyto.save(pipeline, tmp_path / "model")
+    loaded = skcyto.load(path)
+    np.testing.assert_allclose(
+        loaded.predict_proba(cells.images), pipeline.predict_proba(cells.images), atol=1e-6
+    )
+    # The weights are there once, and what is cached under their identity stays of use.
+    assert len(list(path.glob("*.safetensors"))) == 2
+    assert loaded[0]._weights_identity == pipeline[0]._weights_identity
+    np.testing.assert_allclose(
+        loaded[0].finetune_.predict_proba(cells.images),
+        pipeline[0].finetune_.predict_proba(cells.images),
+        atol=1e-6,
+    )
 
 
 PIPELINES = {

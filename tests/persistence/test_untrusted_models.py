@@ -319,7 +319,9 @@ def test_embedder_reads_no_other_file_than_its_own(model):
         embedder["content"]["content"].pop("_saved_weights")
 
     edit_schema(model, edit)
-    with pytest.raises(InvalidModelError, match="weights of EVA02TokenEmbedder are missing"):
+    with pytest.raises(
+        InvalidModelError, match="EVA02TokenEmbedder cannot be built: its weights are"
+    ):
         skcyto.load(model)
 
 
