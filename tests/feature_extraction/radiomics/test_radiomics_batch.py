@@ -185,7 +185,8 @@ def test_on_a_dask_cluster(paths):
 
     extractor = RadiomicsExtractor([1, 2], settings=SMALL).fit(paths)
     values = extractor.transform(paths)
-    options = {"processes": False, "dashboard_address": None, "worker_dashboard_address": None}
+    # Port 0: any free one, for another cluster may run on this machine.
+    options = {"processes": False, "dashboard_address": ":0", "worker_dashboard_address": None}
     with (
         LocalCluster(n_workers=1, threads_per_worker=1, **options) as cluster,
         Client(cluster),
