@@ -1,0 +1,5 @@
+"""What ``python -m skcyto`` does."""
+
+from skcyto.command_line._main import main
+
+__all__ = ["main"]

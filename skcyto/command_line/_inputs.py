@@ -1,0 +1,148 @@
+"""Find the images that a command line names."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from skcyto.datasets._files import IMAGE_EXTENSIONS, walk_files
+
+_LISTS = (".csv",)
+_COLUMNS = ("image", "path", "file", "filename", "image_name", "image_path")
+
+
+class CommandError(Exception):
+    """What is wrong with a command; shown without a traceback."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs, each a row of the table.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        Names of what an input consists of.
+    rows : list of tuple of str
+        Paths, as they were given.
+    ignored : list of str
+        Files in folders that are no images by their names.
+    """
+
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    ignored: list[str]
+
+
+def find_images(words: Sequence[str], column: str | None) -> Inputs:
+    """Expand files, folders, patterns and lists to images.
+
+    Parameters
+    ----------
+    words : sequence of str
+        As given on the command line.
+    column : str or None
+        Column of lists that holds the paths.
+
+    Returns
+    -------
+    inputs : Inputs
+        A file that is named but not there is among them: its row says so.
+
+    Raises
+    ------
+    CommandError
+        If a folder or pattern holds no image, or a list cannot be read.
+    """
+    rows: list[tuple[str, ...]] = []
+    ignored: list[str] = []
+    for word in words:
+        if os.path.isdir(word):
+            names = list(walk_files(Path(word)))
+            images = [name for name in names if name.lower().endswith(IMAGE_EXTENSIONS)]
+            if not images:
+                raise CommandError(
+                    f"the folder {word} holds no image: none of its {len(names)} files ends with "
+                    f"{', '.join(IMAGE_EXTENSIONS)}"
+                )
+            rows += [(os.path.join(word, name),) for name in images]
+            ignored += [os.path.join(word, name) for name in names if name not in set(images)]
+        elif word.lower().endswith(_LISTS):
+            rows += list(_read_list(word, None if column is None else (column,)))
+        elif glob.has_magic(word) and not os.path.exists(word):
+            found = sorted(path for path in glob.glob(word, recursive=True) if os.path.isfile(path))
+            if not found:
+                raise CommandError(f"no file fits the pattern {word}")
+            rows += [(path,) for path in found]
+        else:
+            rows.append((word,))
+    return Inputs(("input",), rows, ignored)
+
+
+def find_scans(words: Sequence[str], columns: tuple[str, ...]) -> Inputs:
+    """Read lists of images and masks.
+
+    Parameters
+    ----------
+    words : sequence of str
+        As given on the command line.
+    columns : tuple of str
+        Columns of images and masks.
+
+    Returns
+    -------
+    inputs : Inputs
+
+    Raises
+    ------
+    CommandError
+        If something else than a list is named, or a list lacks a column.
+    """
+    rows: list[tuple[str, ...]] = []
+    for word in words:
+        if not word.lower().endswith(_LISTS):
+            raise CommandError(
+                f"the model takes images with masks: name .csv lists with the columns "
+                f"{' and '.join(columns)}, not {word}"
+            )
+        rows += list(_read_list(word, columns))
+    return Inputs(columns, rows, [])
+
+
+def _read_list(path: str, columns: tuple[str, ...] | None) -> Iterator[tuple[str, ...]]:
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else str(error)
+        raise CommandError(f"the list {path} cannot be read: {reason}") from error
+    if columns is None:
+        columns = (_choose_column(path, list(table.columns)),)
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise CommandError(
+            f"the list {path} has no column {' and '.join(missing)}; it has "
+            f"{', '.join(map(str, table.columns))}"
+        )
+    if not len(table):
+        raise CommandError(f"the list {path} is empty")
+    folder = os.path.dirname(path)
+    # Paths in a list are relative to it; os.path.join leaves absolute ones alone.
+    for values in table[list(columns)].itertuples(index=False):
+        yield tuple(os.path.join(folder, value) if value else "" for value in values)
+
+
+def _choose_column(path: str, names: list[str]) -> str:
+    if len(names) == 1:
+        return names[0]
+    known = [name for name in names if str(name).lower() in _COLUMNS]
+    if len(known) == 1:
+        return known[0]
+    raise CommandError(
+        f"which column of {path} holds the paths? Say so with --column; it has "
+        f"{', '.join(map(str, names))}"
+    )

@@ -1,0 +1,183 @@
+"""A saved model as the predict command uses it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator
+from sklearn.utils import get_tags
+
+from skcyto.command_line._inputs import CommandError
+from skcyto.exceptions import (
+    DeviceMemoryError,
+    InvalidImageError,
+    InvalidScanError,
+    PretrainedWeightsError,
+)
+from skcyto.persistence import load
+from skcyto.persistence._manifest import read_manifest
+from skcyto.persistence._walk import walk
+from skcyto.utils._image_inputs import as_image_inputs, explain
+
+# What one bad input makes a model raise; the first are certain to be about the input.
+_INPUT_ERRORS = (InvalidImageError, InvalidScanError, OSError)
+_ROW_ERRORS = (*_INPUT_ERRORS, ValueError)
+
+
+class SavedModel:
+    """A loaded model, with predictions that survive bad inputs.
+
+    Parameters
+    ----------
+    path : str
+        Folder that :func:`skcyto.save` made.
+    device, n_jobs, cache : object
+        Given to every part of the model that has such a parameter, unless None.
+    trusted : sequence of str
+        As for :func:`skcyto.load`.
+    ignore_versions : bool
+        Whether other versions of packages are no error.
+
+    Attributes
+    ----------
+    identity : str
+        The same if, and only if, the files are the same.
+    classes : list or None
+        Labels that have probabilities.
+    scan_columns : tuple of str or None
+        Columns of images and masks, where it takes both.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        device: str | None = None,
+        n_jobs: int | None = None,
+        cache: str | None = None,
+        trusted: Sequence[str] = (),
+        ignore_versions: bool = False,
+    ) -> None:
+        try:
+            files = read_manifest(Path(path))["files"]
+            self._model = load(
+                path,
+                device=device,
+                trusted=trusted,
+                on_version_mismatch="warn" if ignore_versions else "raise",
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise CommandError(str(error)) from error
+        self._works = False  # whether it has predicted anything yet
+        self.identity = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+        takers = [
+            item for item in walk(self._model) if isinstance(item, BaseEstimator) and _by_path(item)
+        ]
+        for item in takers:
+            settings = {"on_error": "raise", "verbose": 0}
+            settings |= {} if n_jobs is None else {"n_jobs": n_jobs}
+            settings |= {} if cache is None else {"cache": cache}
+            known = item.get_params(deep=False)
+            item.set_params(**{k: v for k, v in settings.items() if k in known})
+        if not takers:
+            raise CommandError(
+                f"the model {path} takes a table of features, not images: load it with "
+                "skcyto.load and call its predict"
+            )
+        pairs = [item for item in takers if getattr(item, "n_features_in_", 1) == 2]
+        self.scan_columns = (pairs[0].image_column, pairs[0].mask_column) if pairs else None
+        if pairs and len(pairs) < len(takers):
+            raise CommandError(
+                f"the model {path} takes images in several forms at once: load it with "
+                "skcyto.load and call its predict"
+            )
+        has_classes = hasattr(self._model, "predict_proba")
+        self.classes = list(np.asarray(self._model.classes_).tolist()) if has_classes else None
+
+    def predict(self, inputs: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
+        """Predict some inputs, each for itself: a bad one does not keep the others from it.
+
+        Parameters
+        ----------
+        inputs : sequence of tuple of str
+            Paths.
+
+        Returns
+        -------
+        results : list of dict
+            For each: `prediction`, `probabilities` and `error`.
+
+        Raises
+        ------
+        CommandError
+            If the model itself is at fault.
+        """
+        try:
+            return self._predict_all(inputs)
+        except _ROW_ERRORS as error:
+            if not self._works and not isinstance(error, _INPUT_ERRORS):
+                raise CommandError(f"the model fails on {', '.join(inputs[0])}: {error}") from error
+            if len(inputs) == 1:
+                reason = self._explain(inputs[0], error)
+                return [{"prediction": None, "probabilities": None, "error": reason}]
+        except (DeviceMemoryError, PretrainedWeightsError) as error:
+            raise CommandError(str(error)) from error
+        middle = len(inputs) // 2
+        return self.predict(inputs[:middle]) + self.predict(inputs[middle:])
+
+    def _predict_all(self, inputs: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
+        if self.scan_columns is not None:
+            X: Any = pd.DataFrame(list(inputs), columns=list(self.scan_columns))
+        else:
+            X = [path for (path,) in inputs]
+        labels, probabilities = _predict(self._model, X)
+        self._works = True
+        return [
+            {
+                "prediction": label,
+                "probabilities": None if probabilities is None else probabilities[i].tolist(),
+                "error": None,
+            }
+            for i, label in enumerate(labels.tolist())
+        ]
+
+    def _explain(self, paths: tuple[str, ...], error: Exception) -> str:
+        if self.scan_columns is None and isinstance(error, InvalidImageError):
+            try:
+                as_image_inputs(list(paths)).load(0).decode()
+            except Exception as reason:  # Each of Pillow's decoders fails in its own way.
+                return explain(reason)
+        return " ".join(str(error).split())
+
+
+def _by_path(estimator: BaseEstimator) -> bool:
+    """Tell whether an estimator takes images or scans, which are named by paths."""
+    try:
+        tags = get_tags(estimator).input_tags
+    except Exception:  # A loaded object may lack what its tags are made of.
+        return False
+    is_fitted = hasattr(estimator, "n_features_in_")
+    return bool(is_fitted and tags.string and not tags.two_d_array)
+
+
+def _predict(model: Any, X: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Predict labels and probabilities, with one way through the steps of a pipeline."""
+    steps = getattr(model, "steps", None)
+    if steps:
+        for _, step in steps[:-1]:
+            if step is not None and step != "passthrough" and not hasattr(step, "fit_resample"):
+                X = step.transform(X)
+        return _predict(steps[-1][1], X)
+    if not hasattr(model, "predict_proba"):
+        return np.asarray(model.predict(X)), None
+    probabilities = np.asarray(model.predict_proba(X))
+    if _by_path(model) and not hasattr(model, "estimator_"):
+        # A network on images, whose prediction is its most probable class.
+        return np.asarray(model.classes_)[probabilities.argmax(axis=1)], probabilities
+    return np.asarray(model.predict(X)), probabilities

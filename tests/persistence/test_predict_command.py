@@ -1,0 +1,325 @@
+"""python -m skcyto predict: one row an input, bad ones named, and nothing lost in a kill."""
+
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+import skcyto
+from skcyto.command_line import main
+from skcyto.command_line._model import SavedModel
+from skcyto.feature_extraction import RadiomicsExtractor
+from skcyto.model_selection import TunedLogitBiasClassifierCV
+from skcyto.neural_network import ImbalancedMLPClassifier
+
+CLASSES = ["healthy", "rubbish", "unhealthy"]
+PROBABILITIES = [f"probability_{name}" for name in CLASSES]
+
+
+@pytest.fixture(scope="module")
+def folder(cells, tmp_path_factory):
+    """The cells as files in two folders."""
+    folder = tmp_path_factory.mktemp("cells")
+    for i, image in enumerate(cells.images):
+        slide = folder / f"slide{i % 2}"
+        slide.mkdir(exist_ok=True)
+        Image.fromarray(image).save(slide / f"cell{i:02}.png")
+    return folder
+
+
+def run(*words):
+    return main(["predict", *map(str, words), "--quiet"])
+
+
+def spoil(folder):
+    """Add a text, half an image, an empty file and a folder by an image's name."""
+    good = (folder / "slide0" / "cell00.png").read_bytes()
+    (folder / "text.png").write_text("no image")
+    (folder / "half.png").write_bytes(good[: len(good) // 2])
+    (folder / "empty.png").touch()
+    return [str(folder / name) for name in ("text.png", "half.png", "empty.png")]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_table(saved, cells, folder, tmp_path, suffix, capsys):
+    output = tmp_path / f"table{suffix}"
+    assert run(saved.path, folder / "slide0", folder / "slide1", "-o", output) == 0
+    table = pd.read_csv(output) if suffix == ".csv" else pd.read_parquet(output)
+    assert table.columns.tolist() == ["input", "prediction", *PROBABILITIES, "error"]
+    order = [*range(0, 60, 2), *range(1, 60, 2)]
+    assert table["input"].tolist() == [
+        str(folder / f"slide{i % 2}" / f"cell{i:02}.png") for i in order
+    ]
+    np.testing.assert_allclose(table[PROBABILITIES], saved.probabilities[order], atol=1e-6)
+    assert table["prediction"].tolist() == [
+        CLASSES[i] for i in saved.probabilities[order].argmax(axis=1)
+    ]
+    assert table["error"].isna().all()
+    assert list(tmp_path.iterdir()) == [output]
+    assert "60 rows, 0 of them with an error" in capsys.readouterr().err
+
+
+def test_bad_inputs_have_rows_with_reasons(saved, folder, tmp_path, capsys):
+    bad = spoil(shutil.copytree(folder, tmp_path / "x"))
+    output = tmp_path / "table.csv"
+    missing = str(tmp_path / "x" / "nowhere.png")
+    assert run(saved.path, tmp_path / "x", missing, "-o", output) == 0
+    table = pd.read_csv(output, index_col="input")
+    assert len(table) == 64
+    wrong = table[table["error"].notna()]
+    assert sorted(wrong.index) == sorted([*bad, missing])
+    assert wrong[["prediction", *PROBABILITIES]].isna().all(axis=None)
+    assert wrong.loc[missing, "error"] == "no such file"
+    assert "\n" not in "".join(wrong["error"])
+    assert table.drop(wrong.index).notna().drop(columns="error").all(axis=None)
+    assert f"{missing}: no such file" in capsys.readouterr().err
+
+
+def test_only_bad_inputs_is_a_failure(saved, tmp_path):
+    assert run(saved.path, tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "t.csv") == 1
+    assert pd.read_csv(tmp_path / "t.csv")["error"].tolist() == ["no such file"] * 2
+
+
+def test_patterns_and_lists(saved, folder, tmp_path):
+    assert run(saved.path, folder / "slide*" / "cell0[0-3].png", "-o", tmp_path / "a.csv") == 0
+    rows = pd.read_csv(tmp_path / "a.csv")["input"].tolist()
+    assert [row[-10:] for row in rows] == [f"cell0{i}.png" for i in (0, 2, 1, 3)]
+    # Paths of a list are relative to it; what is listed twice has two rows.
+    names = ["slide1/cell01.png", "slide0/cell00.png", "slide1/cell01.png", ""]
+    pd.DataFrame({"path": names, "age": 1}).to_csv(folder / "list.csv", index=False)
+    assert run(saved.path, folder / "list.csv", "-o", tmp_path / "b.csv") == 0
+    table = pd.read_csv(tmp_path / "b.csv", keep_default_na=False)
+    assert table["input"].tolist() == [str(folder / name) if name else "" for name in names]
+    assert table["prediction"][0] == table["prediction"][2] != ""
+    assert table["error"][3] == "no such file"
+    (folder / "list.csv").unlink()
+
+
+class TestResuming:
+    def test_interrupted_command_goes_on(self, saved, folder, tmp_path, monkeypatch, capsys):
+        predicted = []
+        original = SavedModel.predict
+
+        def interrupted(model, inputs):
+            if len(predicted) >= 8:
+                raise KeyboardInterrupt
+            predicted.extend(inputs)
+            return original(model, inputs)
+
+        output = tmp_path / "table.csv"
+        monkeypatch.setattr(SavedModel, "predict", interrupted)
+        assert run(saved.path, folder, "-o", output) == 130
+        assert "stopped: 8 inputs are done" in capsys.readouterr().err
+        assert not output.exists()
+
+        def going_on(model, inputs):
+            predicted.extend(inputs)
+            return original(model, inputs)
+
+        monkeypatch.setattr(SavedModel, "predict", going_on)
+        assert run(saved.path, folder, "-o", output) == 0
+        assert "going on: 8 of 60 inputs are done" in capsys.readouterr().err
+        assert len(predicted) == len(set(predicted)) == 60
+        assert len(pd.read_csv(output)) == 60
+        assert not (tmp_path / "table.csv.partial").exists()
+
+    def test_changed_file_is_predicted_again(self, saved, folder, tmp_path, monkeypatch):
+        copy = shutil.copytree(folder, tmp_path / "cells")
+        self.stop_before_the_table(monkeypatch)
+        with pytest.raises(ZeroDivisionError):
+            run(saved.path, copy, "-o", tmp_path / "table.csv")
+        monkeypatch.undo()
+        Image.new("RGB", (48, 48)).save(copy / "slide0" / "cell00.png")
+        (copy / "slide0" / "cell02.png").unlink()
+        assert run(saved.path, copy, "-o", tmp_path / "table.csv") == 0
+        table = pd.read_csv(tmp_path / "table.csv")
+        assert len(table) == 59
+        black = skcyto.load(saved.path).predict_proba([Image.new("RGB", (48, 48))])
+        np.testing.assert_allclose(table[PROBABILITIES].iloc[[0]], black, atol=1e-6)
+
+    def test_another_model_does_not_go_on(self, saved, folder, tmp_path, monkeypatch, capsys):
+        self.stop_before_the_table(monkeypatch)
+        with pytest.raises(ZeroDivisionError):
+            run(saved.path, folder, "-o", tmp_path / "table.csv")
+        monkeypatch.undo()
+        embedder = skcyto.load(saved.path)[0]
+        cells = sorted(map(str, folder.rglob("*.png")))
+        other = make_pipeline(embedder, LogisticRegression(max_iter=1000)).fit(cells, [0, 1] * 30)
+        other = skcyto.save(other, tmp_path / "other")
+        assert run(other, folder, "-o", tmp_path / "table.csv") == 1
+        assert "predictions of another model" in capsys.readouterr().err
+        assert run(other, folder, "-o", tmp_path / "table.csv", "--overwrite") == 0
+        table = pd.read_csv(tmp_path / "table.csv")
+        assert table.columns[1:-1].tolist() == ["prediction", "probability_0", "probability_1"]
+        assert table["prediction"].dtype == np.int64
+
+    def test_finished_table_is_not_touched(self, saved, folder, tmp_path, capsys):
+        output = tmp_path / "table.csv"
+        output.write_text("precious")
+        assert run(saved.path, folder, "-o", output) == 1
+        assert "exists: replace it with --overwrite" in capsys.readouterr().err
+        assert output.read_text() == "precious"
+
+    @staticmethod
+    def stop_before_the_table(monkeypatch):
+        def stop(*args):
+            raise ZeroDivisionError
+
+        monkeypatch.setattr("skcyto.command_line._predict._write_table", stop)
+
+
+@pytest.mark.slow
+def test_thousand_files_five_broken_and_a_kill(saved, cells, tmp_path):
+    folder = tmp_path / "cells"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(1000):
+        noise = rng.integers(0, 20, cells.images[0].shape, dtype=np.uint8)
+        image = np.clip(cells.images[i % 60].astype(int) + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(image).save(folder / f"{i:04}.png")
+    broken = [3, 250, 251, 600, 999]
+    good = (folder / "0000.png").read_bytes()
+    for i, content in zip(
+        broken, [b"", b"no image", good[:200], good[:-300], b"\0" * 99], strict=True
+    ):
+        (folder / f"{i:04}.png").write_bytes(content)
+    output = tmp_path / "table.csv"
+    command = [sys.executable, "-m", "skcyto", "predict", saved.path, folder, "--output", output]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    n_before = wait_for_rows(tmp_path / "table.csv.partial", process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not output.exists()
+    assert 0 < n_before < 1000
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"going on: {n_before} of 1000 inputs are done" in done.stderr
+    table = pd.read_csv(output)
+    assert len(table) == 1000
+    assert table["input"].tolist() == [str(folder / f"{i:04}.png") for i in range(1000)]
+    assert np.flatnonzero(table["error"].notna()).tolist() == broken
+    assert table["prediction"].isna().sum() == 5
+    assert "1000 rows, 5 of them with an error" in done.stderr
+    whole = [i for i in range(0, 1000, 50) if i not in broken]
+    expected = skcyto.load(saved.path).predict_proba([str(folder / f"{i:04}.png") for i in whole])
+    np.testing.assert_allclose(table[PROBABILITIES].iloc[whole], expected, atol=1e-6)
+
+
+def wait_for_rows(journal, process):
+    """Wait until some, but not all inputs are recorded; return how many."""
+    end = time.monotonic() + 300
+    while time.monotonic() < end:
+        assert process.poll() is None, process.stderr.read()
+        if journal.exists():
+            try:
+                connection = sqlite3.connect(f"file:{journal}?mode=ro", uri=True)
+                (count,) = connection.execute("SELECT count(*) FROM predictions").fetchone()
+                connection.close()
+            except sqlite3.Error:
+                count = 0
+            if count:
+                process.send_signal(signal.SIGSTOP)
+                connection = sqlite3.connect(f"file:{journal}?mode=ro", uri=True)
+                (count,) = connection.execute("SELECT count(*) FROM predictions").fetchone()
+                connection.close()
+                return count
+        time.sleep(0.02)
+    raise AssertionError("nothing was recorded in five minutes")
+
+
+def test_tuned_decision_and_cache(saved, cells, folder, tmp_path):
+    """The prediction is the model's own, not the most probable class."""
+    embedder = skcyto.load(saved.path)[0]
+    paths = sorted(map(str, folder.rglob("*.png")))
+    labels = np.array([cells.target[int(path[-6:-4])] for path in paths])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = TunedLogitBiasClassifierCV(
+            make_pipeline(embedder, ImbalancedMLPClassifier((8,), max_epochs=5, random_state=0)),
+            cv=2,
+        ).fit(paths, labels)
+    path = skcyto.save(model, tmp_path / "model")
+    output = tmp_path / "table.csv"
+    assert run(path, folder, "-o", output, "--cache", tmp_path / "cache") == 0
+    table = pd.read_csv(output)
+    assert table["prediction"].tolist() == model.predict(paths).tolist()
+    assert any((tmp_path / "cache").iterdir())
+
+
+def test_scans(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(8):
+        image = (rng.random((24, 24)) * 60 + 20 * i).astype(np.uint8)
+        mask = np.zeros((24, 24), dtype=np.uint8)
+        mask[5:18, 6:19] = 1
+        Image.fromarray(image).save(tmp_path / f"scan{i}.png")
+        Image.fromarray(mask).save(tmp_path / f"mask{i}.png")
+        rows.append((f"scan{i}.png", f"mask{i}.png"))
+    settings = {"imageType": {"Original": {}}, "featureClass": {"firstorder": []}}
+    pipeline = make_pipeline(
+        RadiomicsExtractor({"cell": 1}, settings), LogisticRegression(max_iter=5000)
+    )
+    pairs = [tuple(str(tmp_path / name) for name in row) for row in rows]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pipeline.fit(pairs, [0] * 4 + [1] * 4)
+    path = skcyto.save(pipeline, tmp_path / "model")
+    rows.append(("scan0.png", "nowhere.png"))
+    pd.DataFrame(rows, columns=["image", "mask"]).to_csv(tmp_path / "scans.csv", index=False)
+    assert run(path, tmp_path / "scans.csv", "-o", tmp_path / "out.csv", "--n-jobs", 1) == 0
+    table = pd.read_csv(tmp_path / "out.csv")
+    assert table.columns[:3].tolist() == ["image", "mask", "prediction"]
+    assert table["prediction"].tolist()[:8] == pipeline.predict(pairs).tolist()
+    assert table["error"].notna().tolist() == [False] * 8 + [True]
+    assert "nowhere.png" in table["error"][8]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["{model}", "x.png", "-o", "t.xlsx"], "must end with .csv or .parquet"),
+        (["{model}", "x.png", "-o", "{tmp}/no/t.csv"], "there is no folder"),
+        (["{tmp}/nowhere", "x.png", "-o", "{tmp}/t.csv"], "nowhere does not exist"),
+        (["{model}", "{tmp}", "-o", "{tmp}/t.csv"], "holds no image: none of its 3 files"),
+        (["{model}", "{tmp}/*.jpg", "-o", "{tmp}/t.csv"], "no file fits the pattern"),
+        (["{model}", "{tmp}/no.csv", "-o", "{tmp}/t.csv"], "there is no such file"),
+        (["{model}", "{tmp}/two.csv", "-o", "{tmp}/t.csv"], "Say so with --column; it has a, b"),
+        (["{model}", "{tmp}/two.csv", "-o", "{tmp}/t.csv", "--column", "c"], "no column c"),
+        (["{model}", "{tmp}/empty.csv", "-o", "{tmp}/t.csv"], "is empty"),
+        (["{table}", "x.png", "-o", "{tmp}/t.csv"], "takes a table of features, not images"),
+        (["{model}", "x.png", "-o", "{tmp}/t.csv", "--device", "abacus"], "no torch device"),
+    ],
+)
+def test_errors_of_use(saved, table, tmp_path, capsys, words, message):
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "two.csv").write_text("a,b\n1,2\n")
+    (lists / "empty.csv").write_text("path\n")
+    (lists / "notes.txt").touch()
+    features = skcyto.save(LogisticRegression().fit(*table), tmp_path / "features")
+    places = {"model": saved.path, "tmp": lists, "table": features}
+    assert run(*(word.format(**places) for word in words)) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert not (lists / "t.csv").exists()
+
+
+def test_help_and_usage(capsys):
+    for words, status in ((["--help"], 0), (["predict", "--help"], 0), (["predict"], 2)):
+        with pytest.raises(SystemExit) as exit_info:
+            main(words)
+        assert exit_info.value.code == status
+    assert "one row for each input" in capsys.readouterr().out
