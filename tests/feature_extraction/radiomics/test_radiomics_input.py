@@ -140,6 +140,11 @@ BAD = {
         FIRST,
         r"label 1 \(\w+\): 1 of the region's \d+ voxels are NaN or infinite",
     ),
+    "infinity inside": (
+        lambda i, m: (_with(i, INSIDE, np.inf), m),
+        FIRST,
+        r"label 1 \(\w+\): 1 of the region's \d+ voxels are NaN or infinite",
+    ),
     "NaN outside, normalised": (
         lambda i, m: (_with(i, OUTSIDE, np.nan), m),
         {"setting": {"normalize": True}, **FIRST},
