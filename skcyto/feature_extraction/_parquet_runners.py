@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
@@ -77,8 +78,11 @@ class ClusterRunner:
         self._dask = import_optional("dask.distributed", extra="dask", purpose="client=")
         self._client = client
         # The result of a task, not scattered data: if the last worker that holds it dies, the
-        # scheduler knows how to make it again.
-        self._embedder = client.submit(_pass, embedder, pure=False)
+        # scheduler knows how to make it again. It is sent once, so that its size, which is that of
+        # the weights where they were fine-tuned, is nothing to warn of.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Sending large graph")
+            self._embedder = client.submit(_pass, embedder, pure=False)
 
     def describe(self) -> dict[str, Any]:
         """Say what determines the features, as a worker sees it."""

@@ -260,11 +260,37 @@ def test_one_unreadable_image_in_many(tmp_path, image_paths):
     )
 
 
+def make_tuned(**params):
+    """An embedder whose network is fine-tuned, as little as can be."""
+    from skcyto.neural_network import EVA02Classifier
+
+    classifier = EVA02Classifier(
+        "eva02_tiny_patch14_224",
+        weights=None,
+        image_size=28,
+        max_epochs=1,
+        validation_fraction=None,
+        device="cpu",
+        random_state=0,
+        **params,
+    )
+    return EVA02TokenEmbedder(device="cpu", finetune=classifier)
+
+
 def test_an_embedder_that_must_be_tuned_first(image_paths, tmp_path):
-    embedder = make_embedder()
-    embedder.finetune = object()
     with pytest.raises(NotFittedError, match="fine-tuned"):
-        embed_to_parquet(embedder, image_paths, tmp_path / "tiles")
+        embed_to_parquet(make_tuned(), image_paths, tmp_path / "tiles")
+
+
+def test_fine_tuned_networks_are_not_mixed(image_paths, tmp_path):
+    y = ["a", "b"] * 6
+    tuned = make_tuned().fit(image_paths, y)
+    embed_to_parquet(tuned, image_paths, tmp_path / "tiles", part_size=5)
+    features = features_of(read(tmp_path / "tiles"))
+    np.testing.assert_allclose(features, tuned.transform(image_paths), atol=1e-5)
+    other = make_tuned(learning_rate=1e-3).fit(image_paths, y)
+    with pytest.raises(ValueError, match=r"embedder\.weights: then 'fine-tuned"):
+        embed_to_parquet(other, image_paths, tmp_path / "tiles", part_size=5)
 
 
 def test_the_embedder_is_left_as_it_was(image_paths, tmp_path):

@@ -150,6 +150,27 @@ def test_a_cluster_goes_on_where_one_process_was(client, tiles, expected, tmp_pa
 
 
 @pytest.mark.slow
+def test_fine_tuned_weights_travel_to_the_workers(client, tiles, tmp_path, recwarn):
+    from skcyto.neural_network import EVA02Classifier
+
+    classifier = EVA02Classifier(
+        "eva02_tiny_patch14_224",
+        weights=None,
+        image_size=28,
+        max_epochs=1,
+        validation_fraction=None,
+        random_state=0,
+    )
+    embedder = EVA02TokenEmbedder(finetune=classifier, n_jobs=1)
+    embedder.fit(tiles[:20], ["a", "b"] * 10)
+    here = embed_to_parquet(embedder, tiles, tmp_path / "here", part_size=50)
+    warnings.simplefilter("always")
+    there = embed_to_parquet(embedder, tiles, tmp_path / "there", client=client, part_size=50)
+    assert not [w for w in recwarn if "large graph" in str(w.message)]
+    assert_same(there.directory, tiles, pd.read_parquet(here.directory))
+
+
+@pytest.mark.slow
 def test_bad_images_on_a_cluster(client, tiles, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no image")
