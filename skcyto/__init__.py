@@ -6,7 +6,8 @@ like: ``skcyto.feature_extraction``, ``skcyto.feature_selection``, ``skcyto.neur
 ``skcyto.losses`` holds the imbalance losses. They are imported on first use: ``import skcyto``
 alone loads neither torch nor timm nor pyradiomics.
 
-A fitted pipeline is saved by ``skcyto.save`` and read by ``skcyto.load``.
+A fitted pipeline is saved by ``skcyto.save``, read by ``skcyto.load`` and described by
+``skcyto.model_card``.
 """
 
 from importlib import import_module
@@ -27,7 +28,7 @@ _SUBMODULES = (
     "persistence",
     "utils",
 )
-_FUNCTIONS = ("load", "save")  # of skcyto.persistence
+_FUNCTIONS = ("load", "model_card", "save")  # of skcyto.persistence
 
 __all__ = [*_SUBMODULES, *_FUNCTIONS, "__version__"]
 
