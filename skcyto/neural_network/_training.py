@@ -9,7 +9,7 @@ skorch's own loop back on, so nothing of skorch is lost.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -28,6 +28,9 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 LR_SCHEDULERS = ("plateau", "cosine")
+# Epochs without improvement before "plateau" lowers the learning rate, and by which factor.
+PLATEAU_PATIENCE = 5
+PLATEAU_FACTOR = 0.5
 
 
 class TensorData(Dataset):
@@ -287,15 +290,34 @@ class _CheckLoss(Callback):
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Look at the losses of the epoch."""
-        row = net.history[-1]
-        for key in ("train_loss", "valid_loss"):
-            value = row.get(key)
-            if value is not None and not abs(value) < float("inf"):
-                raise ValueError(
-                    f"the {key} became {value} in epoch {row['epoch']}: training diverged. Scale "
-                    "the features (for instance with StandardScaler) or lower learning_rate "
-                    f"(now {net.optimizer_.param_groups[0]['lr']:.3g})"
-                )
+        error = diverged(net.history[-1], net.optimizer_.param_groups[0]["lr"])
+        if error is not None:
+            raise error
+
+
+def diverged(row: Mapping[str, Any], learning_rate: float) -> ValueError | None:
+    """Return an error where a loss of an epoch is no number.
+
+    Parameters
+    ----------
+    row : mapping
+        What was recorded of the epoch.
+    learning_rate : float
+        In force.
+
+    Returns
+    -------
+    error : ValueError or None
+    """
+    for key in ("train_loss", "valid_loss"):
+        value = row.get(key)
+        if value is not None and not abs(value) < float("inf"):
+            return ValueError(
+                f"the {key} became {value} in epoch {row['epoch']}: training diverged. Scale "
+                "the features (for instance with StandardScaler) or lower learning_rate "
+                f"(now {learning_rate:.3g})"
+            )
+    return None
 
 
 def engine_callbacks(
@@ -307,8 +329,8 @@ def engine_callbacks(
     restore_best: bool,
     user_callbacks: Sequence[Any] | None,
     progress: str | None,
-    plateau_patience: int = 5,
-    plateau_factor: float = 0.5,
+    plateau_patience: int = PLATEAU_PATIENCE,
+    plateau_factor: float = PLATEAU_FACTOR,
 ) -> list[tuple[str, Callback]]:
     """Assemble the callbacks of a fit.
 

@@ -87,3 +87,24 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     if precision not in dtypes:
         raise ValueError(f"precision={precision!r} must be 'auto' or one of {sorted(dtypes)}")
     return dtypes[precision]
+
+
+def free_memory(device: torch.device) -> float:
+    """Return the bytes that are free on a device.
+
+    Parameters
+    ----------
+    device : torch.device
+        A GPU; for anything else there is no bound.
+
+    Returns
+    -------
+    n_bytes : float
+    """
+    import torch
+
+    if device.type != "cuda":
+        return float("inf")
+    free, _ = torch.cuda.mem_get_info(device)
+    # What torch holds in reserve is free for it, too.
+    return float(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
