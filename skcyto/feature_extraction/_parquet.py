@@ -150,7 +150,8 @@ def embed_to_parquet(
     all parts are there.
 
     An image is known by its path: a part that is done is not done again where files have changed
-    since. Remove its file, and the next call makes it anew.
+    since. Remove its file, and the next call makes it anew. Parts that were written with rows of
+    NaN are done again by a call with ``on_error="raise"``.
 
     Examples
     --------
@@ -182,8 +183,9 @@ def embed_to_parquet(
     begin(folder, manifest)
     mark = fingerprint(manifest)
 
-    remaining, n_unreadable = _find_remaining(images, folder, mark)
-    if embedder.on_error == "raise":
+    strict = embedder.on_error == "raise"
+    remaining, n_unreadable = _find_remaining(images, folder, mark, strict)
+    if strict:
         missing: dict[int, str] = {}
         for found in runner.find_missing(images.part(index) for index in remaining):
             missing |= found
@@ -203,7 +205,7 @@ def embed_to_parquet(
     ):
         bar.update(len(images) - n_open)
         for result in results:
-            if embedder.on_error == "raise":
+            if strict:
                 _raise_for(result.bad, images)
             n_unreadable += len(result.bad)
             bad = dict(sorted((bad | result.bad).items())[:_MAX_LISTED])
@@ -235,17 +237,22 @@ def _fit_if_needed(embedder: EVA02TokenEmbedder, images: PathList) -> EVA02Token
     return embedder
 
 
-def _find_remaining(images: PathList, folder: Path, mark: str) -> tuple[list[int], int]:
-    """Find the parts that are not done, and count unreadable images in those that are."""
+def _find_remaining(
+    images: PathList, folder: Path, mark: str, strict: bool
+) -> tuple[list[int], int]:
+    """Find the parts that are not done, and count unreadable images in those that are.
+
+    Where every image must be readable, a part that has others is not done.
+    """
     remaining, damaged, n_unreadable = [], [], 0
     for index in range(images.n_parts):
         path = folder / name_part(index)
         found = count_unreadable(path, images.n_rows(index), mark)
-        if found is not None:
+        if found is not None and not (strict and found):
             n_unreadable += found
             continue
         remaining.append(index)
-        if path.exists():
+        if found is None and path.exists():
             damaged.append(path.name)
     if damaged:
         warnings.warn(

@@ -260,6 +260,21 @@ def test_one_unreadable_image_in_many(tmp_path, image_paths):
     )
 
 
+def test_mended_images_are_embedded_by_a_strict_call(image_paths, tmp_path):
+    damaged = Path(image_paths[7])
+    good = damaged.read_bytes()
+    damaged.write_bytes(b"")
+    folder = tmp_path / "tiles"
+    with pytest.warns(InvalidInputWarning, match="the file is empty"):
+        embed_to_parquet(make_embedder(on_error="nan"), image_paths, folder, part_size=3)
+    with pytest.raises(InvalidImageError, match=r"cell07\.png \(row 7\): the file is empty"):
+        embed_to_parquet(make_embedder(), image_paths, folder, part_size=3)
+    damaged.write_bytes(good)
+    info = embed_to_parquet(make_embedder(), image_paths, folder, part_size=3)
+    assert (info.n_new_parts, info.n_unreadable) == (1, 0)
+    assert not np.isnan(features_of(read(folder))).any()
+
+
 def make_tuned(**params):
     """An embedder whose network is fine-tuned, as little as can be."""
     from skcyto.neural_network import EVA02Classifier
