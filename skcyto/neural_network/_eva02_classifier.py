@@ -66,14 +66,15 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
     sampler : {"balanced", "stratified", "grouped"} or None, default=None
         How batches are drawn, as in :class:`ImbalancedMLPClassifier`. None shuffles.
     learning_rate : float, default=1e-5
-        Initial learning rate of AdamW, for the head and the last layer.
+        Initial learning rate of AdamW.
     weight_decay : float, default=0.05
         Weight decay of AdamW, for matrices: biases, norms and embeddings have none.
     lr_scheduler : {"plateau", "cosine"} or None, default="plateau"
         "plateau" halves the learning rate after more than two epochs without improvement, "cosine"
         anneals it over `max_epochs`.
     layer_decay : float, default=1.0
-        Factor of the learning rate from each layer to the one below it, in (0, 1].
+        Factor of the learning rate from each layer to the one below it, beginning with the head,
+        in (0, 1].
     freeze : int, default=0
         Number of lowest blocks that keep their weights, and with them the patch embedding. The
         number of all blocks trains the final norm and the head only.
@@ -391,7 +392,8 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         labels : ndarray of shape (n_images,)
             Of the type of ``classes_``.
         """
-        return self.classes_[self._scores(X).argmax(dim=1).numpy()]
+        scores = self._scores(X)
+        return self.classes_[scores.argmax(dim=1).numpy()]
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Write the weights as a safetensors file, under timm's own names.

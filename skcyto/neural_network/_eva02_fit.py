@@ -325,7 +325,6 @@ def _make_fingerprint(
         if name not in _NOT_IN_FINGERPRINT
     }
     rows = targets.rows
-    loss = get_loss(estimator.loss)
     weights = "random" if source.weights is None else source.identify_weights()
     class_weight = estimator.class_weight
     return params | {
@@ -337,7 +336,7 @@ def _make_fingerprint(
         "sample_weight": (
             None if targets.sample_weight is None else hash_rows(targets.sample_weight[rows])
         ),
-        "loss": f"{loss.name}{sorted(loss.get_params().items())}",
+        "loss": repr(get_loss(estimator.loss)),
         "class_weight": class_weight if class_weight is None else repr(class_weight),
         # A seed that nobody asked for is drawn once, and kept in the checkpoint.
         "random_state": None if estimator.random_state is None else seeds,

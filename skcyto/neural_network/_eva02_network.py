@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import timm.optim
@@ -103,24 +104,25 @@ class TransformerClassifier(nn.Module):
         Parameters
         ----------
         learning_rate : float
-            Of the head and the last layer.
+            Of the head.
         weight_decay : float
             Of matrices; biases, norms, tokens and position embeddings have none.
         layer_decay : float
-            Factor of the learning rate from one layer to the one below.
+            Factor of the learning rate from one layer to the one below, as timm groups them.
 
         Returns
         -------
         groups : list of dict
             As an optimiser takes them.
         """
-        no_decay: set[str] = getattr(self.backbone, "no_weight_decay", set)()
+        # timm groups the layers of a whole model: the head in its place is layer by layer the same
+        # as if timm had made it.
+        model = copy.copy(self.backbone)
+        model._modules = {**self.backbone._modules, "head": self.head}
+        no_decay: set[str] = getattr(model, "no_weight_decay", set)()
         groups = timm.optim.param_groups_layer_decay(
-            self.backbone, weight_decay, no_weight_decay_list=no_decay, layer_decay=layer_decay
+            model, weight_decay, no_weight_decay_list=no_decay, layer_decay=layer_decay
         )
-        for parameter in self.head.parameters():
-            decay = weight_decay if parameter.ndim > 1 else 0.0
-            groups.append({"params": [parameter], "weight_decay": decay, "lr_scale": 1.0})
         for group in groups:
             group["lr"] = learning_rate * group["lr_scale"]
         return groups

@@ -42,7 +42,7 @@ class Targets:
 def check_targets(
     name: str,
     n_images: int,
-    y: ArrayLike,
+    y: Any,
     sample_weight: ArrayLike | None,
     groups: ArrayLike | None,
 ) -> Targets:
@@ -77,12 +77,16 @@ def check_targets(
         )
     labels = column_or_1d(np.asarray(y), warn=True)
     _check_length("y", labels, n_images)
+    if labels.dtype.kind == "U" and not hasattr(y, "dtype"):
+        _check_types(list(y))  # numpy turns whatever stands in a list beside a text into text.
     missing = np.flatnonzero(pd.isna(labels))
     if len(missing):
         raise ValueError(
             f"y contains NaN or missing labels: {len(missing)}, the first in rows "
             f"{missing[:_MAX_NAMED].tolist()}. Leave these images out"
         )
+    if labels.dtype == object:
+        _check_types(labels.tolist())
     check_classification_targets(labels)
     if groups is not None:
         groups = np.asarray(groups)
@@ -94,14 +98,7 @@ def check_targets(
     rows = np.arange(n_images) if sample_weight is None else np.flatnonzero(sample_weight > 0)
     if not len(rows):
         raise ValueError("every sample_weight is 0: there is no image to train on")
-    try:
-        classes, codes = np.unique(labels[rows], return_inverse=True)
-    except TypeError as error:
-        kinds = sorted({type(label).__name__ for label in labels})
-        raise ValueError(
-            f"y holds labels of the types {', '.join(kinds)}, which have no common order: give "
-            "all of them one type, for instance by y.astype(str)"
-        ) from error
+    classes, codes = np.unique(labels[rows], return_inverse=True)
     if len(classes) < 2:
         raise ValueError(
             f"{name} needs at least 2 classes; the data given to fit have 1 class: {classes[0]!r}"
@@ -116,4 +113,14 @@ def _check_length(name: str, values: Any, n_images: int) -> None:
         raise ValueError(
             f"Found input variables with inconsistent numbers of samples: X holds {n_images} "
             f"images, {name} has shape {values.shape}"
+        )
+
+
+def _check_types(labels: list[Any]) -> None:
+    """Refuse text among labels that are none."""
+    kinds = sorted({type(label).__name__ for label in labels})
+    if len(kinds) > 1 and any(isinstance(label, str) for label in labels):
+        raise ValueError(
+            f"y holds labels of the types {', '.join(kinds)}, which have no common order: give all "
+            "of them one type, for instance by y.astype(str)"
         )

@@ -1,0 +1,236 @@
+"""Fine-tuning that is interrupted goes on to the same result, and mixes nothing up."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+
+from skcyto.neural_network._eva02_training import FineTuning
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+PARAMS = {"max_epochs": 5, "drop_path": 0.2, "augment": "default", "learning_rate": 3e-3}
+
+
+class Killed(Exception):
+    """In place of a signal, where a process of its own would show no more."""
+
+
+def kill_in_epoch(monkeypatch, number):
+    train = FineTuning._train
+
+    def interrupted(self, epoch, stream, advance):
+        if epoch == number - 1:
+            raise Killed
+        return train(self, epoch, stream, advance)
+
+    monkeypatch.setattr(FineTuning, "_train", interrupted)
+
+
+def assert_same_fit(result, expected):
+    for key, tensor in expected.network_.state_dict().items():
+        torch.testing.assert_close(result.network_.state_dict()[key], tensor, atol=1e-6, rtol=0)
+    for row, other in zip(result.history_, expected.history_, strict=True):
+        assert {**row, "dur": 0} == {**other, "dur": 0}
+    assert result.best_epoch_ == expected.best_epoch_
+
+
+SCRIPT = """
+import os, signal, sys
+import numpy as np, torch
+from skcyto.neural_network import EVA02Classifier
+from skcyto.neural_network._eva02_training import FineTuning
+
+torch.set_num_threads(1)
+folder, data = sys.argv[1:]
+step = FineTuning._step
+steps = 0
+
+def killed(self, *args):
+    global steps
+    steps += 1
+    # Five batches an epoch: the second batch of the third one.
+    if steps == 12:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, *args)
+
+FineTuning._step = killed
+data = np.load(data)
+EVA02Classifier("test_vit", checkpoint_dir=folder, **{params}).fit(data["X"], data["y"])
+"""
+
+
+def test_killed_in_epoch_3_and_resumed_equals_unbroken(images, make_classifier, tmp_path):
+    """With ``kill -9`` in a process of its own, in the middle of the epoch."""
+    X, y = images
+    np.savez(tmp_path / "data.npz", X=X, y=y)
+    params = {**make_classifier(**PARAMS).get_params()}
+    defaults = type(make_classifier())().get_params()
+    params = {k: v for k, v in params.items() if v != defaults[k] and k != "model_name"}
+    script = textwrap.dedent(SCRIPT).replace("{params}", repr(params))
+    folder = tmp_path / "checkpoint"
+    process = subprocess.run(
+        [sys.executable, "-c", script, str(folder), str(tmp_path / "data.npz")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    assert [path.name for path in folder.iterdir()] == ["fine_tuning.pt"]
+    assert len(torch.load(folder / "fine_tuning.pt", weights_only=True)["state"]["history"]) == 2
+    unbroken = make_classifier(**PARAMS).fit(X, y)
+    resumed = make_classifier(**PARAMS, checkpoint_dir=folder).fit(X, y)
+    assert_same_fit(resumed, unbroken)
+    np.testing.assert_array_equal(resumed.predict_proba(X), unbroken.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"restore_best_weights": False, "validation_fraction": None, "lr_scheduler": "cosine"},
+        {"loss": "group_dro", "sampler": "grouped", "batch_size": 9},
+        {"freeze": 3, "grad_accumulation": 2, "class_weight": "balanced", "lr_scheduler": None},
+    ],
+)
+def test_every_part_of_the_state_comes_back(images, make_classifier, tmp_path, monkeypatch, params):
+    """Schedules, losses with a state, samplers: whatever the rest of the training depends on."""
+    params = {**PARAMS, "max_epochs": 4, **params}
+    expected = make_classifier(**params).fit(*images)
+    with monkeypatch.context() as patch:
+        kill_in_epoch(patch, 3)
+        with pytest.raises(Killed):
+            make_classifier(**params, checkpoint_dir=tmp_path).fit(*images)
+    assert_same_fit(make_classifier(**params, checkpoint_dir=tmp_path).fit(*images), expected)
+
+
+@pytest.mark.parametrize("restore", [True, False])
+def test_a_finished_fit_is_not_repeated(images, make_classifier, tmp_path, monkeypatch, restore):
+    common = {"checkpoint_dir": tmp_path, "restore_best_weights": restore}
+    expected = make_classifier(**common).fit(*images)
+    monkeypatch.setattr(FineTuning, "_step", lambda *args: pytest.fail("trained again"))
+    assert_same_fit(make_classifier(**common).fit(*images), expected)
+
+
+def test_a_finished_checkpoint_holds_the_result_alone(images, make_classifier, tmp_path):
+    make_classifier(checkpoint_dir=tmp_path).fit(*images)
+    state = torch.load(tmp_path / "fine_tuning.pt", weights_only=True)["state"]
+    assert "optimizer" not in state
+    assert state["best"]
+
+
+def test_an_unset_random_state_is_kept_in_the_checkpoint(
+    images, make_classifier, tmp_path, monkeypatch
+):
+    """Else an interrupted fit would go on with another validation split."""
+    params = {"random_state": None, "checkpoint_dir": tmp_path}
+    with monkeypatch.context() as patch:
+        kill_in_epoch(patch, 2)
+        with pytest.raises(Killed):
+            make_classifier(**params).fit(*images)
+    seeds = torch.load(tmp_path / "fine_tuning.pt", weights_only=True)["state"]["seeds"]
+    make_classifier(**params).fit(*images)
+    assert torch.load(tmp_path / "fine_tuning.pt", weights_only=True)["state"]["seeds"] == seeds
+
+
+def change_images(X, y, groups):
+    X = X.copy()
+    X[3, 0, 0] ^= 1
+    return X, y, groups
+
+
+def change_labels(X, y, groups):
+    return X, np.r_[y[1:], y[:1]], groups
+
+
+def change_groups(X, y, groups):
+    return X, y, groups[::-1]
+
+
+@pytest.mark.parametrize(
+    ("params", "change", "message"),
+    [
+        ({"model_name": "test_vit2"}, None, "model_name was 'test_vit' and is 'test_vit2'"),
+        ({"image_size": 48}, None, "image_size was 32 and is 48"),
+        ({"learning_rate": 1e-4}, None, "learning_rate was 0.002 and is 0.0001"),
+        ({"loss": "focal"}, None, "loss was 'CrossEntropy()' and is 'Focal()'"),
+        ({"class_weight": "balanced"}, None, "class_weight was None and is \"'balanced'\""),
+        ({"random_state": 1}, None, "random_state was"),
+        ({"max_epochs": 3}, None, "max_epochs was 2 and is 3"),
+        ({}, change_images, "its images are not those of this fit"),
+        ({}, change_labels, "its labels are not those of this fit"),
+        ({}, change_groups, "its groups are not those of this fit"),
+    ],
+)
+def test_the_checkpoint_of_another_fit_is_an_error_before_training(
+    images, make_classifier, tmp_path, monkeypatch, params, change, message
+):
+    X, y = images
+    groups = np.arange(36) // 3
+    with monkeypatch.context() as patch:
+        kill_in_epoch(patch, 2)
+        with pytest.raises(Killed):
+            make_classifier(checkpoint_dir=tmp_path).fit(X, y, groups=groups)
+    before = (tmp_path / "fine_tuning.pt").read_bytes()
+    if change is not None:
+        X, y, groups = change(X, y, groups)
+    monkeypatch.setattr(FineTuning, "run", lambda *args, **kwargs: pytest.fail("training began"))
+    with pytest.raises(ValueError, match=r"belongs to another fit: .*'{fit}'") as error:
+        make_classifier(checkpoint_dir=tmp_path, **params).fit(X, y, groups=groups)
+    assert message in str(error.value)
+    assert (tmp_path / "fine_tuning.pt").read_bytes() == before
+
+
+def test_what_changes_no_result_may_change(images, make_classifier, tmp_path):
+    expected = make_classifier(checkpoint_dir=tmp_path).fit(*images)
+    other = make_classifier(
+        checkpoint_dir=tmp_path, verbose=1, n_jobs=2, device="cpu", gradient_checkpointing=True
+    )
+    assert_same_fit(other.fit(*images), expected)
+
+
+def test_each_fit_has_a_folder_of_its_own_where_the_name_says_so(images, make_classifier, tmp_path):
+    X, y = images
+    folder = f"{tmp_path}/{{fit}}"
+    for rows in (slice(0, 30), slice(6, 36), slice(0, 30)):
+        make_classifier(checkpoint_dir=folder, max_epochs=1).fit(X[rows], y[rows])
+    make_classifier(checkpoint_dir=folder, max_epochs=1, learning_rate=1e-4).fit(X[:30], y[:30])
+    assert len(list(tmp_path.glob("*/fine_tuning.pt"))) == 3
+
+
+@pytest.mark.parametrize("damage", ["truncated", "text", "other"])
+def test_a_damaged_checkpoint_is_an_error(images, make_classifier, tmp_path, damage):
+    make_classifier(checkpoint_dir=tmp_path, max_epochs=1).fit(*images)
+    path = tmp_path / "fine_tuning.pt"
+    if damage == "other":
+        torch.save({"weights": torch.zeros(3)}, path)
+    else:
+        content = path.read_bytes()[:1000] if damage == "truncated" else b"no checkpoint"
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"fine_tuning.pt is no checkpoint.*Delete it"):
+        make_classifier(checkpoint_dir=tmp_path, max_epochs=1).fit(*images)
+
+
+def test_a_save_that_fails_leaves_the_last_state(images, make_classifier, tmp_path, monkeypatch):
+    """As when the disk is full."""
+    save = torch.save
+    calls = []
+
+    def full(content, file):
+        calls.append(1)
+        if len(calls) == 2:
+            file.write(b"half")
+            raise OSError(28, "No space left on device")
+        save(content, file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(OSError, match="No space left"):
+            make_classifier(checkpoint_dir=tmp_path).fit(*images)
+    assert [path.name for path in tmp_path.iterdir()] == ["fine_tuning.pt"]
+    resumed = make_classifier(checkpoint_dir=tmp_path).fit(*images)
+    assert_same_fit(resumed, make_classifier().fit(*images))
