@@ -53,7 +53,7 @@ def write_weights(
         "format": "pt",
         "model_name": model_name,
         "image_size": str(image_size),
-        "classes": json.dumps(classes.tolist()),
+        "classes": json.dumps(classes.tolist(), default=str),
     }
     part = f"{path}.{os.getpid()}.part"
     try:
