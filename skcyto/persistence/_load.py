@@ -7,7 +7,7 @@ import json
 import os
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,14 +108,26 @@ def load(
         if isinstance(item, BaseEstimator):
             _adapt(item, device)
     for item in reversed(items):  # what an estimator holds, before itself
-        if isinstance(item, PersistentEstimator):
-            state = dict(vars(item))
-            name = state.pop("_saved_weights", None)
-            if name is not None and name not in manifest["files"]:
-                raise InvalidModelError(f"{folder} lacks {name}, which {ESTIMATOR} asks for")
-            vars(item).clear()
-            item._load_state(state, None if name is None else folder / name)
+        if issubclass(type(item), PersistentEstimator):
+            _give_back(item, folder, manifest["files"])
     return model
+
+
+def _give_back(estimator: Any, folder: Path, files: Mapping[str, Any]) -> None:
+    """Let an estimator build what it had written in its own way."""
+    name = type(estimator).__name__
+    state = dict(vars(estimator))
+    weights = state.pop("_saved_weights", None)
+    if weights is not None and weights not in files:
+        raise InvalidModelError(f"{folder} lacks {weights}, which {name} asks for")
+    vars(estimator).clear()
+    try:
+        # The method of the class: a file may have put something else under its name.
+        type(estimator)._load_state(estimator, state, None if weights is None else folder / weights)
+    except InvalidModelError:
+        raise
+    except Exception as error:  # What was saved may be anything.
+        raise InvalidModelError(f"{name} in {folder} cannot be built: {error!r}") from error
 
 
 def _check_versions(folder: Path, saved: dict[str, str], on_version_mismatch: str) -> None:

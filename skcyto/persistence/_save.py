@@ -165,7 +165,7 @@ def _write_estimator(pipeline: BaseEstimator, folder: Path, trusted: list[str]) 
     for item in walk(pipeline):
         if isinstance(item, pd.DataFrame):
             stand_ins[id(item)] = SavedTable(item)
-        elif isinstance(item, PersistentEstimator):
+        elif issubclass(type(item), PersistentEstimator):
             weights = folder / f"weights-{len(states)}.safetensors"
             state = item._save_state(weights)
             if weights.exists():

@@ -183,7 +183,7 @@ def test_missing_part(model, name):
 def test_missing_weights_that_the_manifest_does_not_list(model):
     (model / "weights-1.safetensors").unlink()
     sign(model)
-    with pytest.raises(InvalidModelError, match=r"lacks weights-1\.safetensors, which estimator"):
+    with pytest.raises(InvalidModelError, match=r"lacks weights-1\.safetensors, which Imb"):
         skcyto.load(model)
 
 
