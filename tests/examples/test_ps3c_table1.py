@@ -22,7 +22,7 @@ FINISHED = ("folds/*.npz", "predictions/*/*.csv", "submissions/*/*.csv")
 
 def start(output, *options):
     command = [sys.executable, str(EXAMPLE), "--smoke", "--output", str(output), *options]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     with open(output.with_suffix(".log"), "ab") as log:
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
@@ -43,29 +43,46 @@ def read_results(output):
     return {str(file.relative_to(output)): file.read_bytes() for file in files}
 
 
-def kill_when(process, output, n_finished, delay):
-    """Kill a run some time after so many pieces of work are done."""
-    while len(finished(output)) < n_finished:
+def draw_moments(output, rng, n_moments):
+    """Draw moments of a whole run: pieces of work that were done, and seconds since the last."""
+    begin = (output / "settings.json").stat().st_mtime_ns
+    times = sorted(finished(output).values())
+    moments = []
+    for time_ns in sorted(rng.uniform(begin, times[-1]) for _ in range(n_moments)):
+        before = [t for t in times if t <= time_ns]
+        moments.append((len(before), (time_ns - max([begin, *before])) / 1e9))
+    return moments
+
+
+def kill_at(process, output, n_runs, n_finished, seconds):
+    """Kill a run some time after so many pieces of work are done, and not while it starts."""
+
+    def is_there():
+        begun = output.with_suffix(".log").read_text().count("train: 180 images") == n_runs
+        return begun and len(finished(output)) >= n_finished
+
+    while not is_there():
         assert process.poll() is None, output.with_suffix(".log").read_text()[-3000:]
-        time.sleep(0.02)
-    time.sleep(delay)
+        time.sleep(0.05)
+    time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("options", [(), ("--paper-faithful",)], ids=["default", "paper"])
-def test_killed_three_times_it_gives_the_same_table(tmp_path, options):
+@pytest.mark.parametrize(
+    ("options", "seed"), [((), 0), (("--paper-faithful",), 1)], ids=["default", "paper"]
+)
+def test_killed_three_times_it_gives_the_same_table(tmp_path, options, seed):
     whole = tmp_path / "whole"
     assert start(whole, *options).wait() == 0, whole.with_suffix(".log").read_text()[-3000:]
     expected = read_results(whole)
-    total = len(finished(whole))
     broken = tmp_path / "broken"
-    rng = random.Random(0)
     done = {}
-    for point in sorted(rng.sample(range(total - 1), 3)):
-        kill_when(start(broken, *options), broken, point, rng.uniform(0.0, 1.0))
+    moments = draw_moments(whole, random.Random(seed), 3)
+    for n_runs, moment in enumerate(moments, start=1):
+        kill_at(start(broken, *options), broken, n_runs, *moment)
         now = finished(broken)
         # What was done before stands as it was.
         assert done.items() <= now.items()
