@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike
 from sklearn.exceptions import FitFailedWarning
 from sklearn.utils import indexable
 from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.parallel import delayed
 from sklearn.utils.validation import column_or_1d
 
 from skcyto.model_selection._comparison_candidates import make_candidates
@@ -24,13 +23,12 @@ from skcyto.model_selection._comparison_checkpoint import (
     fingerprint_estimator,
     record_key,
 )
-from skcyto.model_selection._comparison_fit import run_fold
 from skcyto.model_selection._comparison_metadata import check_metadata, route_metadata
 from skcyto.model_selection._comparison_records import FoldFailure, FoldRecord
 from skcyto.model_selection._comparison_result import ModelComparison
+from skcyto.model_selection._comparison_run import FoldPart, check_engine, run_folds
 from skcyto.model_selection._comparison_scoring import check_measures, resolve_scoring
 from skcyto.model_selection._splits import make_splits
-from skcyto.utils._parallel import streaming_parallel
 from skcyto.utils._progress import progress_bar
 from skcyto.utils._random import draw_seed
 
@@ -44,6 +42,7 @@ def compare_models(
     cv: Any = None,
     scoring: Any = None,
     n_jobs: int | None = None,
+    engine: str = "separate",
     memory: str | Memory | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     params: Mapping[str, ArrayLike] | None = None,
@@ -81,6 +80,12 @@ def compare_models(
     n_jobs : int or None, default=None
         Jobs over (candidate, fold), through joblib, so ``joblib.parallel_config`` applies. The
         results are the same for any number.
+    engine : {"separate", "stacked"}, default="separate"
+        "separate" fits every candidate on every fold by itself. "stacked" trains the networks of
+        all candidates that are or end in an
+        :class:`~skcyto.neural_network.ImbalancedMLPClassifier` together, over all folds, as far
+        as they have the same shape; other candidates are fitted as ever. Scores are the same to
+        rounding.
     memory : str, joblib.Memory or None, default=None
         Cache for the transformers of candidates that are pipelines without one: a step that
         several candidates share is fitted once a fold.
@@ -104,7 +109,8 @@ def compare_models(
     ------
     ValueError
         If lengths differ, labels are missing or of one class only, a fold splits a group, a score
-        is unknown, a candidate can't take the metadata, or every candidate fails.
+        is unknown, a candidate can't take the metadata, or every candidate fails; with
+        ``engine="stacked"`` also where a network can't be stacked, or there is none.
     TypeError
         If a candidate is no classifier.
 
@@ -170,6 +176,7 @@ def compare_models(
         name: route_metadata(name, candidate, set(metadata))
         for name, candidate in candidates.items()
     }
+    check_engine(engine, candidates)
     store = None if checkpoint is None else Checkpoint(checkpoint)
     seed = draw_seed(random_state)
     if store is not None and random_state is None:
@@ -194,25 +201,21 @@ def compare_models(
             if record is not None:
                 results[name, fold] = record
     remaining = [task for task in tasks if task not in results]
-    outcomes = streaming_parallel(n_jobs)(
-        delayed(run_fold)(
+    parts = [
+        FoldPart(
             candidates[name],
-            X,
-            y,
-            classes,
             splits.splits[fold],
             fold,
             fold_seeds[fold],
             {keyword: metadata[key] for keyword, key in routes[name].items()},
-            scorers,
-            store,
             keys.get((name, fold), ""),
         )
         for name, fold in remaining
-    )
+    ]
+    outcomes = run_folds(parts, X, y, classes, scorers, store, n_jobs=n_jobs, engine=engine)
     with progress_bar(total=len(remaining), desc="comparing", unit="fit", verbose=verbose) as bar:
-        for task, outcome in zip(remaining, outcomes, strict=True):
-            results[task] = outcome
+        for number, outcome in outcomes:
+            results[remaining[number]] = outcome
             bar.update()
     comparison = ModelComparison(
         estimators=candidates,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,8 @@ def run_fold(
     record : FoldRecord or FoldFailure
     """
     train, test = split
-    try:
+
+    def fit() -> tuple[Any, float]:
         model = seed_estimator(clone(estimator), seed)
         start = time.perf_counter()
         model.fit(
@@ -76,14 +77,47 @@ def run_fold(
             y[train],
             **{name: _safe_indexing(value, train) for name, value in fit_params.items()},
         )
-        fitted = time.perf_counter()
-        X_test = _safe_indexing(X, test)
-        predictions = _predict(model, X_test, classes)
+        return model, time.perf_counter() - start
+
+    return measure_fold(
+        fit, _safe_indexing(X, test), y[test], classes, fold, scorers, checkpoint, key
+    )
+
+
+def measure_fold(
+    fit: Callable[[], tuple[Any, float]],
+    X: Any,
+    y: NDArray[Any],
+    classes: NDArray[Any],
+    fold: int,
+    scorers: Mapping[str, Any],
+    checkpoint: Checkpoint | None = None,
+    key: str = "",
+) -> FoldRecord | FoldFailure:
+    """Predict the test cases of a fold with what `fit` returns.
+
+    Parameters
+    ----------
+    fit : callable
+        Returns a fitted model and the seconds that it took, or raises.
+    X, y : array-like
+        Test cases.
+    classes, fold, scorers, checkpoint, key : object
+        As of :func:`run_fold`.
+
+    Returns
+    -------
+    record : FoldRecord or FoldFailure
+    """
+    try:
+        model, seconds = fit()
+        start = time.perf_counter()
+        predictions = _predict(model, X, classes)
         predicted = time.perf_counter()
-        scores = {name: float(score(model, X_test, y[test])) for name, score in scorers.items()}
+        scores = {name: float(score(model, X, y)) for name, score in scorers.items()}
     except Exception as error:  # one failing candidate must not lose the others' hours
         return FoldFailure(fold, f"{type(error).__name__}: {error}", traceback.format_exc())
-    record = FoldRecord(predictions, scores, fitted - start, predicted - fitted)
+    record = FoldRecord(predictions, scores, seconds, predicted - start)
     if checkpoint is not None:
         checkpoint.write(key, record)
     return record

@@ -19,7 +19,7 @@ from sklearn.base import _fit_context, clone
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._validation import _warn_or_raise_about_fit_failures
 from sklearn.utils import indexable
-from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _check_method_params
 
 from skcyto.model_selection._search_checks import check_objectives, draw_splits
@@ -101,6 +101,12 @@ class OptunaSearchCV(BaseSearchCV):
         Candidates that are suggested before any of them has scored. More keeps more processes
         busy (`trials_per_batch` times the number of folds, or without this factor where there is
         a pruner), fewer learns more from each.
+    engine : {"separate", "stacked"}, default="separate"
+        "separate" fits every candidate on every fold by itself. "stacked" trains the networks of
+        all candidates and folds of a batch together, as one batched network on one device;
+        `estimator` is then an :class:`~skcyto.neural_network.ImbalancedMLPClassifier` or a
+        pipeline that ends in one. Scores are the same to rounding. Set `trials_per_batch` to
+        some twenty with it.
     error_score : "raise" or float, default=np.nan
         Score of a fold that failed. A trial that scores NaN counts as failed in the study.
     random_state : int, RandomState or None, default=None
@@ -193,6 +199,7 @@ class OptunaSearchCV(BaseSearchCV):
         "pruner": [HasMethods(["prune"]), None],
         "objectives": [list, tuple, None],
         "trials_per_batch": [Interval(Integral, 1, None, closed="left")],
+        "engine": [StrOptions({"separate", "stacked"})],
         "random_state": ["random_state"],
     }
 
@@ -215,6 +222,7 @@ class OptunaSearchCV(BaseSearchCV):
         cv: Any = None,
         n_jobs: int | None = None,
         trials_per_batch: int = 4,
+        engine: str = "separate",
         error_score: Any = np.nan,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -241,6 +249,7 @@ class OptunaSearchCV(BaseSearchCV):
         self.pruner = pruner
         self.objectives = objectives
         self.trials_per_batch = trials_per_batch
+        self.engine = engine
         self.random_state = random_state
 
     # The fit of BaseSearchCV fits every candidate on every fold and gives up where all fits of one
@@ -310,6 +319,7 @@ class OptunaSearchCV(BaseSearchCV):
                     objectives,
                     self._error_score(),
                     None if isinstance(pruner, optuna.pruners.NopPruner) else pruner,
+                    self.engine,
                 )
                 self._run_search(runner, ledger)
             results = self._collect(ledger, refit_metric)

@@ -7,8 +7,11 @@ from typing import Any
 
 import joblib
 import numpy as np
+from optuna.pruners import NopPruner
 from sklearn.base import is_classifier
 from sklearn.model_selection import check_cv
+
+from skcyto.model_selection._stacked_fits import is_net, refuse_unstackable
 
 
 def check_objectives(search: Any, scorers: Any) -> list[str]:
@@ -55,6 +58,15 @@ def check_objectives(search: Any, scorers: Any) -> list[str]:
             f"pruner can't be used with several objectives ({objectives}), between which "
             "optuna knows no order: name one in refit or objectives"
         )
+    if search.engine == "stacked":
+        pruner = search.pruner if search.study is None else search.study.pruner
+        if not isinstance(pruner, NopPruner | None):
+            raise ValueError(
+                f"pruner={type(pruner).__name__} can't be used with engine='stacked', which trains "
+                "all folds of a batch together: leave one of them out"
+            )
+        if not is_net(search.estimator):
+            refuse_unstackable(f"estimator {type(search.estimator).__name__}", search.estimator)
     if search.n_trials is None and search.timeout is None:
         raise ValueError("n_trials and timeout are both None: the search would never end")
     if getattr(search, "_skl_callbacks", None):

@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection._validation import _fit_and_score
 
 from skcyto.model_selection._search_pruning import EpochPruning, attach_reporter
+from skcyto.model_selection._stacked_fits import FoldFit
 
 
 @dataclass
@@ -112,3 +113,42 @@ def fit_fold(
         return index, FoldOutcome(result)
     trial = reporter.trial.study.get_trials(deepcopy=False)[reporter.trial.number]
     return index, FoldOutcome(result, reporter.is_pruned, reporter.reports, trial.system_attrs)
+
+
+def score_fitted(
+    fit: FoldFit,
+    X: Any,
+    y: Any,
+    split: tuple[np.ndarray, np.ndarray],
+    index: tuple[int, int],
+    settings: Mapping[str, Any],
+    **progress: Any,
+) -> tuple[tuple[int, int], FoldOutcome]:
+    """Score a candidate that is fitted already, failures and all as if it were fitted now.
+
+    Parameters
+    ----------
+    fit : FoldFit
+        The candidate, fitted on the training rows of the fold.
+    X, y, split, index, settings, **progress : object
+        As of :func:`fit_fold`.
+
+    Returns
+    -------
+    index : (int, int)
+    outcome : FoldOutcome
+    """
+    estimator = fit.estimator
+
+    def fitted(*args: Any, **kwargs: Any) -> Any:
+        if fit.error is not None:
+            raise fit.error
+        return estimator
+
+    estimator.fit = fitted
+    train, test = split
+    result = _fit_and_score(
+        estimator, X, y, train=train, test=test, parameters=None, **settings, **progress
+    )
+    result["fit_time"] = fit.seconds
+    return index, FoldOutcome(result)

@@ -12,10 +12,11 @@ from optuna.pruners import BasePruner, WilcoxonPruner
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.parallel import delayed
 
-from skcyto.model_selection._search_fold import FoldOutcome, fit_fold
+from skcyto.model_selection._search_fold import FoldOutcome, fit_fold, score_fitted
 from skcyto.model_selection._search_ledger import Candidate, TrialLedger
 from skcyto.model_selection._search_pruning import EpochPruning, StudySnapshot, final_net
 from skcyto.model_selection._search_results import to_record
+from skcyto.model_selection._stacked_fits import FoldTask, fit_in_stacks, refuse_unstackable
 
 Task = tuple[int, int, EpochPruning | None]
 
@@ -42,6 +43,8 @@ class BatchRunner:
         Score of a failed fold.
     pruner : optuna pruner or None
         None fits all folds of all candidates.
+    engine : {"separate", "stacked"}
+        How the nets of a batch are trained.
     """
 
     parallel: Parallel
@@ -53,6 +56,7 @@ class BatchRunner:
     objectives: Sequence[str]
     error_score: float
     pruner: BasePruner | None
+    engine: str = "separate"
 
     def run(self, batch: Sequence[Candidate], ledger: TrialLedger) -> None:
         """Fit a batch and tell the study.
@@ -159,6 +163,9 @@ class BatchRunner:
     def _fit(
         self, batch: Sequence[Candidate], tasks: Sequence[Task]
     ) -> Iterator[tuple[tuple[int, int], FoldOutcome]]:
+        if self.engine == "stacked":
+            yield from self._fit_stacked(batch, tasks)
+            return
         calls = (
             delayed(fit_fold)(
                 clone(self.estimator),
@@ -175,6 +182,36 @@ class BatchRunner:
             for position, fold, pruning in tasks
         )
         yield from self.parallel(calls)
+
+    def _fit_stacked(
+        self, batch: Sequence[Candidate], tasks: Sequence[Task]
+    ) -> Iterator[tuple[tuple[int, int], FoldOutcome]]:
+        candidates = [
+            clone(self.estimator).set_params(**clone(candidate.params, safe=False))
+            for candidate in batch
+        ]
+        for candidate, estimator in zip(batch, candidates, strict=True):
+            refuse_unstackable(f"the candidate {candidate.params}", estimator)
+        fits = fit_in_stacks(
+            [
+                FoldTask(candidates[position], self.splits[fold][0], self.settings["fit_params"])
+                for position, fold, _ in tasks
+            ],
+            self.X,
+            self.y,
+            self.parallel,
+        )
+        for fit, (position, fold, _) in zip(fits, tasks, strict=True):
+            yield score_fitted(
+                fit,
+                self.X,
+                self.y,
+                self.splits[fold],
+                (position, fold),
+                self.settings,
+                split_progress=(fold, len(self.splits)),
+                candidate_progress=(position, len(batch)),
+            )
 
     def _record(
         self,

@@ -5,18 +5,20 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from skcyto.losses import Loss, get_loss
 from skcyto.neural_network._imbalanced_mlp_classifier import ImbalancedMLPClassifier
-from skcyto.neural_network._mlp_fit import PreparedFit, prepare_fit
+from skcyto.neural_network._mlp_fit import PreparedFit, layer_sizes, prepare_fit
 from skcyto.neural_network._stacked_losses import family_of
 from skcyto.neural_network._stacked_training import StackedTraining
 from skcyto.neural_network._training import OPTIMIZERS
-from skcyto.utils._device import free_memory
+from skcyto.utils._device import free_memory, resolve_device
 
 # Parameters of a stack on the CPU: what an epoch touches again and again stays near the core.
 _CPU_PARAMETERS = 1 << 20
@@ -68,47 +70,15 @@ def why_not_stackable(classifier: Any) -> str | None:
         return f"optimizer={classifier.optimizer!r} is none of {sorted(OPTIMIZERS)}"
     loss = classifier.loss
     if isinstance(loss, str | Loss):
-        with warnings.catch_warnings():
-            # Of class weights that are not given here.
-            warnings.simplefilter("ignore")
-            try:
-                criterion = get_loss(loss).build([1, 1], max_epochs=1)
-            except ValueError:
-                return None  # the fit itself says what is wrong
-        if family_of(criterion) is None:
-            return f"the loss {loss!r} has no stacked form"
+        # Of parameters that are out of range the fit itself complains.
+        with suppress(ValueError):
+            if _family(get_loss(loss)) is None:
+                return f"the loss {loss!r} has no stacked form"
     return None
 
 
-def prepare_stacked(fits: Sequence[StackedFit]) -> list[PreparedFit | Exception]:
-    """Do for each classifier what its ``fit`` does before the training.
-
-    Parameters
-    ----------
-    fits : list of StackedFit
-        The classifiers and their data.
-
-    Returns
-    -------
-    prepared : list of PreparedFit or Exception
-        An exception is what ``fit`` would have raised.
-    """
-    prepared: list[PreparedFit | Exception] = []
-    for fit in fits:
-        try:
-            fit.classifier._validate_params()
-            prepared.append(
-                prepare_fit(fit.classifier, fit.X, fit.y, fit.sample_weight, fit.groups)
-            )
-        except Exception as error:  # one that fails must not take the others with it
-            prepared.append(error)
-    return prepared
-
-
-def make_stacks(
-    fits: Sequence[StackedFit], prepared: Sequence[PreparedFit | Exception]
-) -> list[list[int]]:
-    """Sort networks into stacks that train together.
+def make_stacks(fits: Sequence[StackedFit]) -> list[list[int]]:
+    """Sort classifiers into stacks that train together.
 
     Networks share a stack if their shapes, batch size, optimiser and family of losses are the
     same. Large groups are cut: on the CPU so that a stack stays small enough to be quick, on a
@@ -118,24 +88,18 @@ def make_stacks(
     ----------
     fits : list of StackedFit
         The classifiers.
-    prepared : list of PreparedFit or Exception
-        Of them.
 
     Returns
     -------
     stacks : list of list of int
-        Positions in `fits`; those with an exception are in none.
+        Positions in `fits`.
     """
     groups: dict[Hashable, list[int]] = {}
-    for number, (fit, start) in enumerate(zip(fits, prepared, strict=True)):
-        if isinstance(start, PreparedFit):
-            groups.setdefault(_shape_of(fit.classifier, start), []).append(number)
+    for number, fit in enumerate(fits):
+        groups.setdefault(_shape_of(fit), []).append(number)
     stacks = []
     for members in groups.values():
-        first = prepared[members[0]]
-        assert isinstance(first, PreparedFit)
-        size = _largest_stack(fits[members[0]].classifier, first)
-        n_stacks = -(-len(members) // size)
+        n_stacks = -(-len(members) // _largest_stack(fits[members[0]]))
         # As equal as can be: a small remainder would take nearly as long as a full stack.
         edges = [len(members) * i // n_stacks for i in range(n_stacks + 1)]
         stacks += [members[a:b] for a, b in itertools.pairwise(edges)]
@@ -143,27 +107,41 @@ def make_stacks(
 
 
 def train_stack(
-    fits: Sequence[StackedFit], prepared: Sequence[PreparedFit]
-) -> list[Exception | None]:
-    """Train the networks of one stack.
+    fits: Sequence[StackedFit],
+) -> tuple[list[ImbalancedMLPClassifier], list[Exception | None]]:
+    """Fit the classifiers of one stack.
 
     Parameters
     ----------
     fits : list of StackedFit
         The classifiers, which are fitted in place.
-    prepared : list of PreparedFit
-        Of them.
 
     Returns
     -------
+    classifiers : list of ImbalancedMLPClassifier
+        The same, for callers in another process.
     errors : list of Exception or None
-        None for those that are fitted now.
+        What ``fit`` would have raised; None for those that are fitted now.
     """
-    training = StackedTraining(
-        [(fit.classifier, start) for fit, start in zip(fits, prepared, strict=True)]
-    )
-    errors = training.run()
-    return [errors.get(number) for number in range(len(fits))]
+    prepared: dict[int, PreparedFit] = {}
+    errors: list[Exception | None] = [None] * len(fits)
+    tables: dict[int, ArrayLike] = {}
+    for number, fit in enumerate(fits):
+        if id(fit.X) not in tables:
+            tables[id(fit.X)] = _writable(fit.X)
+        try:
+            fit.classifier._validate_params()
+            prepared[number] = prepare_fit(
+                fit.classifier, tables[id(fit.X)], fit.y, fit.sample_weight, fit.groups
+            )
+        except Exception as error:  # one that fails must not take the others with it
+            errors[number] = error
+    if prepared:
+        numbers = list(prepared)
+        training = StackedTraining([(fits[i].classifier, prepared[i]) for i in numbers])
+        for position, error in training.run().items():
+            errors[numbers[position]] = error
+    return [fit.classifier for fit in fits], errors
 
 
 def fit_stacked(fits: Sequence[StackedFit]) -> list[Exception | None]:
@@ -188,37 +166,63 @@ def fit_stacked(fits: Sequence[StackedFit]) -> list[Exception | None]:
         reason = why_not_stackable(fit.classifier)
         if reason is not None:
             raise ValueError(f"{fit.classifier!r} can't be trained in a stack: {reason}")
-    prepared = prepare_stacked(fits)
-    errors = [start if isinstance(start, Exception) else None for start in prepared]
-    for stack in make_stacks(fits, prepared):
-        starts = [start for i in stack if isinstance(start := prepared[i], PreparedFit)]
-        for number, error in zip(stack, train_stack([fits[i] for i in stack], starts), strict=True):
+    errors: list[Exception | None] = [None] * len(fits)
+    for stack in make_stacks(fits):
+        _, found = train_stack([fits[i] for i in stack])
+        for number, error in zip(stack, found, strict=True):
             errors[number] = error
     return errors
 
 
-def _shape_of(classifier: ImbalancedMLPClassifier, prepared: PreparedFit) -> Hashable:
-    return (
-        classifier.n_features_in_,
-        tuple(prepared.layer_sizes),
-        len(classifier.classes_),
-        prepared.cosine_head,
-        classifier.activation,
-        classifier.batch_norm,
-        classifier.optimizer,
-        classifier.batch_size,
-        family_of(prepared.criterion),
-        str(prepared.device),
-    )
+def _shape_of(fit: StackedFit) -> Hashable:
+    """Return what networks of one stack have in common; None where the fit will fail anyway."""
+    classifier = fit.classifier
+    try:
+        n_features = np.shape(fit.X)[1]
+        loss = get_loss(classifier.loss)
+        head = classifier.cosine_head
+        shape = (
+            n_features,
+            tuple(layer_sizes(classifier.hidden_layer_sizes, n_features)),
+            len(np.unique(np.asarray(fit.y))),
+            loss.needs_cosine_head if head == "auto" else bool(head),
+            classifier.activation,
+            classifier.batch_norm,
+            classifier.optimizer,
+            classifier.batch_size,
+            _family(loss),
+            str(resolve_device(classifier.device)),
+        )
+        hash(shape)
+        return shape
+    except (ValueError, TypeError, IndexError):
+        return None
 
 
-def _largest_stack(classifier: ImbalancedMLPClassifier, prepared: PreparedFit) -> int:
-    widths = [classifier.n_features_in_, *prepared.layer_sizes, len(classifier.classes_)]
+def _family(loss: Loss) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about class weights that are not given here
+        return family_of(loss.build([1, 1], max_epochs=1))
+
+
+def _largest_stack(fit: StackedFit) -> int:
+    shape = _shape_of(fit)
+    if shape is None:
+        return 1
+    n_features, hidden, n_classes = shape[:3]  # type: ignore[index]
+    widths = [n_features, *hidden, n_classes]
     n_parameters = sum(a * b for a, b in itertools.pairwise(widths))
-    if prepared.device.type == "cpu":
+    device = resolve_device(fit.classifier.device)
+    if device.type == "cpu":
         return max(1, _CPU_PARAMETERS // n_parameters)
     # Parameters, two moments, gradient, best epoch and a copy on the way; rows of a batch.
-    numbers = 6 * n_parameters + 6 * classifier.batch_size * sum(widths)
-    rows = 3 * 8 * len(prepared.train)
-    free = free_memory(prepared.device)
-    return max(1, int(_GPU_SHARE * free / (4 * numbers + rows)))
+    numbers = 6 * n_parameters + 6 * fit.classifier.batch_size * sum(widths)
+    rows = 3 * 8 * len(np.asarray(fit.y))
+    return max(1, int(_GPU_SHARE * free_memory(device) / (4 * numbers + rows)))
+
+
+def _writable(table: Any) -> Any:
+    """Copy what joblib has handed over as a read-only map, which torch warns of."""
+    if isinstance(table, np.ndarray) and not table.flags.writeable:
+        return np.array(table)
+    return table

@@ -158,8 +158,8 @@ def test_dask_loses_a_worker_in_a_search(log):
             found = optuna_search(log, pause=0.3).fit(X, y)
     assert len(killed) == 1
     assert_same_results(found, expected)
-    # The refit is in this process.
-    assert len({line.split()[0] for line in lines(log)} - {str(os.getpid())}) == 3
+    # Others went on; the refit is in this process.
+    assert {line.split()[0] for line in lines(log)} - {str(os.getpid()), str(killed[0])}
 
 
 @pytest.mark.slow
