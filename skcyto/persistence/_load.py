@@ -16,6 +16,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 from skcyto.exceptions import InvalidModelError, ModelVersionWarning
 from skcyto.persistence._manifest import ESTIMATOR, check_files, read_manifest
+from skcyto.persistence._neighbors import rebuild_search_tree
 from skcyto.persistence._tables import SavedTable
 from skcyto.persistence._trees import check_trees
 from skcyto.persistence._trusted_types import check_node_kinds, trusted_types
@@ -173,6 +174,9 @@ def _build(folder: Path, trusted: list[str]) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InconsistentVersionWarning)  # checked already
             model = skops.io.loads(data, trusted=sorted(found))
+        for item in walk(model):
+            if isinstance(item, BaseEstimator):
+                rebuild_search_tree(item)
     except Exception as error:
         raise InvalidModelError(f"{folder / ESTIMATOR} cannot be built: {error}") from error
     if not isinstance(model, BaseEstimator):

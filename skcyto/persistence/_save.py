@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skcyto.exceptions import ModelSavingWarning
 from skcyto.persistence._manifest import CARD, ESTIMATOR, MANIFEST, write_manifest
+from skcyto.persistence._neighbors import leave_out_search_tree
 from skcyto.persistence._tables import SavedTable
 from skcyto.persistence._trusted_types import trusted_types, type_name
 from skcyto.persistence._walk import walk
@@ -201,6 +202,7 @@ def _leave_out(estimator: BaseEstimator) -> None:
     state = vars(estimator)
     if "memory" in state:
         estimator.memory = None
+    leave_out_search_tree(estimator)
     if hasattr(estimator, "fit_resample"):
         # A sampler keeps training rows.
         for name in [name for name in state if name.endswith("_")]:

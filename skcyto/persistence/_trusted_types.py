@@ -37,11 +37,25 @@ _SKCYTO = (
     "skcyto.neural_network._imbalanced_mlp_classifier.ImbalancedMLPClassifier",
     "skcyto.persistence._tables.SavedTable",
 )
+_KERNELS = (
+    "CompoundKernel",
+    "ConstantKernel",
+    "DotProduct",
+    "Exponentiation",
+    "Matern",
+    "Product",
+    "RBF",
+    "RationalQuadratic",
+    "Sum",
+    "WhiteKernel",
+)
 # Parts of scikit-learn's estimators that skops leaves to the caller.
 _SKLEARN = (
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.calibration._TemperatureScaling",
+    "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+    *(f"sklearn.gaussian_process.kernels.{kernel}" for kernel in _KERNELS),
     "sklearn.metrics._scorer._CurveScorer",
     "sklearn.metrics._scorer._PassthroughScorer",
     "sklearn.metrics._scorer._Scorer",
@@ -67,6 +81,15 @@ _SPLITTERS = (
     "StratifiedKFold",
     "StratifiedShuffleSplit",
 )
+# Scores of single features, for SelectKBest and its like.
+_FEATURE_SCORES = (
+    "_mutual_info.mutual_info_classif",
+    "_mutual_info.mutual_info_regression",
+    "_univariate_selection.chi2",
+    "_univariate_selection.f_classif",
+    "_univariate_selection.f_regression",
+    "_univariate_selection.r_regression",
+)
 _SCORES = (
     "average_f1_score",
     "expected_calibration_error",
@@ -89,6 +112,7 @@ def trusted_types() -> dict[str, frozenset[str]]:
     trusted = dict.fromkeys((*_SKCYTO, *_SKLEARN), _OBJECT)
     trusted["sklearn.tree._tree.Tree"] = frozenset({"TreeNode"})
     trusted["sklearn.utils._bunch.Bunch"] = frozenset({"DictNode"})
+    trusted["numpy.dtype"] = frozenset({"DTypeNode"})
     trusted |= dict.fromkeys((f"sklearn.model_selection._split.{s}" for s in _SPLITTERS), _SPLITTER)
     trusted["skcyto.model_selection._splits.RepeatedStratifiedGroupKFold"] = _SPLITTER
     for name in _IMBLEARN:
@@ -110,6 +134,7 @@ def _score_functions() -> Iterable[str]:
 
     from skcyto import metrics
 
+    yield from (f"sklearn.feature_selection.{name}" for name in _FEATURE_SCORES)
     for name in get_scorer_names():
         yield type_name(get_scorer(name)._score_func)
     for name in _SCORES:

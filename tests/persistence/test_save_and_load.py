@@ -23,9 +23,14 @@ from sklearn.ensemble import (
     StackingClassifier,
 )
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_selection import SelectKBest
+from sklearn.gaussian_process import GaussianProcessClassifier
+from sklearn.gaussian_process.kernels import RBF
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import make_scorer
 from sklearn.model_selection import StratifiedKFold, TunedThresholdClassifierCV
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
@@ -166,6 +171,11 @@ PIPELINES = {
     "forest": RandomForestClassifier(5, random_state=0),
     "boosting": GradientBoostingClassifier(n_estimators=4, random_state=0),
     "histogram boosting": HistGradientBoostingClassifier(max_iter=4),
+    "neighbours": KNeighborsClassifier(7, weights="distance", algorithm="kd_tree"),
+    "ball": KNeighborsClassifier(algorithm="ball_tree", metric="minkowski", p=1.5),
+    "best features": make_pipeline(SelectKBest(k=4), LogisticRegression()),
+    "missing values": make_pipeline(SimpleImputer(), LogisticRegression()),
+    "process": GaussianProcessClassifier(1.0 * RBF(2.0), random_state=0),
     "svm": make_pipeline(StandardScaler(), SVC()),
     "function": make_pipeline(FunctionTransformer(np.arcsinh), LogisticRegression()),
     "calibrated": CalibratedClassifierCV(mlp(), cv=2),
