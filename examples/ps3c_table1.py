@@ -149,7 +149,7 @@ def begin(args: argparse.Namespace, splits: dict) -> None:
     settings = {
         name: value
         for name, value in vars(args).items()
-        if name not in ("data", "output", "device", "n_jobs", "on_error")
+        if name not in ("data", "output", "on_error")
     }
     names = {split: data.image_names.tolist() for split, data in splits.items()}
     text = json.dumps([names, splits["train"].target.tolist()])
