@@ -325,6 +325,8 @@ def _make_fingerprint(
         if name not in _NOT_IN_FINGERPRINT
     }
     rows = targets.rows
+    # Without a validation split, nothing depends on groups.
+    groups = None if estimator.validation_fraction is None else targets.groups
     weights = "random" if source.weights is None else source.identify_weights()
     class_weight = estimator.class_weight
     return params | {
@@ -332,7 +334,7 @@ def _make_fingerprint(
         "weights": weights,
         "images": hash_rows(digests),
         "labels": hash_rows(targets.classes[targets.encoded[rows]]),
-        "groups": None if targets.groups is None else hash_rows(targets.groups[rows]),
+        "groups": None if groups is None else hash_rows(groups[rows]),
         "sample_weight": (
             None if targets.sample_weight is None else hash_rows(targets.sample_weight[rows])
         ),

@@ -193,6 +193,13 @@ def test_what_changes_no_result_may_change(images, make_classifier, tmp_path):
     assert_same_fit(other.fit(*images), expected)
 
 
+def test_groups_belong_to_a_fit_only_where_it_uses_them(images, make_classifier, tmp_path):
+    """So that a classifier and an embedder, which gets no groups, share one fine-tuning."""
+    params = {"checkpoint_dir": tmp_path, "validation_fraction": None, "max_epochs": 1}
+    expected = make_classifier(**params).fit(*images, groups=np.arange(36))
+    assert_same_fit(make_classifier(**params).fit(*images), expected)
+
+
 def test_each_fit_has_a_folder_of_its_own_where_the_name_says_so(images, make_classifier, tmp_path):
     X, y = images
     folder = f"{tmp_path}/{{fit}}"
