@@ -194,7 +194,7 @@ def _adapt(estimator: BaseEstimator, device: str | None) -> None:
     state = vars(estimator)
     if "memory" in state:
         estimator.memory = None  # A cache of joblib holds pickles.
-    if "device" not in state:
+    if "device" not in state or not issubclass(type(estimator), PersistentEstimator):
         return
     if device is not None:
         resolve_device(device)

@@ -235,5 +235,5 @@ def _describe(pipeline: BaseEstimator) -> dict[str, Any]:
 def _flush(folder: Path) -> None:
     """Have the disk hold every file before the folder gets its name."""
     for file in folder.iterdir():
-        with open(file, "rb") as opened:
+        with open(file, "r+b") as opened:
             os.fsync(opened.fileno())

@@ -76,6 +76,7 @@ def plain_params(estimator):
     """Parameters as text, with the names that stand for types."""
     names = {"<class 'torch.optim.sgd.SGD'>": "'sgd'", "device(type='cpu')": "'cpu'"}
     params = {name: repr(value) for name, value in estimator.get_params().items()}
+    params = {name: value.split(" at 0x")[0] for name, value in params.items()}
     for name, value in params.items():
         for long, short in names.items():
             params[name] = value = value.replace(long, short)
@@ -193,6 +194,7 @@ PIPELINES = {
         ImportanceThresholdSelector(RandomForestClassifier(5, random_state=0), threshold="mean"),
         mlp(loss=LogitAdjusted(tau=0.5), predict_proba_prior=[0.4, 0.6]),
     ),
+    "random state": mlp(random_state=np.random.RandomState(3), activation="gelu"),
     "weights by label": mlp(class_weight={"ill": 2.0}, optimizer=torch.optim.SGD),
     "linear": mlp(hidden_layer_sizes=(), cosine_head=True, device=torch.device("cpu")),
     "pandas": make_pipeline(StandardScaler().set_output(transform="pandas"), mlp()),
