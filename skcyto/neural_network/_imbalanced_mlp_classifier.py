@@ -17,11 +17,17 @@ from torch.func import functional_call
 
 from skcyto.losses import Loss, available, get_loss
 from skcyto.neural_network._imbalance import CLASS_WEIGHTS
-from skcyto.neural_network._mlp_fit import check_prior, make_net, prepare_fit
+from skcyto.neural_network._mlp_fit import (
+    check_prior,
+    make_net,
+    prepare_fit,
+    stack_memory,
+)
 from skcyto.neural_network._mlp_state import load_mlp_state, save_mlp_state
 from skcyto.neural_network._modules import ACTIVATIONS
 from skcyto.neural_network._samplers import SAMPLERS
 from skcyto.neural_network._training import LR_SCHEDULERS, OPTIMIZERS, one_thread
+from skcyto.utils._device_memory import reserve_memory
 from skcyto.utils._random import torch_seed
 
 # Rows that are sent through the network at once in prediction.
@@ -90,7 +96,8 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
         Put the weights of the epoch with the lowest validation loss (without validation rows:
         training loss) back at the end; False keeps those of the last epoch.
     device : str or torch.device, default="auto"
-        "auto" is CUDA where there is one, then MPS, then the CPU.
+        "auto" is CUDA where there is one, then MPS, then the CPU; the workers of joblib are
+        spread over several CUDA devices.
     random_state : int, RandomState or None, default=None
         Validation rows, initial weights, order of the batches and dropout. On the CPU the same
         seed gives the same result to the bit, whatever `n_jobs` a search runs with.
@@ -292,7 +299,12 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
         """
         prepared = prepare_fit(self, X, y, sample_weight, groups)
         device = prepared.device
-        with one_thread(device), torch_seed(prepared.net_seed, device):
+        needed = stack_memory([prepared], self.batch_size)
+        with (
+            reserve_memory(device, needed),
+            one_thread(device),
+            torch_seed(prepared.net_seed, device),
+        ):
             self.net_ = make_net(self, prepared)
             self.net_.fit(prepared.splits())
         self._store_history()

@@ -5,7 +5,9 @@ Apart from the training itself, so that one network and many that train together
 
 from __future__ import annotations
 
+import itertools
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
@@ -244,6 +246,48 @@ def layer_sizes(hidden_layer_sizes: Any, n_features: int) -> list[int]:
             "ints (numbers of units) or floats (fractions of the number of features)"
         )
     return sizes
+
+
+def network_memory(widths: Sequence[int], n_rows: int, batch_size: int) -> int:
+    """Estimate the bytes that a network needs in training, without its data.
+
+    Parameters
+    ----------
+    widths : list of int
+        From the features to the classes.
+    n_rows, batch_size : int
+        Of the training.
+
+    Returns
+    -------
+    n_bytes : int
+    """
+    n_parameters = sum(a * b for a, b in itertools.pairwise(widths))
+    # Parameters, two moments, gradient, best epoch and a copy on the way; activations of a batch
+    # and their gradients; row numbers and classes of an epoch.
+    return 4 * (6 * n_parameters + 6 * min(batch_size, n_rows) * sum(widths)) + 3 * 8 * n_rows
+
+
+def stack_memory(prepared: Sequence[PreparedFit], batch_size: int) -> int:
+    """Estimate the bytes that fits of one shape need on their device.
+
+    Parameters
+    ----------
+    prepared : list of PreparedFit
+        They count data that they share once.
+    batch_size : int
+        Of all of them.
+
+    Returns
+    -------
+    n_bytes : int
+    """
+    tables = {fit.data.X.data_ptr(): 4 * fit.data.X.numel() for fit in prepared}
+    first = prepared[0]
+    n_classes = first.criterion.n_classes
+    widths = [first.data.X.shape[1], *first.layer_sizes, n_classes]
+    nets = sum(network_memory(widths, len(fit.train), batch_size) for fit in prepared)
+    return nets + sum(tables.values())
 
 
 def check_prior(prior: Any, classes: NDArray) -> NDArray[np.float64] | None:

@@ -14,11 +14,18 @@ from numpy.typing import ArrayLike
 
 from skcyto.losses import Loss, get_loss
 from skcyto.neural_network._imbalanced_mlp_classifier import ImbalancedMLPClassifier
-from skcyto.neural_network._mlp_fit import PreparedFit, layer_sizes, prepare_fit
+from skcyto.neural_network._mlp_fit import (
+    PreparedFit,
+    layer_sizes,
+    network_memory,
+    prepare_fit,
+    stack_memory,
+)
 from skcyto.neural_network._stacked_losses import family_of
 from skcyto.neural_network._stacked_training import StackedTraining
 from skcyto.neural_network._training import OPTIMIZERS
-from skcyto.utils._device import free_memory, resolve_device
+from skcyto.utils._device import resolve_device
+from skcyto.utils._device_memory import free_memory, reserve_memory
 
 # Parameters of a stack on the CPU: what an epoch touches again and again stays near the core.
 _CPU_PARAMETERS = 1 << 20
@@ -138,9 +145,11 @@ def train_stack(
             errors[number] = error
     if prepared:
         numbers = list(prepared)
-        training = StackedTraining([(fits[i].classifier, prepared[i]) for i in numbers])
-        for position, error in training.run().items():
-            errors[numbers[position]] = error
+        starts = [prepared[i] for i in numbers]
+        with reserve_memory(starts[0].device, stack_memory(starts, fits[0].classifier.batch_size)):
+            training = StackedTraining([(fits[i].classifier, prepared[i]) for i in numbers])
+            for position, error in training.run().items():
+                errors[numbers[position]] = error
     return [fit.classifier for fit in fits], errors
 
 
@@ -211,14 +220,11 @@ def _largest_stack(fit: StackedFit) -> int:
         return 1
     n_features, hidden, n_classes = shape[:3]  # type: ignore[index]
     widths = [n_features, *hidden, n_classes]
-    n_parameters = sum(a * b for a, b in itertools.pairwise(widths))
     device = resolve_device(fit.classifier.device)
     if device.type == "cpu":
-        return max(1, _CPU_PARAMETERS // n_parameters)
-    # Parameters, two moments, gradient, best epoch and a copy on the way; rows of a batch.
-    numbers = 6 * n_parameters + 6 * fit.classifier.batch_size * sum(widths)
-    rows = 3 * 8 * len(np.asarray(fit.y))
-    return max(1, int(_GPU_SHARE * free_memory(device) / (4 * numbers + rows)))
+        return max(1, _CPU_PARAMETERS // sum(a * b for a, b in itertools.pairwise(widths)))
+    own = network_memory(widths, len(np.asarray(fit.y)), fit.classifier.batch_size)
+    return max(1, int(_GPU_SHARE * free_memory(device) / own))
 
 
 def _writable(table: Any) -> Any:
