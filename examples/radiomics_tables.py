@@ -43,7 +43,7 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with the two tables")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of five folds")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of five folds")
     parser.add_argument("--n-jobs", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("output/radiomics_tables"))
