@@ -49,7 +49,13 @@ def torch_seed(seed: int, device: torch.device | None = None) -> Iterator[None]:
 
     on_cuda = device is not None and device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_cuda else []):
-        torch.manual_seed(seed)
+        # torch.manual_seed would seed every GPU too, of which none but `device` is put back.
+        torch.default_generator.manual_seed(seed)
+        if on_cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        elif device is not None and device.type == "mps":
+            torch.mps.manual_seed(seed)
         yield
 
 
