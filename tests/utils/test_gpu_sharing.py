@@ -1,8 +1,10 @@
 """GPUs shared by the processes of a search, simulated where there is none."""
 
-import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 import types
@@ -19,6 +21,7 @@ from skcyto.utils._device import resolve_device
 from skcyto.utils._device_memory import reserve_memory
 
 GPU = torch.device("cuda", 0)
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 
 @pytest.fixture
@@ -86,22 +89,29 @@ def test_a_fork_whose_cuda_is_broken_is_refused(four_gpus, monkeypatch, device):
     assert resolve_device("cpu") == torch.device("cpu")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_multiprocessing_forks_never_reach_cuda(four_gpus):
-    context = multiprocessing.get_context("fork")
-    queue = context.SimpleQueue()
-    process = context.Process(target=_report_refusal, args=(queue,))
-    process.start()
-    message = queue.get()
-    process.join()
-    assert "forked process" in message
+@needs_fork
+def test_multiprocessing_forks_never_reach_cuda():
+    # In a process of its own: to fork this one, with the threads of other tests, may hang.
+    script = """
+        import multiprocessing
+        import torch
+        from skcyto.utils._device import resolve_device
 
+        def report():
+            try:
+                print(resolve_device("auto"))
+            except RuntimeError as error:
+                print(error)
 
-def _report_refusal(queue):
-    try:
-        queue.put(str(resolve_device("auto")))
-    except RuntimeError as error:
-        queue.put(str(error))
+        torch.cuda.is_available = lambda: True
+        process = multiprocessing.get_context("fork").Process(target=report)
+        process.start()
+        process.join()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
+    )
+    assert "forked process" in done.stdout
 
 
 # How much memory -----------------------------------------------------------------------------
@@ -117,46 +127,68 @@ def small_gpu(monkeypatch, tmp_path):
     return tmp_path
 
 
+HOLD = """
+import sys
+from skcyto.utils import _device_memory as module
+module._identify = lambda device: ("gpu-test", 1000.0)
+module.free_memory = lambda device: 1000.0
+module.tempfile.gettempdir = lambda: sys.argv[2]
+module._POLL = 0.01
+
+class Device:
+    type = "cuda"
+
+with module.reserve_memory(Device, float(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+class Holder:
+    """A process that holds a reservation until it is told to end."""
+
+    def __init__(self, n_bytes, folder):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(n_bytes), str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.is_held = threading.Event()
+        self.thread = threading.Thread(target=self._listen)
+        self.thread.start()
+
+    def _listen(self):
+        if self.process.stdout.readline().strip() == "held":
+            self.is_held.set()
+
+    def end(self):
+        if not self.process.stdin.closed:
+            self.process.stdin.close()
+        self.process.wait(60)
+        self.thread.join(60)
+        self.process.stdout.close()
+
+
 @pytest.fixture
-def other_process():
-    """Begin processes that hold a reservation until they are told to end."""
-    context = multiprocessing.get_context("fork")
-    children = []
+def hold(small_gpu):
+    holders = []
 
     def begin(n_bytes):
-        held, end = context.Event(), context.Event()
-        child = context.Process(target=_hold, args=(n_bytes, held, end))
-        child.start()
-        children.append((child, end))
-        return child, held, end
+        holders.append(Holder(n_bytes, small_gpu))
+        return holders[-1]
 
     yield begin
-    for child, end in children:
-        end.set()
-        child.join()
+    for holder in holders:
+        holder.process.kill()
+        holder.end()
 
 
-def _hold(n_bytes, held, end):
-    with reserve_memory(GPU, n_bytes):
-        held.set()
-        end.wait(60)
-
-
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-
-
-@needs_fork
-def test_two_that_fit_run_side_by_side(small_gpu, other_process):
-    _, held, _ = other_process(400)
-    assert held.wait(30)
-    with reserve_memory(GPU, 500):
+def test_one_waits_for_another_until_there_is_room(hold):
+    holder = hold(600)
+    assert holder.is_held.wait(60)
+    with reserve_memory(GPU, 300):  # fits beside it
         pass
-
-
-@needs_fork
-def test_one_too_many_waits_until_there_is_room(small_gpu, other_process):
-    _, held, end = other_process(600)
-    assert held.wait(30)
     entered = threading.Event()
 
     def reserve():
@@ -166,42 +198,38 @@ def test_one_too_many_waits_until_there_is_room(small_gpu, other_process):
     thread = threading.Thread(target=reserve)
     thread.start()
     assert not entered.wait(0.3)
-    end.set()
-    assert entered.wait(30)
+    holder.end()
+    assert entered.wait(60)
     thread.join()
 
 
-@needs_fork
-def test_a_killed_process_leaves_nothing_behind(small_gpu, other_process):
-    child, held, _ = other_process(900)
-    assert held.wait(30)
-    os.kill(child.pid, signal.SIGKILL)
-    child.join()
+def test_a_killed_process_leaves_nothing_behind(small_gpu, hold):
+    holder = hold(900)
+    assert holder.is_held.wait(60)
+    holder.process.send_signal(signal.SIGKILL)
+    holder.process.wait(60)
     with reserve_memory(GPU, 900):
         pass
-    assert [path.name for path in (small_gpu).rglob("*.bytes")] == []
+    assert list(small_gpu.rglob("*.bytes")) == []
 
 
-@needs_fork
-def test_never_more_than_the_device_has(small_gpu, other_process):
+@pytest.mark.slow
+def test_never_more_than_the_device_has(hold):
     """Six of 400 bytes: two at a time."""
-    started = [other_process(400) for _ in range(6)]
-    done = set()
+    waiting = [hold(400) for _ in range(6)]
     for _ in range(3):
-        deadline = time.monotonic() + 30
-        running = []
-        while len(running) < 2 and time.monotonic() < deadline:
-            running = [
-                i for i, (_, held, _) in enumerate(started) if held.is_set() and i not in done
-            ]
-            time.sleep(0.01)
-        time.sleep(0.1)
-        running = [i for i, (_, held, _) in enumerate(started) if held.is_set() and i not in done]
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            running = [holder for holder in waiting if holder.is_held.is_set()]
+            if len(running) >= 2:
+                break
+            time.sleep(0.02)
+        time.sleep(0.3)
+        running = [holder for holder in waiting if holder.is_held.is_set()]
         assert len(running) == 2
-        for i in running:
-            done.add(i)
-            started[i][2].set()
-            started[i][0].join()
+        for holder in running:
+            waiting.remove(holder)
+            holder.end()
 
 
 def test_memory_that_strangers_use_counts(small_gpu, monkeypatch):
