@@ -174,19 +174,25 @@ def _build(folder: Path, trusted: list[str]) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InconsistentVersionWarning)  # checked already
             model = skops.io.loads(data, trusted=sorted(found))
-        for item in walk(model):
-            if isinstance(item, BaseEstimator):
-                rebuild_search_tree(item)
+        _complete(model)
+        check_trees(model)
+    except InvalidModelError:
+        raise
     except Exception as error:
         raise InvalidModelError(f"{folder / ESTIMATOR} cannot be built: {error}") from error
     if not isinstance(model, BaseEstimator):
         raise InvalidModelError(f"{folder} holds no estimator but a {type(model).__name__}")
+    return model
+
+
+def _complete(model: Any) -> None:
+    """Make again what was saved in another form."""
     for item in list(walk(model)):
+        if isinstance(item, BaseEstimator):
+            rebuild_search_tree(item)
         for name, value in list(getattr(item, "__dict__", {}).items()):
             if isinstance(value, SavedTable):
                 vars(item)[name] = value.to_frame()
-    check_trees(model)
-    return model
 
 
 def _adapt(estimator: BaseEstimator, device: str | None) -> None:

@@ -1,5 +1,6 @@
 """Models that are damaged, incomplete, of other versions, or made to harm: refused, nothing run."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -12,18 +13,23 @@ import zipfile
 import numpy as np
 import pytest
 import skops.io
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sklearn.ensemble import (
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
+    VotingClassifier,
 )
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 import skcyto
 from skcyto.exceptions import InvalidModelError, ModelVersionWarning
+from skcyto.feature_selection import CorrelationTTestFilter
 from skcyto.neural_network import ImbalancedMLPClassifier
 
 
@@ -401,6 +407,39 @@ def edit_arrays(folder, edit, field):
         for name, data in content.items():
             archive.writestr(name, data)
     sign(folder)
+
+
+@pytest.fixture(scope="module")
+def mixed_model(table, tmp_path_factory):
+    """A model with a bit of everything that is made again in its own way."""
+    voters = [
+        ("trees", RandomForestClassifier(2, max_depth=2, random_state=0)),
+        ("neighbours", KNeighborsClassifier(algorithm="kd_tree")),
+        ("network", ImbalancedMLPClassifier((4,), max_epochs=1, random_state=0)),
+    ]
+    pipeline = make_pipeline(CorrelationTTestFilter(), VotingClassifier(voters)).fit(*table)
+    return skcyto.save(pipeline, tmp_path_factory.mktemp("mixed") / "model")
+
+
+@settings(
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(rng=st.randoms(use_true_random=False))
+def test_whatever_the_file_says_is_a_model_or_an_error(mixed_model, tmp_path, rng):
+    model = shutil.copytree(mixed_model, tmp_path / "model", dirs_exist_ok=True)
+    odd = [None, -1, 10**9, "os", "system", "ObjectNode", "ListNode", "TypeNode", [], {}, "[1]"]
+
+    def edit(schema):
+        for _ in range(rng.choice([1, 2, 4])):
+            node = rng.choice(list(find_nodes(schema)))
+            other = rng.choice(list(find_nodes(schema)))
+            if node:
+                value = rng.choice([*odd, json.loads(json.dumps(other))])
+                node[rng.choice(sorted(node))] = value
+
+    edit_schema(model, edit)
+    with contextlib.suppress(InvalidModelError):
+        skcyto.load(model)
 
 
 # --- Things that are no model ----------------------------------------------------------------
