@@ -107,8 +107,8 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         What the network computes in; "auto" is bfloat16 on CUDA devices that have it, float32
         elsewhere. The weights are float32 in any case.
     gradient_checkpointing : bool, default=False
-        Compute activations again in the backward pass instead of keeping them: about a third
-        slower, for a fraction of the memory.
+        Compute activations again in the backward pass instead of keeping them: one more forward
+        pass, for a fraction of the memory.
     compile : bool, default=False
         Whether the training goes through :func:`torch.compile`.
     n_jobs : int or None, default=None

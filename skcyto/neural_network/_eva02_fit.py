@@ -283,12 +283,12 @@ def predict_logits(estimator: EVA02Classifier, inputs: ImageInputs) -> torch.Ten
     with shortage_raises(batches.make_error):
         network = _place(estimator.network_, device).eval()
         estimator.criterion_.to(device)
-    draws = list(plain_draws(np.arange(len(inputs)), estimator.batch_size))
+    n_batches = -(-len(inputs) // estimator.batch_size)
     stream = ImageStream(
         inputs,
-        draws,
+        plain_draws(np.arange(len(inputs)), estimator.batch_size),
         info=info,
-        n_workers=min(resolve_n_workers(estimator.n_jobs, device), len(draws)),
+        n_workers=min(resolve_n_workers(estimator.n_jobs, device), n_batches),
         pin_memory=device.type == "cuda",
     )
     bar = progress_bar(

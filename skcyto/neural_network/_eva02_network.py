@@ -87,7 +87,12 @@ class TransformerClassifier(nn.Module):
         pixels = normalize_pixels(images, self.mean, self.std)
         if pixels.is_cuda:
             pixels = pixels.contiguous(memory_format=torch.channels_last)
-        return self.head(self.backbone(pixels))
+        features = self.backbone(pixels)
+        if isinstance(self.head, nn.Linear):
+            return self.head(features)
+        # Cosines of half precision would lose the digits that margins are made of.
+        with torch.autocast(features.device.type, enabled=False):
+            return self.head(features.float())
 
     def train(self, mode: bool = True) -> TransformerClassifier:
         """Switch the mode; what is frozen stays as it is at prediction."""

@@ -448,13 +448,14 @@ def test_recomputed_activations_change_nothing(images, make_classifier):
     assert_same_weights(result, expected, 1e-6)
 
 
-def test_bfloat16_is_close_and_weights_stay_float32(images, make_classifier):
+@pytest.mark.parametrize("loss", ["ce", "ldam"])
+def test_bfloat16_is_close_and_weights_stay_float32(images, make_classifier, loss):
     X, y = images
-    expected = make_classifier().fit(X, y)
-    result = make_classifier(precision="bfloat16").fit(X, y)
+    expected = make_classifier(loss=loss, max_epochs=1, learning_rate=1e-4).fit(X, y)
+    result = clone(expected).set_params(precision="bfloat16").fit(X, y)
     assert {p.dtype for p in result.network_.parameters()} == {torch.float32}
     difference = np.abs(result.predict_proba(X) - expected.predict_proba(X))
-    assert 0 < difference.max() < 0.15
+    assert 0 < difference.max() < 0.2
 
 
 def test_progress_shows_losses_and_scores(images, make_classifier, capsys):
