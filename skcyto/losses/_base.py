@@ -254,6 +254,11 @@ def check_number(
     number = float(value)
     above = number >= low if include_low else number > low
     below = number <= high if include_high else number < high
-    if not (above and below and abs(number) < float("inf")):
+    if above and below and abs(number) < float("inf"):
+        return
+    if high == float("inf"):
+        wanted = f"be a finite number {'of at least' if include_low else 'above'} {low}"
+    else:
         left, right = "[" if include_low else "(", "]" if include_high else ")"
-        raise ValueError(f"{name}={value!r} must be finite and lie in {left}{low}, {high}{right}")
+        wanted = f"lie in {left}{low}, {high}{right}"
+    raise ValueError(f"{name}={value!r} must {wanted}")

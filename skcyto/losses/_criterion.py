@@ -195,7 +195,9 @@ class Criterion(torch.nn.Module):
         """
         weight = self.row_weight(target, sample_weight, losses)
         if weight is None:
-            return losses.mean() if len(losses) else losses.sum()
+            # A product with a constant: the way back through `mean` takes longer.
+            n_samples = max(len(losses), 1)
+            return torch.dot(losses, losses.new_full((len(losses),), 1 / n_samples))
         return torch.dot(weight, losses) / self.divisor(weight, len(losses))
 
     def row_weight(
@@ -346,3 +348,11 @@ class Criterion(torch.nn.Module):
 def one_hot(target: torch.Tensor, n_classes: int, like: torch.Tensor) -> torch.Tensor:
     """Mark each row's class by a one, in the dtype of `like`."""
     return like.new_zeros(len(target), n_classes).scatter_(1, target.unsqueeze(1), 1)
+
+
+def sum_by_group(values: torch.Tensor, group: torch.Tensor, n_groups: int) -> torch.Tensor:
+    """Sum the values of each group of rows."""
+    if values.device.type == "cpu":
+        return values.new_zeros(n_groups).index_add_(0, group, values)
+    # A scattered sum adds in any order on a GPU; a product with a mask gives the same bits always.
+    return values @ one_hot(group, n_groups, values)

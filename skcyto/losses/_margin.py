@@ -37,17 +37,19 @@ class LDAMCriterion(CrossEntropyCriterion):
         self.register_buffer("margin", margin)
         self.scale = float(scale)
         self._has_margin = bool((margin != 0).any())
+        # What is added to the scaled logits of a row, by its class.
+        self.register_buffer("_offset", (-self.scale * margin).diag(), persistent=False)
         self._first_weighted_epoch = first_weighted_epoch
         self.set_epoch(0)
 
     margin: torch.Tensor
+    _offset: torch.Tensor
 
     def adjust(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Take the margins off and scale."""
         if not self._has_margin:
             return self.scores(logits)
-        offset = (-self.scale * self.margin).to(logits).index_select(0, target)
-        offset = torch.zeros_like(logits).scatter_(1, target.unsqueeze(1), offset.unsqueeze(1))
+        offset = self._offset.to(logits).index_select(0, target)
         return torch.add(offset, logits, alpha=self.scale)
 
     def active_class_weight(self) -> torch.Tensor | None:

@@ -83,7 +83,7 @@ def get_loss(loss: str | Loss) -> Loss:
             f"got {loss!r}{hint}"
         )
     if loss not in _LOSSES:
-        close = difflib.get_close_matches(loss.lower().replace("-", "_"), _LOSSES, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        close = difflib.get_close_matches(loss.lower().replace("-", "_"), _LOSSES, n=3)
+        hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
         raise ValueError(f"loss={loss!r} is unknown.{hint} Available: {', '.join(_LOSSES)}")
     return _LOSSES[loss]()

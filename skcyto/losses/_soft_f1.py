@@ -24,13 +24,14 @@ class SoftF1Criterion(Criterion):
         if weight is not None:
             member *= weight.unsqueeze(1)
         support = member.sum(0)
-        n_present = support.count_nonzero()
-        # Rows: true classes, columns: predicted ones. 2 tp + fp + fn is the sum of what is
-        # predicted and what is there; an absent class has tp = 0 and adds nothing.
-        confusion = member.mT @ proba
-        size = confusion.sum(0) + support.clamp_min(torch.finfo(support.dtype).tiny)
-        half_f1 = (confusion.diagonal() / size).sum()
-        return torch.sub(n_present, half_f1, alpha=2) / n_present.clamp_min(1)
+        present = support.sign()
+        n_present = present.sum().clamp_min_(1)
+        # 2 tp + fp + fn is the sum of what is predicted and what is there; an absent class has
+        # tp = 0 and adds nothing. The least size is one whose square is a number too.
+        predicted = proba.sum(0) if weight is None else weight @ proba
+        size = predicted + support.clamp_min_(torch.finfo(support.dtype).tiny ** 0.5)
+        half_f1 = torch.dot((proba / size).flatten(), member.div_(n_present).flatten())
+        return torch.sub(present.amax(), half_f1, alpha=2)
 
 
 class SoftF1(Loss):

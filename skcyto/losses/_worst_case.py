@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from skcyto.losses._base import Loss, check_number
-from skcyto.losses._criterion import Criterion, one_hot
+from skcyto.losses._criterion import Criterion, sum_by_group
 from skcyto.losses._cross_entropy import CrossEntropyCriterion
 from skcyto.losses._weights import ClassWeight
 
@@ -24,6 +24,33 @@ class _GroupCriterion(Criterion, ABC):
     """
 
     _no_prior_correction = "the weights of the groups change during training"
+
+    def slopes(
+        self,
+        group: torch.Tensor,
+        means: torch.Tensor,
+        divisor: torch.Tensor,
+        weight_sum: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Decide the factor of each row's loss, but for the row's own weight.
+
+        Parameters
+        ----------
+        group : torch.Tensor of shape (n_samples,), dtype int64
+            Group of each row.
+        means, weight_sum : torch.Tensor of shape (n_groups,)
+            As for `shares`.
+        divisor : torch.Tensor of shape (n_groups,)
+            What the losses of a group were divided by.
+
+        Returns
+        -------
+        slope : torch.Tensor of shape (n_samples,)
+        excess : torch.Tensor or None
+            As of `shares`.
+        """
+        share, excess = self.shares(means, weight_sum)
+        return (share / divisor).index_select(0, group), excess
 
     @abstractmethod
     def shares(
@@ -57,8 +84,7 @@ class _GroupCriterion(Criterion, ABC):
             group, total, size, weight_sum = self.group_sums(target, weighted, weight)
             divisor = size if self.normalize == "count" else weight_sum
             divisor = divisor.clamp_min(torch.finfo(divisor.dtype).tiny)
-            share, excess = self.shares(total / divisor, weight_sum)
-            slope = (share / divisor).index_select(0, group)
+            slope, excess = self.slopes(group, total / divisor, divisor, weight_sum)
             if weight is not None:
                 slope *= weight
         value = torch.dot(slope, losses)
@@ -68,10 +94,15 @@ class _GroupCriterion(Criterion, ABC):
         self, target: torch.Tensor, weighted: torch.Tensor, weight: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Group of each row; weighted loss, rows and weight of each group. Classes are groups."""
-        # A product with a mask, not a scattered sum: the same bits every time on a GPU too.
-        member = one_hot(target, self.n_classes, weighted)
-        size = member.sum(0)
-        return target, weighted @ member, size, size if weight is None else weight @ member
+        return target, *self._sums(target, weighted, weight, self.n_classes)
+
+    @staticmethod
+    def _sums(
+        group: torch.Tensor, weighted: torch.Tensor, weight: torch.Tensor | None, n_groups: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        size = sum_by_group(torch.ones_like(weighted), group, n_groups)
+        weight_sum = size if weight is None else sum_by_group(weight, group, n_groups)
+        return sum_by_group(weighted, group, n_groups), size, weight_sum
 
 
 class MinimaxCriterion(_GroupCriterion):
@@ -88,23 +119,33 @@ class MinimaxCriterion(_GroupCriterion):
         self.groups = groups
         self.temperature = float(temperature)
         self.supports_sample_weight = groups == "class"
+        self.register_buffer("_classes", torch.arange(self.n_classes), persistent=False)
+
+    _classes: torch.Tensor
+
+    def slopes(
+        self,
+        group: torch.Tensor,
+        means: torch.Tensor,
+        divisor: torch.Tensor,
+        weight_sum: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """All weight on the worst group, or spread by a softmax."""
+        if self.temperature != 0:
+            return super().slopes(group, means, divisor, weight_sum)
+        # Groups without rows stand at 0, the least that a group with rows can have.
+        worst = means.argmax(0, keepdim=True)
+        return (group == worst) / divisor.index_select(0, worst), None
 
     def shares(
         self, means: torch.Tensor, weight_sum: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """All weight on the worst group, or spread by a softmax."""
-        # Groups without rows stand at 0, the least that a group with rows can have.
-        if self.temperature == 0:
-            return torch.zeros_like(means).index_fill_(0, means.argmax(), 1), None
-        # T (logsumexp(L/T) - log G) from the maximum down; expm1 keeps the digits at large T.
-        worst = means.max()
-        present = (weight_sum > 0).to(means)
-        below = torch.expm1((means - worst) / self.temperature) * present
-        n_present = present.sum().clamp_min(1)
-        below_sum = below.sum()
-        share = (below + present) / (below_sum + n_present)
-        value = worst + self.temperature * torch.log1p(below_sum / n_present)
-        return share, value - torch.dot(share, means)
+        """Softmax of the means; T (logsumexp(L/T) - log G) exceeds their mean by an entropy."""
+        present = weight_sum.sign()
+        share = torch.add(present.log(), means, alpha=1 / self.temperature).softmax(0)
+        share.nan_to_num_(0.0)  # where no group has any weight
+        entropy = torch.special.entr(share).sum()
+        return share, self.temperature * (entropy - present.sum().clamp_min_(1).log_())
 
     def group_sums(
         self, target: torch.Tensor, weighted: torch.Tensor, weight: torch.Tensor | None
@@ -113,19 +154,15 @@ class MinimaxCriterion(_GroupCriterion):
         if self.groups == "class":
             return super().group_sums(target, weighted, weight)
         n_samples, n_classes = len(target), self.n_classes
-        member = one_hot(target, n_classes, weighted)
-        count = member.sum(0)
-        smallest = torch.where(count > 0, count, n_samples).min()
-        # Chunks a row, and which of its class's chunks a row is in: by the middle of the row, so
-        # that rounding cannot move one over the edge between two chunks.
-        share = (count / smallest).floor_() / count.clamp_min(1)
-        rank = member.cumsum(0).gather(1, target.unsqueeze(1)).squeeze(1).sub_(0.5)
-        within = rank.mul_(share.index_select(0, target)).long()
-        chunk = torch.add(target, within, alpha=n_classes)
-        none = weighted.new_zeros(n_samples * n_classes)
-        size = none.index_add(0, chunk, torch.ones_like(weighted))
-        weight_sum = size if weight is None else none.index_add(0, chunk, weight)
-        return chunk, none.index_add(0, chunk, weighted), size, weight_sum
+        column = target.unsqueeze(1)
+        # Rows of the class so far, up to and with each row; in the last row, of the batch.
+        seen = (column == self._classes).cumsum(0)
+        count = seen[-1].index_select(0, target)
+        # Of k chunks of n rows of a class, row r = 1..n is in chunk (r k - 1) // n. In integers:
+        # rounding could move a row over the edge between two chunks.
+        within = seen.gather(1, column).squeeze(1).mul_(count // count.min())
+        chunk = torch.add(target, within.sub_(1).floor_divide_(count), alpha=n_classes)
+        return chunk, *self._sums(chunk, weighted, weight, n_samples * n_classes)
 
 
 class GroupDROCriterion(_GroupCriterion):

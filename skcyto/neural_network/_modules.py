@@ -18,6 +18,10 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
+# Added to the product of two lengths, whose last digit it does not reach.
+_LEAST_LENGTH = 1e-20
+
+
 class CosineLinear(nn.Module):
     """Last layer whose logits are cosines between the features and a weight vector a class.
 
@@ -44,7 +48,15 @@ class CosineLinear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the cosines, shape (n, out_features)."""
-        return F.linear(F.normalize(x, dim=1), F.normalize(self.weight, dim=1))
+        # Dividing the products by both lengths takes two thirds of the operations that
+        # normalising features and weights beforehand takes. A row of zeros, which a ReLU may
+        # leave, has cosine zero.
+        length = torch.addcmul(
+            x.new_full((), _LEAST_LENGTH),
+            torch.linalg.vector_norm(x, dim=1, keepdim=True),
+            torch.linalg.vector_norm(self.weight, dim=1),
+        )
+        return F.linear(x, self.weight) / length
 
 
 class MLPModule(nn.Sequential):

@@ -146,6 +146,8 @@ def test_unknown_names():
         get_loss("Focal")
     with pytest.raises(ValueError, match="Did you mean 'group_dro'"):
         get_loss("group-dro")
+    with pytest.raises(ValueError, match="Did you mean 'wce' or 'ce'"):
+        get_loss("wces")
     with pytest.raises(ValueError, match=r"loss='zzz' is unknown\. Available"):
         get_loss("zzz")
     with pytest.raises(TypeError, match=r"did you mean Focal\(\)\?"):
@@ -155,13 +157,13 @@ def test_unknown_names():
 
 
 BAD_PARAMETERS = [
-    (CrossEntropy(label_smoothing=1), r"label_smoothing=1 must be finite and lie in \[0, 1\)"),
+    (CrossEntropy(label_smoothing=1), r"label_smoothing=1 must lie in \[0, 1\)"),
     (CrossEntropy(label_smoothing="a"), "label_smoothing='a' must be a number"),
-    (Focal(gamma=-0.1), "gamma"),
+    (Focal(gamma=-0.1), "gamma=-0.1 must be a finite number of at least 0"),
     (Focal(gamma=float("nan")), "gamma"),
     (Focal(gamma=True), "must be a number"),
     (LDAM(max_margin=-1), "max_margin"),
-    (LDAM(scale=0), r"scale=0 must be finite and lie in \(0, inf\]"),
+    (LDAM(scale=0), "scale=0 must be a finite number above 0"),
     (LDAM(C=-1), "C=-1"),
     (LDAM(drw_start=1.1), "drw_start"),
     (ClassBalanced(beta=1), "beta"),

@@ -600,7 +600,8 @@ def test_data_frame_names_are_kept_and_checked():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"loss": "focall"}, "loss"),
+        ({"loss": "focall"}, "loss='focall' is unknown. Did you mean 'focal'"),
+        ({"loss": 3}, "loss"),
         ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes"),
         ({"hidden_layer_sizes": (-0.5,)}, "hidden_layer_sizes"),
         ({"hidden_layer_sizes": ("a",)}, "hidden_layer_sizes"),
