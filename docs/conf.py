@@ -55,6 +55,7 @@ PACKAGES = (
     "model_selection",
     "metrics",
     "inspection",
+    "persistence",
     "datasets",
     "exceptions",
     "utils",
