@@ -90,7 +90,7 @@ def _check_output(output: Path, partial: Path, overwrite: bool) -> None:
         from skcyto.utils._optional import import_optional
 
         try:
-            import_optional("pyarrow", extra="dask", purpose="a table in .parquet")
+            import_optional("pyarrow", extra="parquet", purpose="a table in .parquet")
         except ImportError as error:
             raise CommandError(f"{error}, or write a .csv") from error
     if not output.parent.is_dir():

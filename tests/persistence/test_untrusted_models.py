@@ -463,7 +463,7 @@ def test_no_model(tmp_path):
         ("{}", "it lacks 'format'"),
         ('{"format": "other"}', "its format is 'other'"),
         ('{"format": "skcyto model", "format_version": 1, "versions": {}}', "lacks 'files'"),
-        ("[" * 100_000, "damaged"),
+        pytest.param("[" * 100_000, "damaged", id="too deep"),
     ],
 )
 def test_damaged_manifest(model, text, reason):
