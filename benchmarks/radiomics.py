@@ -259,6 +259,7 @@ def main():
     parser.add_argument("--size", type=int, nargs=3, default=(256, 256, 40), metavar="N")
     parser.add_argument("--small-size", type=int, nargs=3, default=(96, 80, 24), metavar="N")
     parser.add_argument("--rivals-python", help="interpreter that has the rivals")
+    parser.add_argument("--only", choices=[TED, UNFILTERED], help="one of the two tables")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -288,27 +289,28 @@ def main():
             f"Python {platform.python_version()}, numpy {np.__version__}, SimpleITK "
             f"{sitk.Version().VersionString()}, {os.cpu_count()} cores"
         )
-        for n_cases, size, names, params, what in (
-            (
+        tables = {
+            TED: (
                 arguments.cases,
                 arguments.size,
                 [name for name in CONTESTANTS if name != "fastrad"],
-                parameters(TED),
                 "1,648 features a label from 19 image types (preset ted1648)",
             ),
-            (
+            UNFILTERED: (
                 1,
                 arguments.small_size,
                 ["pyradiomics, label by label", "skcyto, 1 process", *RIVALS],
-                parameters(UNFILTERED),
                 "the unfiltered image alone, bins of 25",
             ),
-        ):
+        }
+        for which in [arguments.only] if arguments.only else tables:
+            n_cases, size, names, what = tables[which]
             orbits = draw(n_cases, size)
             cases = [[str(image), str(mask)] for image, mask in orbits.data.to_numpy()]
             labels = list(orbits.labels.values())
             title = f"{n_cases} synthetic orbits of {' x '.join(map(str, size))} voxels"
             title += f", {len(labels)} labels; {what}"
+            params = parameters(which)
             compare(title, names, folder, cases, warm_up, labels, params, arguments.rivals_python)
     return None
 

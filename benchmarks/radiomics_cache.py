@@ -7,6 +7,8 @@ as glioma segmentations of the BraTS challenge have them (tumour core, edema, en
 """
 
 import argparse
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -58,12 +60,12 @@ def main():
         start = time.perf_counter()
         command = [sys.executable, __file__, arguments.folder, "--run", cache]
         command += ["--sequence", arguments.sequence, "--n-jobs", str(arguments.n_jobs)]
-        process = subprocess.Popen(command)
+        process = subprocess.Popen(command, start_new_session=True)
         while store.info()["entries"] < len(LABELS) * (n_cases // 2):
             if process.poll() is not None:
                 raise SystemExit("the first run ended before it could be killed")
             time.sleep(0.05)
-        process.kill()  # kill -9
+        os.killpg(process.pid, signal.SIGKILL)  # kill -9, workers too
         process.wait()
         killed = time.perf_counter() - start
         survived = store.info()["entries"] // len(LABELS)
