@@ -39,6 +39,30 @@ class StackedLoss(ABC):
         self.by_count = self.numbers(lambda c: c.normalize == "count", torch.bool)
         self.class_weight = self.numbers(lambda c: c.class_weight)
         self.is_weighted = any(c._is_weighted for c in criteria)
+        #: Whether gradients have the bits of those of the criteria.
+        self.is_exact = False
+
+    def __call__(
+        self,
+        logits: torch.Tensor,
+        target: torch.Tensor,
+        weight: torch.Tensor | None,
+        models: slice,
+        *,
+        training: bool,
+    ) -> torch.Tensor:
+        """Compute the loss of each network; as :meth:`compute`, but on the CPU to the bit.
+
+        A stacked formula rounds otherwise than the criteria themselves, which a training
+        amplifies (see ``_stacked_products``): there they are called one by one, unless the
+        formula is known to give the same gradients.
+        """
+        is_exact = self.device.type != "cpu" or (self.is_exact and training and weight is None)
+        if is_exact:
+            return self.compute(logits, target, weight, models, training)
+        weights = [None] * len(logits) if weight is None else weight.unbind(0)
+        parts = zip(self.criteria[models], logits.unbind(0), target.unbind(0), weights, strict=True)
+        return torch.stack([c.train(training)(*values) for c, *values in parts])
 
     def numbers(
         self, get: Callable[[Any], Any], dtype: torch.dtype = torch.float32
@@ -114,8 +138,9 @@ class StackedLoss(ABC):
         """Take the weighted mean of rows."""
         weight = self.row_weight(target, weight, models)
         if weight is None:
-            return losses.mean(1)
-        return (weight * losses).sum(1) / self.divisor(weight, models)
+            weight = torch.ones_like(losses)
+        # Divided first, as torch does in the gradient of its own cross-entropy.
+        return (weight / self.divisor(weight, models).unsqueeze(1) * losses).sum(1)
 
 
 class _CrossEntropies(StackedLoss):
@@ -144,6 +169,12 @@ class _CrossEntropies(StackedLoss):
         self._has_margin = bool((self.margin != 0).any())
         self._smooths = bool((self.smoothing != 0).any())
         self._defers = any(isinstance(c, LDAMCriterion) for c in criteria) and self.is_weighted
+        self.is_exact = not (
+            self._smooths
+            or any(isinstance(c, LDAMCriterion) for c in criteria)
+            or any(c._is_weighted and c.normalize == "count" for c in criteria)
+            or any(c._has_zero_weight for c in criteria)
+        )
 
     def set_epoch(self, epoch: int) -> None:
         super().set_epoch(epoch)
@@ -164,13 +195,16 @@ class _CrossEntropies(StackedLoss):
         training: bool,
     ) -> torch.Tensor:
         if self._scales:
-            logits = logits * self.factor[models].unsqueeze(1)
-        if self._shifts:
+            factor = self.factor[models].unsqueeze(1)
+            logits = torch.addcmul(self.offset[models].unsqueeze(1), logits, factor)
+        elif self._shifts:
             logits = logits + self.offset[models].unsqueeze(1)
         if self._has_margin:
             margin = self.margin[models].gather(1, target).unsqueeze(2)
             logits = logits - torch.zeros_like(logits).scatter_(2, target.unsqueeze(2), margin)
         log_proba = logits.log_softmax(2)
+        if self.is_exact and self.device.type == "cpu":
+            return self._compute_exactly(log_proba, target, models)
         losses = -log_proba.gather(2, target.unsqueeze(2)).squeeze(2)
         if not self._smooths:
             return self.reduce(losses, target, weight, models)
@@ -184,6 +218,22 @@ class _CrossEntropies(StackedLoss):
         share = self.smoothing[models].unsqueeze(1)
         total = ((1 - share) * row_weight * losses + share * spread).sum(1)
         return total / self.divisor(row_weight, models)
+
+    def _compute_exactly(
+        self, log_proba: torch.Tensor, target: torch.Tensor, models: slice
+    ) -> torch.Tensor:
+        """Take value and divisor from torch's own kernel, which sums in an order of its own."""
+        with torch.no_grad():
+            weights = self.class_weight[models]
+            parts = zip(log_proba.unbind(0), target.unbind(0), weights.unbind(0), strict=True)
+            mean = 1  # torch's number for it
+            found = [torch.ops.aten.nll_loss_forward(*part, mean, -100) for part in parts]
+            value = torch.stack([loss for loss, _ in found])
+            divisor = torch.stack([total for _, total in found])
+            share = weights.gather(1, target) * divisor.reciprocal().unsqueeze(1)
+        losses = -log_proba.gather(2, target.unsqueeze(2)).squeeze(2)
+        rounded = (share * losses).sum(1)
+        return value + (rounded - rounded.detach())
 
 
 class _Focals(StackedLoss):
@@ -360,6 +410,8 @@ class _GroupDROs(_Groups):
         return self.q[models].to(means), 0.0
 
     def write(self) -> None:
+        if self.device.type == "cpu":
+            return  # the criteria were called, and moved their own
         for criterion, q in zip(self.criteria, self.q, strict=True):
             assert isinstance(criterion, GroupDROCriterion)
             criterion.q.copy_(q)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from skcyto.neural_network._modules import CosineLinear, MLPModule
+from skcyto.neural_network._stacked_products import BatchNorm, linear
 
 
 class StackedMLP:
@@ -25,8 +28,7 @@ class StackedMLP:
     Attributes
     ----------
     parameters : list of tensor
-        Each of shape (n_models, ...). Weights are (n_models, in, out), so that their gradients
-        come out of a matrix product in the same order in memory.
+        Each of shape (n_models, ...).
     buffers : list of tensor
         Running means and variances.
     widths : list of int
@@ -47,14 +49,17 @@ class StackedMLP:
                 assert first.momentum is not None
                 self.layers[-1].norm = (norm, first.eps, first.momentum)
             elif isinstance(first, nn.Linear | CosineLinear):
-                weights = [m.weight.T for m in column]
+                weights = [m.weight for m in column]
                 biases = (
                     [[m.bias for m in column]] if getattr(first, "bias", None) is not None else []
                 )
                 self.layers.append(
-                    _Layer(_Slots(self, weights, *biases), isinstance(first, CosineLinear))
+                    _Layer(
+                        _Slots(self, weights, *biases),
+                        copy.deepcopy(first) if isinstance(first, CosineLinear) else None,
+                    )
                 )
-                self.widths.append(weights[0].shape[1])
+                self.widths.append(len(weights[0]))
             else:
                 self.layers[-1].activation = first
         self.widths.pop()  # the logits
@@ -110,12 +115,10 @@ class StackedMLP:
         """
         for number, layer in enumerate(self.layers):
             weight, *bias = layer.linear.of(parameters)
-            if layer.is_cosine:
-                x = torch.bmm(F.normalize(x, dim=2), F.normalize(weight, dim=1))
-            elif bias:
-                x = torch.baddbmm(bias[0].unsqueeze(1), x, weight)
+            if layer.cosine_head is not None:
+                x = _cosines(layer.cosine_head, weight, x)
             else:
-                x = torch.bmm(x, weight)
+                x = linear(x, weight, bias[0] if bias else None)
             if layer.norm is not None:
                 x = self._normalize(x, layer.norm, parameters, start, stop, training)
             if layer.activation is not None:
@@ -136,14 +139,18 @@ class StackedMLP:
         slots, epsilon, momentum = norm
         weight, bias = slots.of(parameters)
         mean, var = (buffer[start:stop] for buffer in slots.buffers_of(self.buffers))
-        if not training:
-            scale = weight * (var + epsilon).rsqrt()
-            return torch.addcmul((bias - mean * scale).unsqueeze(1), x, scale.unsqueeze(1))
-        x, batch_mean, batch_var = _BatchNorm.apply(x, weight, bias, epsilon)
-        n_rows = x.shape[1]
-        mean.lerp_(batch_mean, momentum)
-        var.lerp_(batch_var * (n_rows / (n_rows - 1)), momentum)
-        return x
+        if training:
+            return BatchNorm.apply(x, weight, bias, mean, var, momentum, epsilon)
+        n_models, n_rows, n_units = x.shape
+        normal = F.batch_norm(
+            x.transpose(0, 1).reshape(n_rows, -1),
+            mean.view(-1),
+            var.view(-1),
+            weight.reshape(-1),
+            bias.reshape(-1),
+            eps=epsilon,
+        )
+        return normal.view(n_rows, n_models, n_units).transpose(0, 1)
 
     def keep(self, models: torch.Tensor) -> None:
         """Drop all networks but some.
@@ -187,7 +194,7 @@ class StackedMLP:
                 elif isinstance(part, nn.Linear | CosineLinear):
                     layer = next(layers)
                     weight, *bias = layer.linear.of(parameters)
-                    targets, values = [part.weight], [weight.mT]
+                    targets, values = [part.weight], [weight]
                     if bias:
                         targets.append(part.bias)
                         values.append(bias[0])
@@ -223,42 +230,22 @@ class _Slots:
 class _Layer:
     """A linear map and what comes after it."""
 
-    def __init__(self, linear: _Slots, is_cosine: bool) -> None:
+    def __init__(self, linear: _Slots, cosine_head: CosineLinear | None) -> None:
         self.linear = linear
-        self.is_cosine = is_cosine
+        self.cosine_head = cosine_head
         self.norm: tuple[_Slots, float, float] | None = None
         self.activation: nn.Module | None = None
 
 
-class _BatchNorm(torch.autograd.Function):
-    """Normalise over the rows of each network's batch."""
+def _cosines(head: CosineLinear, weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Apply a head of each network to its own rows."""
 
-    @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        mean = x.mean(1)
-        normal = x - mean.unsqueeze(1)
-        var = normal.square().mean(1)
-        inverse = (var + epsilon).rsqrt()
-        normal.mul_(inverse.unsqueeze(1))
-        ctx.save_for_backward(normal, inverse, weight)
-        ctx.mark_non_differentiable(mean, var)
-        return torch.addcmul(bias.unsqueeze(1), normal, weight.unsqueeze(1)), mean, var
+    def apply(weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return functional_call(head, {"weight": weight}, (x,))
 
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor, *_: Any) -> Any:
-        normal, inverse, weight = ctx.saved_tensors
-        n_rows = normal.shape[1]
-        weight_gradient = (gradient * normal).sum(1)
-        bias_gradient = gradient.sum(1)
-        below = torch.addcmul(
-            gradient - (bias_gradient / n_rows).unsqueeze(1),
-            normal,
-            (weight_gradient / n_rows).unsqueeze(1),
-            value=-1,
-        )
-        return below.mul_((weight * inverse).unsqueeze(1)), weight_gradient, bias_gradient, None
+    if x.device.type != "cpu":
+        return torch.vmap(apply)(weight, x)
+    return torch.stack([apply(*parts) for parts in zip(weight.unbind(0), x.unbind(0), strict=True)])
 
 
 def _without_dropout(module: MLPModule) -> list[nn.Module]:

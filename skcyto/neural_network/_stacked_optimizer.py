@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 # torch's own defaults, which the estimator trains with.
 _BETA1, _BETA2 = 0.9, 0.999
 _EPSILON = 1e-8
-# Numbers a pass: what is read and written of a block stays in the cache of a core.
-_CPU_BLOCK = 65_536
 
 
 class StackedOptimizer:
@@ -57,6 +55,9 @@ class StackedOptimizer:
         """
         steps = self.n_steps[:, None] + (sizes > 0).cumsum(axis=1)
         self.n_steps = steps[:, -1].copy()
+        self._steps, self.learning_rate = steps, learning_rate
+        if self.parameters[0].device.type == "cpu":
+            return
         rate = np.broadcast_to(learning_rate[:, None], steps.shape)
         decay = np.broadcast_to(self.weight_decay[:, None], steps.shape)
         first = np.maximum(steps, 1)
@@ -87,18 +88,68 @@ class StackedOptimizer:
         gradients : list of tensor, each of shape (stop - start, ...)
             Changed.
         """
+        if self.parameters[0].device.type == "cpu":
+            self._step_one_by_one(batch, start, stop, gradients)
+            return
         factors = [values[batch, start:stop] for values in self._factors]
         for number, gradient in enumerate(gradients):
-            parameter = self.parameters[number]
-            on_cpu = parameter.device.type == "cpu"
-            rows = max(1, _CPU_BLOCK // parameter[0].numel()) if on_cpu else stop - start
-            shape = (-1, *[1] * (parameter.ndim - 1))
-            tensors = [parameter[start:stop], gradient]
-            if self.means:
-                tensors += [self.means[number][start:stop], self.squares[number][start:stop]]
-            tensors += [values.view(shape) for values in factors]
-            for block in zip(*[tensor.split(rows) for tensor in tensors], strict=True):
-                self._update(*block)
+            shape = (-1, *[1] * (gradient.ndim - 1))
+            rows = slice(start, stop)
+            moments = [m[number][rows] for m in (self.means, self.squares) if m]
+            self._update(
+                self.parameters[number][rows],
+                gradient,
+                *moments,
+                *[values.view(shape) for values in factors],
+            )
+
+    def _step_one_by_one(
+        self, batch: int, start: int, stop: int, gradients: Sequence[torch.Tensor]
+    ) -> None:
+        """Call torch's fused kernel for each network, so that not a bit differs.
+
+        Small networks are updated within microseconds; what makes an optimiser slow is all
+        that surrounds its kernel.
+        """
+        tensors = (self.parameters, self.means, self.squares)
+        parts = [
+            zip(*[t[start:stop].unbind(0) for t in group], strict=True)
+            for group in tensors
+            if group
+        ]
+        parts.insert(1, zip(*[gradient.unbind(0) for gradient in gradients], strict=True))
+        for model, (parameters, given, *moments) in enumerate(zip(*parts, strict=True), start):
+            settings = {
+                "lr": float(self.learning_rate[model]),
+                "weight_decay": float(self.weight_decay[model]),
+                "maximize": False,
+            }
+            if not moments:
+                torch._fused_sgd_(
+                    parameters,
+                    given,
+                    [],
+                    momentum=0.0,
+                    dampening=0.0,
+                    nesterov=False,
+                    is_first_step=False,
+                    **settings,
+                )
+                continue
+            n_steps = torch.tensor(float(self._steps[model, batch]))
+            kernel = torch._fused_adam_ if self.name == "adam" else torch._fused_adamw_
+            kernel(
+                parameters,
+                given,
+                *moments,
+                [],
+                [n_steps] * len(parameters),
+                beta1=_BETA1,
+                beta2=_BETA2,
+                eps=_EPSILON,
+                amsgrad=False,
+                **settings,
+            )
 
     def keep(self, models: torch.Tensor) -> None:
         """Drop all networks but some.

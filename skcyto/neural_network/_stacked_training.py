@@ -179,11 +179,11 @@ class StackedTraining:
         leaves = self.network.leaves(start, stop)
         masks = self.dropout.masks(number, start, stop, size)
         logits = self.network.forward(x, leaves, start, stop, masks, training=True)
-        losses = self.loss.compute(logits, y, weight, slice(start, stop), True)
+        losses = self.loss(logits, y, weight, slice(start, stop), training=True)
         # The sum's gradient is that of each network's own loss.
         gradients = torch.autograd.grad(losses.sum(), leaves)
         self.optimizer.step(number, start, stop, gradients)
-        totals[start:stop].add_(losses.detach(), alpha=size)
+        totals[start:stop] += losses.detach() * size
 
     def _validate(self) -> NDArray[np.float64]:
         """Return the validation loss of each network; NaN without validation rows."""
@@ -197,7 +197,7 @@ class StackedTraining:
                     x, y, weight = self.rows.validation(low, high, size)
                     parameters = [p[low:high] for p in self.network.parameters]
                     logits = self.network.forward(x, parameters, low, high, training=False)
-                    found[low:high] = self.loss.compute(logits, y, weight, slice(low, high), False)
+                    found[low:high] = self.loss(logits, y, weight, slice(low, high), training=False)
         return np.array(found.tolist())
 
     def _end_epoch(self, epoch: int, losses: dict[str, NDArray], seconds: float) -> None:
