@@ -104,7 +104,7 @@ def extract(args: argparse.Namespace, scans) -> pd.DataFrame:
     settings: str | dict = "ted1648"
     if args.smoke:
         settings = {
-            "imageType": {"Original": {}, "Wavelet": {}},
+            "imageType": {"Original": {}},
             "featureClass": {"shape": [], "firstorder": [], "glcm": []},
             "setting": {"normalize": True, "normalizeScale": 100, "binWidth": 5},
         }
