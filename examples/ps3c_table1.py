@@ -30,6 +30,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pandas as pd
+import torch
 from joblib import Parallel, delayed
 from PIL import Image
 from sklearn.base import BaseEstimator, TransformerMixin, clone
@@ -408,6 +409,7 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     if args.smoke:
         print("SYNTHETIC cells, RANDOM weights, hardly any training: the scores tell nothing")
+        torch.set_num_threads(1)  # so small a network gains nothing from more, and may lose much
         warnings.simplefilter("ignore", RandomWeightsWarning)
         warnings.simplefilter("ignore", ConvergenceWarning)
     splits = load_images(args)
