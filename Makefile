@@ -11,7 +11,7 @@ export MPLBACKEND ?= Agg
 # The examples go on with random weights at once instead of waiting for a model hub.
 OFFLINE := HF_HUB_OFFLINE=1
 
-.PHONY: help demo test test-slow test-gpu check check-lower-bounds lint types contracts docs examples examples-slow install clean
+.PHONY: help demo test test-slow test-gpu check check-lower-bounds lint types contracts docs examples install clean
 
 help:
 	@echo "make demo       install, run the main job on images, show the result and its plots"
@@ -55,14 +55,12 @@ docs: install
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 # Each example that needs no data has a setting that finishes in a minute or so; results go to
-# output/. PS3C at that size takes its own minutes: `make examples-slow`.
-SMOKE := quickstart ted_loss_comparison ted_tables tokens_and_radiomics
+# output/.
+SMOKE := quickstart ted_loss_comparison ted_tables tokens_and_radiomics ps3c_table1
 examples: install $(SMOKE:%=example-%)
 
 example-%: install
 	$(OFFLINE) $(BIN)/python examples/$*.py --smoke --output output/smoke/$*
-
-examples-slow: example-ps3c_table1
 
 # The lower bounds of pyproject.toml, installed as they stand.
 check-lower-bounds:

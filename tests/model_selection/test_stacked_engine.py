@@ -159,8 +159,7 @@ def test_widths_that_differ_by_fold_make_stacks_of_their_own(table, stacks):
     X, y = table
     candidates = {f"{d}": make_pipeline(KeepSpread(), net(dropout=d)) for d in (0.1, 0.4)}
     splits = [
-        (train[: 100 + i], test)
-        for i, (train, test) in enumerate(StratifiedKFold(3).split(X, y))
+        (train[: 100 + i], test) for i, (train, test) in enumerate(StratifiedKFold(3).split(X, y))
     ]
     separate, stacked = both(candidates, X, y, cv=splits)
     assert_same_comparison(separate, stacked)
