@@ -103,6 +103,17 @@ def _mlp(estimator: Any) -> dict[str, Any]:
     }
 
 
+def _eva02_classifier(estimator: Any) -> dict[str, Any]:
+    return {
+        # Around the papers' 1e-5 where all layers learn alike; layer decay wants more at the head.
+        "learning_rate": loguniform(3e-6, 5e-4),
+        "layer_decay": [0.65, 0.75, 0.85, 1.0],
+        "weight_decay": loguniform(1e-2, 3e-1),
+        "drop_path": [0.0, 0.1, 0.2],
+        **_losses(estimator),
+    }
+
+
 def _losses(estimator: Any) -> dict[str, Any]:
     loss = estimator.loss
     name = loss if isinstance(loss, str) else loss.name
@@ -145,6 +156,7 @@ def _correlation_filter(estimator: Any) -> dict[str, Any]:
 
 _SPACES: dict[str, Callable[[Any], dict[str, Any]]] = {
     "CorrelationTTestFilter": _correlation_filter,
+    "EVA02Classifier": _eva02_classifier,
     "EVA02TokenEmbedder": _token_embedder,
     "ImbalancedMLPClassifier": _mlp,
     "ImportanceThresholdSelector": _importance_threshold,

@@ -175,7 +175,7 @@ def test_a_scorer_of_the_fitted_estimator(data):
 
 def test_a_score_that_cannot_be_had_fails_before_anything_is_fitted(data):
     for scoring in ("f1", {"binary": "precision"}):
-        with pytest.raises(ValueError, match="Target is multiclass|not a valid label"):
+        with pytest.raises(ValueError, match=r"Target is multiclass|not a valid label"):
             compare_models({"never fitted": FailsOn()}, *data, scoring=scoring)
 
 

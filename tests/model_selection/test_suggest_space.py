@@ -21,7 +21,7 @@ from skcyto.losses import available, get_loss
 from skcyto.model_selection import OptunaSearchCV, suggest_space
 from skcyto.model_selection._search_space import make_space
 from skcyto.model_selection._suggest_space import _SPACES
-from skcyto.neural_network import ImbalancedMLPClassifier
+from skcyto.neural_network import EVA02Classifier, ImbalancedMLPClassifier
 from skcyto.utils import all_estimators
 
 # Estimators of skcyto without a space of their own, and why.
@@ -48,6 +48,8 @@ def samples(estimator, n=60):
     "estimator",
     [
         EVA02TokenEmbedder(),
+        EVA02Classifier(),
+        EVA02Classifier(class_weight="balanced", sampler="stratified"),
         ImportanceThresholdSelector(LogisticRegression()),
         CorrelationTTestFilter(),
         ImbalancedMLPClassifier(),
