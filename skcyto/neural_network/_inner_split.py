@@ -46,7 +46,7 @@ def inner_split(
     -----
     Scikit-learn's :class:`~sklearn.model_selection.StratifiedShuffleSplit` refuses a class with a
     single case, which is what rare classes have. Here each class gives its largest-remainder
-    quota, but always keeps one case for training.
+    quota, rounded up at most, and always keeps one case for training.
     """
     rows = np.arange(len(y))
     if not validation_fraction:
@@ -56,7 +56,11 @@ def inner_split(
         return _grouped_split(y, groups, validation_fraction, rng)
 
     _, encoded, counts = np.unique(y, return_inverse=True, return_counts=True)
-    quotas = _largest_remainder(counts * validation_fraction, limits=counts - 1)
+    shares = counts * validation_fraction
+    # A class of one case cannot give its share; without the second limit a larger class would be
+    # asked for it, and lose more than its own share rounded up.
+    limits = np.minimum(counts - 1, np.ceil(shares).astype(np.intp))
+    quotas = _largest_remainder(shares, limits=limits)
     if quotas.sum() == 0:
         _warn_no_validation(validation_fraction, len(y))
     valid = [

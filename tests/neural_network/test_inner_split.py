@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from skcyto.exceptions import ImbalanceWarning, MissingClassWarning
@@ -15,6 +15,7 @@ from skcyto.neural_network._inner_split import inner_split
     fraction=st.floats(0.05, 0.5),
     seed=st.integers(0, 1000),
 )
+@example(counts=[1, 1, 5], fraction=0.5, seed=0)
 @pytest.mark.filterwarnings("ignore::skcyto.exceptions.ImbalanceWarning")
 def test_split_is_a_stratified_partition(counts, fraction, seed):
     y = np.repeat(np.arange(len(counts)), counts)
