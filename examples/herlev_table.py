@@ -1,9 +1,10 @@
 """Table 1 of the PS3C paper on real Pap-smear cells: 3 tokens x 4 selections x 2 weightings.
 
-The Herlev benchmark holds single cells of seven classes. Cells of one acquisition never appear on
-both sides of a fold; tokens are selected, scaled and trained on inside the folds; every image goes
-through the network once for the whole table. A logistic regression on the same tokens in the same
-folds stands beside the grid.
+The Herlev benchmark holds single cells of seven classes, four of them abnormal. The grid is fitted
+twice: to the seven classes, and to abnormal against normal. Cells of one acquisition never appear
+on both sides of a fold; tokens are selected, scaled and trained on inside the folds; every image
+goes through the network once for both tables. A logistic regression on the same tokens in the same
+folds stands beside each grid.
 
     python examples/herlev_table.py --data HERLEV --weights DINOV2.safetensors
 
@@ -39,6 +40,8 @@ from skcyto.neural_network import ImbalancedMLPClassifier
 
 TOKENS = ("class", "image", "all")
 WEIGHTINGS = {"unweighted": None, "weighted": "max_ratio"}
+# Each task's column of index.csv.
+TASKS = {"seven classes": "label", "abnormal or normal": "abnormal"}
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -133,50 +136,65 @@ def make_grid(args: argparse.Namespace, cache: EmbeddingCache) -> dict:
     return baseline | grid
 
 
-def main() -> None:
-    args = parse_arguments()
-    matplotlib.use("Agg")
-    args.output.mkdir(parents=True, exist_ok=True)
-    start = time.perf_counter()
-    cells = load_image_folder(args.data, index="index.csv", group_column="group")
-    cache = EmbeddingCache(args.output / "embeddings")
-    # Seven classes of 45 to 128 cells: some fold has few cases of a class, which is no news here.
-    warnings.filterwarnings("ignore", message="The least populated class")
+# %%
+# The two tables
+# --------------
+# A network fitted to seven classes can rank abnormal above normal too, by the summed probabilities
+# of its abnormal classes: that is a column of the first table. The second table asks for nothing
+# else, and fits its networks to it.
 
+
+def run_task(name: str, args: argparse.Namespace, cache: EmbeddingCache) -> None:
+    """Fit the grid to one task; print and write its table."""
+    cells = load_image_folder(
+        args.data, index="index.csv", target_column=TASKS[name], group_column="group"
+    )
+    grid = make_grid(args, cache)
     # Once, before the jobs start: two of them that want the same image at the same moment would
     # both run the network on it. Nothing is learnt here, so nothing leaks.
-    grid = make_grid(args, cache)
     next(iter(grid.values()))[0].fit_transform(cells.paths)
 
+    auc = {"AUC abnormal": abnormal_auc if TASKS[name] == "label" else "roc_auc"}
     comparison = compare_models(
         grid,
         cells.paths,
         cells.target,
         groups=cells.groups,
         cv=args.folds,
-        scoring={
-            "balanced accuracy": "balanced_accuracy",
-            "macro F1": "f1_macro",
-            "AUC abnormal": abnormal_auc,
-        },
+        scoring={"balanced accuracy": "balanced_accuracy", "macro F1": "f1_macro"} | auc,
         n_jobs=args.n_jobs,
         memory=str(args.output / "transformers"),
-        checkpoint=args.output / "checkpoint",
+        checkpoint=args.output / f"checkpoint_{TASKS[name]}",
         random_state=0,
         verbose=1,
     )
-    (args.output / "table.md").write_text(comparison.to_markdown() + "\n")
-    comparison.to_html(args.output / "herlev_table.html")
+    (args.output / f"table_{TASKS[name]}.md").write_text(comparison.to_markdown() + "\n")
+    comparison.to_html(args.output / f"herlev_{TASKS[name]}.html")
+    print(f"\n## {name}: {len(cells.paths)} images, {len(set(cells.groups))} acquisitions\n")
     print(comparison.to_markdown())
-    reference = "all | all | logistic regression"
-    tests = comparison.test(reference=reference, metric="balanced accuracy")
-    print(f"\nPaired tests of balanced accuracy against {reference}\n")
-    print(tests[["difference", "ci_low", "ci_high", "p_value", "p_holm"]].to_string())
+    for metric in ("balanced accuracy", "AUC abnormal"):
+        # The reference is the logistic regression that does best in this metric: no straw man.
+        scores = comparison.table()[metric, "mean"]
+        reference = scores[scores.index.str.endswith("logistic regression")].idxmax()
+        tests = comparison.test(reference=reference, metric=metric)
+        print(f"\nPaired tests of {metric} against {reference}\n")
+        print(tests[["difference", "ci_low", "ci_high", "p_value", "p_holm"]].to_string())
+
+
+def main() -> None:
+    args = parse_arguments()
+    matplotlib.use("Agg")
+    args.output.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    cache = EmbeddingCache(args.output / "embeddings")
+    # Seven classes of 45 to 128 cells: some fold has few cases of a class, which is no news here.
+    warnings.filterwarnings("ignore", message="The least populated class")
+    for name in TASKS:
+        run_task(name, args, cache)
 
     info = cache.info()
-    print(f"\n{len(cells.paths)} images, {len(set(cells.groups))} acquisitions")
-    print(f"{info.entries} images in the cache; {info.misses} forward passes in all")
-    print(f"done in {time.perf_counter() - start:.0f} s; see {args.output / 'herlev_table.html'}")
+    print(f"\n{info.entries} images in the cache; {info.misses} forward passes in all")
+    print(f"done in {time.perf_counter() - start:.0f} s; the pages are in {args.output}")
 
 
 if __name__ == "__main__":
