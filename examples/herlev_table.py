@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
@@ -29,7 +30,7 @@ import matplotlib
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skcyto.datasets import load_image_folder
@@ -80,7 +81,7 @@ def make_selectors() -> dict[str, ImportanceThresholdSelector | str]:
     }
 
 
-def abnormal_auc(estimator, X, y) -> float:
+def abnormal_auc(estimator: Pipeline, X: Sequence, y: Sequence[str]) -> float:
     """Area under the ROC curve of abnormal against normal, from the summed probabilities."""
     abnormal = [not label.startswith("normal") for label in estimator.classes_]
     probability = estimator.predict_proba(X)[:, abnormal].sum(axis=1)
