@@ -1,5 +1,6 @@
 """Networks that train together come out as they would alone."""
 
+import copy
 import pickle
 import warnings
 
@@ -25,9 +26,11 @@ from skcyto.losses import (
     VectorScaling,
     WeightedCrossEntropy,
     available,
+    get_loss,
 )
 from skcyto.neural_network import ImbalancedMLPClassifier, _stacked
 from skcyto.neural_network._stacked import StackedFit, fit_stacked, why_not_stackable
+from skcyto.neural_network._stacked_losses import stack_losses
 
 pytestmark = pytest.mark.filterwarnings("ignore::skcyto.exceptions.ImbalanceWarning")
 
@@ -145,6 +148,45 @@ def test_every_loss_trains_as_it_does_alone(losses, weighted):
         more["sample_weight"][::11] = 0
     fits = compare(classifiers, X, y, rows=folds(X, y)[:2], **more)
     assert n_stacks(fits) == 1
+
+
+@pytest.mark.parametrize("losses", LOSSES, ids=lambda losses: str(losses[0]))
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+def test_stacked_formulas_are_those_of_the_criteria(losses, class_weight, weighted, training):
+    # What a GPU calculates: on a CPU the criteria themselves are called.
+    generator = torch.Generator().manual_seed(0)
+    build = {"class_weight": class_weight, "max_epochs": 4}
+    if any(isinstance(get_loss(loss), (WeightedCrossEntropy, ClassBalanced)) for loss in losses):
+        build.pop("class_weight")  # they have class weights of their own
+    criteria = [
+        get_loss(loss).build([60, 25, 15], normalize=normalize, **build)
+        for loss in losses
+        for normalize in ("weight_sum", "count")
+    ]
+    alone = [copy.deepcopy(criterion).train(training) for criterion in criteria]
+    stacked = stack_losses(criteria, torch.device("cpu"))
+    for epoch in range(3):  # states move, and deferred weights come into force
+        for loss in (stacked, *alone):
+            loss.set_epoch(epoch)
+        logits = 3 * torch.randn(len(criteria), 40, 3, generator=generator)
+        target = torch.randint(3 - (epoch == 1), (len(criteria), 40), generator=generator)
+        weight = None
+        if weighted:
+            weight = torch.rand(len(criteria), 40, generator=generator)
+            weight[:, ::7] = 0
+        first, second = (logits.clone().requires_grad_() for _ in range(2))
+        values = stacked.compute(first, target, weight, slice(None), training)
+        values.sum().backward()
+        weights = [None] * len(alone) if weight is None else weight
+        parts = zip(alone, second, target, weights, strict=True)
+        expected = torch.stack([criterion(*part) for criterion, *part in parts])
+        expected.sum().backward()
+        torch.testing.assert_close(values, expected, rtol=2e-5, atol=1e-6)
+        torch.testing.assert_close(first.grad, second.grad, rtol=1e-4, atol=1e-6)
+    if isinstance(get_loss(losses[0]), GroupDRO):
+        torch.testing.assert_close(stacked.q, torch.stack([criterion.q for criterion in alone]))
 
 
 def test_all_losses_by_name_but_none_left_out():
