@@ -8,7 +8,6 @@ from scipy import stats
 from sklearn.datasets import make_moons
 from sklearn.model_selection import RepeatedStratifiedKFold
 from sklearn.svm import SVC
-from statsmodels.stats.multitest import multipletests
 
 from skcyto.model_selection import (
     bayesian_correlated_ttest,
@@ -16,6 +15,7 @@ from skcyto.model_selection import (
     corrected_resampled_ttest,
     friedman_nemenyi_test,
 )
+from skcyto.model_selection._comparison_tests import with_holm
 from skcyto.model_selection._statistics_folds import corrected_interval
 
 DIFFERENCES = np.array(
@@ -205,6 +205,24 @@ def test_bad_ranks_are_named(scores, options, message):
 
 
 def test_holm_by_hand_and_as_r_prints_it():
-    # R's p.adjust(c(0.01, 0.02, 0.03, 0.04, 0.05), "holm").
-    adjusted = multipletests([0.01, 0.02, 0.03, 0.04, 0.05], method="holm")[1]
-    np.testing.assert_allclose(adjusted, [0.05, 0.08, 0.09, 0.09, 0.09], atol=1e-12)
+    # R's p.adjust(c(0.04, 0.01, NA, 0.05, 0.02, 0.03), "holm"): the NA stays and doesn't count.
+    pvalues = [0.04, 0.01, np.nan, 0.05, 0.02, 0.03]
+    models = list("abcdef")
+    table = with_holm(
+        [{"p_value": pvalue, "p_holm": np.nan} for pvalue in pvalues],
+        [(model, "baseline") for model in models],
+        ["p_value", "p_holm"],
+    )
+    expected = [0.09, 0.05, np.nan, 0.09, 0.08, 0.09]
+    np.testing.assert_allclose(table["p_holm"], expected, atol=1e-12)
+    np.testing.assert_array_equal(table["p_value"], pvalues)
+    assert table.index.tolist() == [(model, "baseline") for model in models]
+
+
+@pytest.mark.parametrize("pvalues", [[], [np.nan, np.nan]])
+def test_holm_without_any_pvalue(pvalues):
+    rows = [{"p_value": pvalue, "p_holm": np.nan} for pvalue in pvalues]
+    keys = [(str(number), "baseline") for number in range(len(rows))]
+    table = with_holm(rows, keys, ["p_value", "p_holm"])
+    assert len(table) == len(pvalues)
+    assert table["p_holm"].isna().all()
