@@ -60,9 +60,9 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
         How batches are drawn: class-uniform with replacement, with every class in its share, or
         with the same number of each class. None shuffles.
     predict_proba_prior : "train", array-like of shape (n_classes,) or None, default=None
-        Class prior of the probabilities: as the re-weighted loss trained them (None), that of the
-        training rows ("train"), or a given one in the order of ``classes_``. Correction changes
-        `predict` too, since it stays the most probable class.
+        Class prior of the probabilities: as class weights, loss and sampler trained them (None),
+        that of the training rows ("train"), or a given one in the order of ``classes_``. Correction
+        changes `predict` too, since it stays the most probable class.
     cosine_head : bool or "auto", default="auto"
         Let the logits be cosines, as the LDAM loss expects; "auto" does so for that loss alone.
     activation : {"elu", "gelu", "leaky_relu", "relu", "silu", "tanh"}, default="relu"
@@ -116,6 +116,8 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
         Cases of each class among the rows that trained; sums of weights with `sample_weight`.
     class_weight_ : ndarray of float, shape (n_classes,)
         Weight of each class in the loss; ones where there is none.
+    draws_per_row_ : ndarray of float, shape (n_classes,)
+        How often, on average, an epoch showed a row of each class: ones without a `sampler`.
     loss_ : skcyto.losses.Loss
         Loss that was used.
     net_ : skorch.NeuralNet
@@ -386,6 +388,8 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
                 if not isinstance(prior, str):
                     prior = check_prior(prior, self.classes_)
                 scores = scores + criterion.log_prior_correction(prior).to("cpu", torch.float64)
+                # A class shown k times as often looks k times as frequent, whatever its weights.
+                scores = scores - torch.from_numpy(self.draws_per_row_).log()
         return scores
 
     def _save_state(self, weights: Path) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from skcyto.neural_network._imbalance import (
 )
 from skcyto.neural_network._inner_split import inner_split
 from skcyto.neural_network._modules import MLPModule
-from skcyto.neural_network._samplers import make_batch_sampler
+from skcyto.neural_network._samplers import draws_per_row, make_batch_sampler
 from skcyto.neural_network._training import (
     ShuffledBatches,
     TensorData,
@@ -155,6 +155,9 @@ def prepare_fit(
         classes=classes,
     )
     classifier.class_weight_ = criterion.class_weight.numpy(force=True).astype(np.float64)
+    classifier.draws_per_row_ = draws_per_row(
+        classifier.sampler, encoded[train], len(classes), classifier.batch_size
+    )
     return PreparedFit(
         data=TensorData(
             torch.from_numpy(X),

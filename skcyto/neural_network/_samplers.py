@@ -37,6 +37,10 @@ class _ClassSampler(ABC):
     def epoch_batches(self, device: torch.device | str | None = None) -> tuple[torch.Tensor, ...]:
         """Positions of the rows of each batch of an epoch."""
 
+    @abstractmethod
+    def draws_per_row(self) -> np.ndarray:
+        """How often, on average, an epoch shows a row of each class that is present."""
+
     def _uniform(self, n: int) -> torch.Tensor:
         return torch.rand(n, generator=self._generator, dtype=torch.float64)
 
@@ -111,6 +115,16 @@ class BalancedSampler(_ClassSampler, Sampler[int]):
         rows = self._draw().to(device) if device is not None else self._draw()
         return rows.split(self.batch_size or len(rows))
 
+    def draws_per_row(self) -> np.ndarray:
+        """Average number of times that an epoch shows a row of each class.
+
+        Returns
+        -------
+        draws : ndarray of float, shape (n_classes_present,)
+            In the order of the sorted labels.
+        """
+        return len(self._codes) / (len(self._counts) * self._counts)
+
     def _draw(self) -> torch.Tensor:
         n_samples = len(self._codes)
         counts = torch.from_numpy(self._counts)
@@ -133,7 +147,7 @@ class _DealtBatchSampler(_ClassSampler, Sampler[list[int]]):
         self.batch_size = batch_size
         quotas = self._quotas()
         self._sizes: list[int] = quotas.sum(axis=1).tolist()
-        dealt = quotas.sum(axis=0)
+        self._dealt = dealt = quotas.sum(axis=0)
         # One slot for each card dealt, class after class: the card's place in its pack of rows
         # sorted by class, and the number of its round through that class.
         n_rounds = -(-dealt // self._counts)
@@ -148,6 +162,16 @@ class _DealtBatchSampler(_ClassSampler, Sampler[list[int]]):
         self._round = torch.from_numpy(np.concatenate(rounds))
         self._by_batch = torch.from_numpy(np.concatenate(batches).argsort(kind="stable"))
         self._repeats = bool((dealt > self._counts).any())
+
+    def draws_per_row(self) -> np.ndarray:
+        """Average number of times that an epoch shows a row of each class.
+
+        Returns
+        -------
+        draws : ndarray of float, shape (n_classes_present,)
+            In the order of the sorted labels.
+        """
+        return self._dealt / self._counts
 
     @abstractmethod
     def _quotas(self) -> np.ndarray:
@@ -341,3 +365,31 @@ def make_batch_sampler(
         Each iteration is an epoch: positions of the rows of each batch.
     """
     return _EpochBatches(SAMPLERS[name](target, batch_size, random_state=random_state))
+
+
+def draws_per_row(
+    name: str | None, encoded: np.ndarray, n_classes: int, batch_size: int
+) -> np.ndarray:
+    """How often, on average, an epoch shows a row of each class.
+
+    Parameters
+    ----------
+    name : {"balanced", "stratified", "grouped"} or None
+        Key of ``SAMPLERS``; None for every row once.
+    encoded : ndarray of int, shape (n_samples,)
+        Class of each row that trains.
+    n_classes : int
+        Number of classes, those without a row included.
+    batch_size : int
+        Rows of a batch.
+
+    Returns
+    -------
+    draws : ndarray of float, shape (n_classes,)
+        1 for a class without a row.
+    """
+    draws = np.ones(n_classes)
+    if name is not None:
+        sampler = SAMPLERS[name](encoded, batch_size, random_state=0)
+        draws[np.unique(encoded)] = sampler.draws_per_row()
+    return draws

@@ -27,6 +27,7 @@ from skorch.callbacks import Callback, EpochScoring, GradientNormClipping
 from skcyto.exceptions import ImbalanceWarning, MissingClassWarning
 from skcyto.losses import LDAM, BalancedSoftmax, CVaR, Focal, available, get_loss
 from skcyto.neural_network import ImbalancedMLPClassifier
+from skcyto.neural_network._samplers import SAMPLERS
 
 QUICK = {"hidden_layer_sizes": (16,), "max_epochs": 15, "batch_size": 32, "random_state": 0}
 # No source of chance and one batch: what weights mean exactly.
@@ -303,9 +304,14 @@ def test_ldam_gets_a_cosine_head_and_misses_it():
         {"class_weight": "balanced"},
         {"loss": "balanced_softmax"},
         {"loss": "logit_adjusted"},
+        {"sampler": "balanced"},
+        {"sampler": "grouped"},
+        {"sampler": "balanced", "class_weight": {1: 3.0}},
+        {"sampler": "grouped", "loss": "logit_adjusted"},
     ],
     ids=str,
 )
+@pytest.mark.filterwarnings("ignore::skcyto.exceptions.ImbalanceWarning")
 def test_prior_correction_brings_log_loss_back(kwargs):
     rng = np.random.RandomState(0)
     y = (rng.rand(12_000) < 1 / 21).astype(int)
@@ -339,6 +345,20 @@ def test_array_prior_of_the_training_rows_is_the_train_prior():
     prior = train.class_counts_ / train.class_counts_.sum()
     array = ImbalancedMLPClassifier(**settings_, predict_proba_prior=prior).fit(X, y)
     np.testing.assert_allclose(train.predict_proba(X), array.predict_proba(X), atol=1e-6)
+
+
+def test_draws_per_row_are_what_the_samplers_draw():
+    X, y = data(weights=[0.7, 0.2, 0.1])
+    model = ImbalancedMLPClassifier(**QUICK, validation_fraction=None)
+    counts = model.fit(X, y).class_counts_
+    np.testing.assert_array_equal(model.draws_per_row_, 1)
+    for sampler, tolerance in {"balanced": 0.1, "grouped": 0, "stratified": 0}.items():
+        model.set_params(sampler=sampler, batch_size=7).fit(X, y)
+        drawn = SAMPLERS[sampler](y, 7, random_state=0)
+        rows = np.concatenate([np.concatenate(drawn.epoch_batches()) for _ in range(50)])
+        expected = np.unique(y[rows], return_counts=True)[1] / 50 / counts
+        np.testing.assert_allclose(model.draws_per_row_, expected, rtol=max(tolerance, 1e-12))
+        assert model.draws_per_row_.min() < model.draws_per_row_.max()
 
 
 def test_prior_has_no_correction_for_focal():
