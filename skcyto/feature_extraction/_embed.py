@@ -165,8 +165,7 @@ class EmbeddingRun:
             self._embeddings[index] = self._embeddings[original]
             if original in self._bad:
                 self._bad[index] = self._bad[original]
-        if self._store is not None:
-            self._store.add_hits(self._n_hits + sum(i not in self._bad for i, _ in self._copies))
+        self._count_hits()
         if self._head is None and len(self._bad) < len(inputs):
             self._head = self._get_backbone().head
         self._report_damage(inputs)
@@ -312,12 +311,24 @@ class EmbeddingRun:
                 self._store.put_head(self._fingerprint, self._head.to_bytes())
             self._store.put(vectors)
         except OSError as error:
-            warnings.warn(
-                f"embeddings can no longer be stored, the rest of this call goes without: {error}",
-                EmbeddingCacheWarning,
-                stacklevel=2,
-            )
-            self._store = None
+            self._do_without_store("embeddings can no longer be stored", error)
+
+    def _count_hits(self) -> None:
+        if self._store is None:
+            return
+        try:
+            self._store.add_hits(self._n_hits + sum(i not in self._bad for i, _ in self._copies))
+        except OSError as error:
+            self._do_without_store("hits can no longer be counted", error)
+
+    def _do_without_store(self, what: str, error: OSError) -> None:
+        """Say once that the store takes no more; what is embedded is worth more than it."""
+        warnings.warn(
+            f"{what}, the rest of this call goes without the cache: {error}",
+            EmbeddingCacheWarning,
+            stacklevel=2,
+        )
+        self._store = None
 
     def _report_damage(self, inputs: ImageInputs) -> None:
         if not self._damaged:

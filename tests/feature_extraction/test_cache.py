@@ -359,6 +359,25 @@ def test_disk_that_takes_no_more_costs_the_cache_and_not_the_result(
     assert n_forward == 12
 
 
+@pytest.mark.parametrize("n_known", [12, 5], ids=["all hits", "some hits"])
+def test_disk_that_takes_no_more_costs_a_count_and_not_the_result(
+    cache, image_paths, features, monkeypatch, n_known
+):
+    """Where nothing is stored any more, the hits are still written down."""
+    forward(make_embedder(cache), image_paths[:n_known])
+
+    def fail(self, *args):
+        raise OSError(f"embedding cache {self.path}: database or disk is full")
+
+    monkeypatch.setattr(EmbeddingStore, "add_hits", fail)
+    monkeypatch.setattr(EmbeddingStore, "put", fail)
+    with pytest.warns(EmbeddingCacheWarning, match="disk is full") as caught:
+        result, n_forward = forward(make_embedder(cache), image_paths)
+    np.testing.assert_allclose(result, features, atol=1e-5)
+    assert n_forward == 12 - n_known
+    assert len([w for w in caught if w.category is EmbeddingCacheWarning]) == 1
+
+
 def test_folder_that_cannot_be_made(tmp_path, image_paths):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
