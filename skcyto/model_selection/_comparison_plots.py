@@ -126,7 +126,7 @@ class PlotMethods:
         metric : str or None, default=None
             Name of the score; None for the primary one.
         reference : str or None, default=None
-            Model to compare with; None for the first.
+            Model to compare with; None for the first candidate.
         axes : pair of Axes or None, default=None
             Axes for scores and differences.
 

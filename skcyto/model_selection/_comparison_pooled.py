@@ -155,7 +155,7 @@ def bootstrap_intervals(
         position[rows] = np.arange(len(rows))
         rounds.append(position)
     groups = np.arange(len(comparison.y)) if comparison.groups is None else comparison.groups
-    base = comparison.models[0] if reference is None else comparison.check_model(reference)
+    base = comparison.check_reference(reference)
 
     def scored(rows: NDArray[np.intp]) -> NDArray[np.float64]:
         values = np.empty((len(comparison.models), len(rounds)))

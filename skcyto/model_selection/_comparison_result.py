@@ -286,6 +286,35 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
             raise ValueError(f"there is no model {model!r}; there are {self.models}")
         return model
 
+    def check_reference(self, reference: str | None) -> str:
+        """Return the name of the model that others are compared with.
+
+        Parameters
+        ----------
+        reference : str or None
+            Name of the model; None for the first candidate.
+
+        Returns
+        -------
+        reference : str
+
+        Raises
+        ------
+        ValueError
+            If there is none of this name or it failed. No other candidate takes the place of a
+            first one that failed: a reference is chosen beforehand.
+        """
+        if reference is not None:
+            return self.check_model(reference)
+        first = next(iter(self.results))
+        if first in self.failures:
+            raise ValueError(
+                f"the first candidate, {first!r}, is the reference and failed: "
+                f"{self.failures[first][0].error}; name another with reference=, one of "
+                f"{self.models}"
+            )
+        return first
+
     def check_metric(self, metric: str | None) -> str:
         """Return the name of a score as it is in the tables.
 

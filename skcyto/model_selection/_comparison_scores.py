@@ -96,7 +96,7 @@ class ScoreComparisonDisplay:
         metric : str or None, default=None
             Name of the score; None for the primary one.
         reference : str or None, default=None
-            Model to compare with; None for the first.
+            Model to compare with; None for the first candidate.
         confidence : float, default=0.95
             Coverage of the intervals.
         rope : float or None, default=0.01
@@ -107,7 +107,7 @@ class ScoreComparisonDisplay:
         display : ScoreComparisonDisplay
         """
         metric = comparison.check_metric(metric)
-        reference = comparison.models[0] if reference is None else comparison.check_model(reference)
+        reference = comparison.check_reference(reference)
         tests = comparison.test(reference=reference, metric=metric, confidence=confidence)
         return cls(
             {name: comparison.fold_scores(name, metric) for name in comparison.models},

@@ -33,9 +33,9 @@ class StatisticsMethods:
         Parameters
         ----------
         reference : str or None, default=None
-            Name of the model to compare with; None for the first; "all" for all pairs. Name the
-            baseline that you had in mind beforehand: a test against the model that turned out best
-            finds too much.
+            Name of the model to compare with; None for the first candidate; "all" for all pairs.
+            Name the baseline that you had in mind beforehand: a test against the model that turned
+            out best finds too much.
         metric : str or None, default=None
             Name of the score; None for the primary one.
         confidence : float, default=0.95
@@ -47,6 +47,11 @@ class StatisticsMethods:
             By (model, reference): `difference` (model less reference) with `ci_low` and `ci_high`,
             `t`, `df`, `p_value` (two-sided), `p_holm` (Holm's correction over the rows),
             `effect_size` (difference over its standard deviation over folds), `n_folds`.
+
+        Raises
+        ------
+        ValueError
+            If the reference failed, named or not: no other takes its place.
 
         See Also
         --------
@@ -62,7 +67,7 @@ class StatisticsMethods:
         Parameters
         ----------
         reference : str or None, default=None
-            Name of the model to compare with; None for the first; "all" for all pairs.
+            Name of the model to compare with; None for the first candidate; "all" for all pairs.
         metric : str or None, default=None
             Name of the score; None for the primary one.
         rope : float, default=0.01
@@ -86,7 +91,7 @@ class StatisticsMethods:
         Parameters
         ----------
         reference : str or None, default=None
-            Name of the model to compare with; None for the first; "all" for all pairs.
+            Name of the model to compare with; None for the first candidate; "all" for all pairs.
         confidence : float, default=0.95
             Coverage of the intervals.
 
@@ -112,7 +117,7 @@ class StatisticsMethods:
         Parameters
         ----------
         reference : str or None, default=None
-            Name of the model to compare with; None for the first; "all" for all pairs.
+            Name of the model to compare with; None for the first candidate; "all" for all pairs.
 
         Returns
         -------
@@ -142,7 +147,7 @@ class StatisticsMethods:
         Parameters
         ----------
         reference : str or None, default=None
-            Name of the model to compare with; None for the first.
+            Name of the model to compare with; None for the first candidate.
         metric : str or None, default=None
             Name of the score; None for the primary one.
         n_resamples : int, default=1000

@@ -29,24 +29,29 @@ def model_pairs(
     comparison : ModelComparison
         The comparison.
     reference : str or None
-        Name of a model, "all", or None for the first.
+        Name of a model, "all", or None for the first candidate.
     models : list of str or None
         Models that can be compared; None for all that succeeded.
 
     Returns
     -------
     pairs : list of (model, reference)
+
+    Raises
+    ------
+    ValueError
+        If the reference failed or can't be compared.
     """
     models = comparison.models if models is None else models
     if reference == ALL_PAIRS and ALL_PAIRS not in comparison.models:
         return [(second, first) for first, second in combinations(models, 2)]
-    if reference is None:
-        reference = models[0] if models else None
-    else:
-        comparison.check_model(reference)
-        if reference not in models:
-            raise ValueError(f"reference={reference!r} gives no scores of classes to compare")
-    return [] if reference is None else [(name, reference) for name in models if name != reference]
+    reference = comparison.check_reference(reference)
+    if reference not in models:
+        others = f"name one of {models}" if models else "nor does any other model"
+        raise ValueError(
+            f"the reference, {reference!r}, gives no scores of classes to compare; {others}"
+        )
+    return [(name, reference) for name in models if name != reference]
 
 
 def fold_tests(

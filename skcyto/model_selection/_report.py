@@ -59,18 +59,27 @@ def write_html(
     """
     import jinja2
 
-    reference = comparison.models[0] if reference is None else comparison.check_model(reference)
+    first = next(iter(comparison.results))
+    stands_in = reference is None and first in comparison.failures
+    # A page must come out of a long run: it says who takes the place of a failed reference.
+    reference = comparison.models[0] if stands_in else comparison.check_reference(reference)
     metric = comparison.primary_metric
     several = len(comparison.models) > 1
     test = comparison.test(reference=reference, confidence=confidence)
     bayes = comparison.bayesian(reference=reference, rope=rope)
+    sentences = _sentences(comparison, reference, test, bayes, confidence, rope)
+    if stands_in and several:
+        sentences.append(
+            f"The first candidate, {first}, was to be the reference and failed. Differences on "
+            f"this page are from {reference}, the first that succeeded, which nobody chose for it."
+        )
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         TEMPLATE
     )
     text = page.render(
         title=title,
         facts=_facts(comparison),
-        sentences=_sentences(comparison, reference, test, bayes, confidence, rope),
+        sentences=sentences,
         failures=[
             (
                 name,

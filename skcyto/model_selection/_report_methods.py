@@ -38,7 +38,8 @@ class ReportMethods:
         title : str, default="Model comparison"
             Heading of the page.
         reference : str or None, default=None
-            Model that the others are tested against; None for the first.
+            Model that the others are tested against; None for the first candidate. If that one
+            failed, the page says so and takes the next that succeeded.
         rope : float, default=0.01
             Differences of at most this size count as practically equivalent.
         confidence : float, default=0.95

@@ -246,7 +246,37 @@ def test_one_failing_candidate_is_reported_and_loses_nothing(data, models, compa
     assert found.scores.loc["on one fold"]["accuracy"].notna().sum() == 2
     with pytest.raises(ValueError, match=r"'broken' failed: RuntimeError: out of luck"):
         found.fold_scores("broken")
-    assert set(found.test().index.get_level_values("reference")) == {"majority"}
+    named = found.test(reference="majority")
+    assert set(named.index.get_level_values("reference")) == {"majority"}
+
+
+def test_no_other_takes_the_place_of_a_reference_that_failed(data):
+    candidates = {"ce": FailsOn(), "focal": GaussianNB(), "ldam": DecisionTreeClassifier()}
+    with pytest.warns(FitFailedWarning):
+        found = compare_models(candidates, *data, cv=3, random_state=0, scoring="accuracy")
+    message = r"'ce', is the reference and failed: RuntimeError: out of luck.*\['focal', 'ldam'\]"
+    for method in ("test", "bayesian", "delong", "mcnemar", "bootstrap", "plot_scores"):
+        with pytest.raises(ValueError, match=message):
+            getattr(found, method)()
+    # A named one or all pairs are what was asked for.
+    for method in ("test", "bayesian", "delong", "mcnemar"):
+        for reference in ("focal", "all"):
+            table = getattr(found, method)(reference=reference)
+            assert set(table.index.droplevel(list(range(2, table.index.nlevels)))) == {
+                ("ldam", "focal")
+            }
+    assert list(found.bootstrap(reference="ldam", n_resamples=20).index) == ["focal", "ldam"]
+
+
+def test_a_first_candidate_without_scores_is_no_reference_for_areas(data):
+    candidates = {"mean": ByMean(np.mean), "nb": GaussianNB(), "ridge": RidgeClassifier()}
+    found = compare_models(candidates, *data, cv=3, random_state=0, scoring="accuracy")
+    with pytest.raises(ValueError, match=r"'mean', gives no scores.*name one of \['nb', 'ridge'\]"):
+        found.delong()
+    assert {pair[:2] for pair in found.delong(reference="nb").index} == {("ridge", "nb")}
+    only = compare_models({"mean": ByMean(np.mean)}, *data, cv=3, random_state=0)
+    with pytest.raises(ValueError, match=r"'mean', gives no scores.*nor does any other model"):
+        only.delong()
 
 
 def test_when_all_fail_the_first_traceback_is_shown(data):

@@ -179,6 +179,34 @@ def test_page_shows_failures_with_their_traceback(tmp_path):
     assert "McNemar" not in shown
 
 
+def test_page_says_who_takes_the_place_of_a_failed_reference(tmp_path):
+    X, y = make_classification(60, random_state=0)
+    models = {
+        "ce": LogisticRegression(C=-1),
+        "focal": GaussianNB(),
+        "ldam": LogisticRegression(),
+    }
+    with pytest.warns(FitFailedWarning):
+        found = compare_models(models, X, y, cv=3, random_state=0)
+
+    def shown(**options):
+        found.to_html(tmp_path / "page.html", n_resamples=20, **options)
+        page = Page((tmp_path / "page.html").read_text())
+        assert page.open == []
+        return " ".join(" ".join(page.text).split())
+
+    said = "The first candidate, ce, was to be the reference and failed."
+    text = shown()
+    assert f"{said} Differences on this page are from focal" in text
+    assert "Differences from focal" in text
+    # Who names one knows.
+    text = shown(reference="ldam")
+    assert said not in text
+    assert "Differences from ldam" in text
+    with pytest.raises(ValueError, match="model 'ce' failed"):
+        found.to_html(tmp_path / "page.html", reference="ce")
+
+
 def test_page_without_any_scores_of_classes(tmp_path):
     from sklearn.base import BaseEstimator, ClassifierMixin
 
