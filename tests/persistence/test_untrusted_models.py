@@ -29,6 +29,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 import skcyto
 from skcyto.exceptions import InvalidModelError, ModelVersionWarning
+from skcyto.feature_extraction import RadiomicsExtractor
 from skcyto.feature_selection import CorrelationTTestFilter
 from skcyto.neural_network import ImbalancedMLPClassifier
 
@@ -329,6 +330,26 @@ def test_embedder_reads_no_other_file_than_its_own(model):
         InvalidModelError, match="EVA02TokenEmbedder cannot be built: its weights are"
     ):
         skcyto.load(model)
+
+
+@pytest.mark.parametrize("content", ["password: hunter2", "featureClass: {firstorder: [Mean]}"])
+def test_radiomics_extractor_reads_no_file_that_the_model_names(tmp_path, content):
+    image = np.arange(64.0).reshape(4, 4, 4)
+    extractor = RadiomicsExtractor([1], settings={"featureClass": {"firstorder": ["Mean"]}})
+    path = skcyto.save(extractor.fit([(image, np.ones((4, 4, 4)))]), tmp_path / "model")
+    outside = tmp_path / "outside.yaml"
+    outside.write_text(content)
+    text = {"__class__": "str", "__module__": "builtins", "__loader__": "JsonNode", "__id__": 1}
+    text |= {"content": json.dumps(str(outside)), "is_json": True}
+
+    def edit(schema):
+        node = next(find_nodes(schema, __class__="RadiomicsExtractor"))
+        node["content"]["content"]["settings_"] = text
+
+    edit_schema(path, edit)
+    with pytest.raises(InvalidModelError, match="settings_ is no mapping but a str") as error:
+        skcyto.load(path)
+    assert content[:8] not in str(error.value)
 
 
 def test_link_in_the_place_of_a_file(model, tmp_path):

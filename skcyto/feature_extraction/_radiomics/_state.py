@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from skcyto.exceptions import InvalidModelError
@@ -60,13 +61,19 @@ def load_extractor_state(extractor: RadiomicsExtractor, state: dict[str, Any]) -
     Raises
     ------
     InvalidModelError
-        If the installed pyradiomics does not give the saved columns.
+        If the settings are none, or the installed pyradiomics does not give the saved columns.
     """
     state = {k: v for k, v in state.items() if k not in ("_settings", "_schema", "cache")}
     columns = state.pop("_saved_columns", None)
     extractor.__dict__.update(state, cache=None)
     if columns is None:
         return
+    if not isinstance(state.get("settings_"), Mapping):
+        # A text would be the place of a parameter file, which a forged model may not choose.
+        raise InvalidModelError(
+            f"{type(extractor).__name__} cannot be built: settings_ is no mapping but a "
+            f"{type(state.get('settings_')).__name__}. No file was read for it"
+        )
     try:
         extractor._settings = resolve_settings(extractor.settings_, extractor.n_dims_)
         channels = CHANNELS if "__red__" in str(columns) else ("",)
