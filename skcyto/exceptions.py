@@ -41,7 +41,18 @@ class InvalidDatasetError(ValueError):
 
 
 class InvalidImageError(ValueError):
-    """One or more images could not be read; the message lists them with their reasons."""
+    """One or more images could not be read; the message lists them with their reasons.
+
+    Attributes
+    ----------
+    bad : dict of int to str or None
+        Row and reason of each, beyond those that the message has room for; None where the search
+        for them stopped before it had seen all images.
+    """
+
+    def __init__(self, message: str, bad: dict[int, str] | None = None) -> None:
+        super().__init__(message)
+        self.bad = bad
 
 
 class InvalidScanError(ValueError):

@@ -115,7 +115,8 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
 
     on_error : {"raise", "nan"}, default="raise"
         What to do about images that cannot be read: raise one error that lists all of them with
-        the reason of each, or give rows of NaN and a warning with the same list.
+        the reason of each, or give rows of NaN and a warning with the same list. With "nan",
+        `finetune` is trained on the images that can be read; a warning lists those left out.
 
     n_jobs : int or None, default=None
         Threads that read and decode images beside the network. None takes one per core, at most
@@ -269,10 +270,13 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         ValueError
             If a parameter is out of its range, the model unknown or without prefix tokens, or `X`
             no collection of images; or if labels are missing that `finetune` needs.
+        InvalidImageError
+            If images cannot be read that `finetune` needs, and `on_error` is "raise"; found before
+            the training.
         PretrainedWeightsError
             If there is no such weights file, or timm has no pretrained weights for the model.
         """
-        check_image_input(self, X, reset=True)
+        inputs = check_image_input(self, X, reset=True)
         model_name, weights, image_size = network_parameters(self)
         info = describe_backbone(model_name, image_size)
         self._check_tokens(info)
@@ -282,7 +286,10 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         if self.finetune is None:
             self._source = self._find_source(weights)
         else:
-            self._source = fine_tune(self.finetune, X, y, groups)
+            leave_out_bad = self.on_error == "nan"
+            self._source = fine_tune(
+                self.finetune, inputs, X, y, groups, leave_out_bad=leave_out_bad
+            )
             self.finetune_ = self._source.classifier
         self._weights_identity = self._source.identify_weights()
         self.embedding_dim_ = info.embedding_dim
@@ -345,7 +352,8 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
             message = list_bad_images(inputs, result.bad)
             if self.on_error == "raise":
                 raise InvalidImageError(
-                    f"{message}\nMend or leave out these, or set on_error='nan' for rows of NaN."
+                    f"{message}\nMend or leave out these, or set on_error='nan' for rows of NaN.",
+                    result.bad,
                 )
             warnings.warn(f"{message}\nTheir rows are NaN.", InvalidInputWarning, stacklevel=2)
         if result.head is None:

@@ -5,10 +5,16 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sklearn.base import clone
+from sklearn.utils import _safe_indexing
+
+from skcyto.exceptions import InvalidImageError, InvalidInputWarning
+from skcyto.utils._image_inputs import ImageInputs, list_bad_images
 
 if TYPE_CHECKING:
     from torch import nn
@@ -87,20 +93,54 @@ class FineTunedSource:
         return model.float().eval()
 
 
-def fine_tune(finetune: EVA02Classifier, X: Any, y: Any, groups: Any) -> FineTunedSource:
+def fine_tune(
+    finetune: EVA02Classifier,
+    inputs: ImageInputs,
+    X: Any,
+    y: Any,
+    groups: Any,
+    *,
+    leave_out_bad: bool,
+) -> FineTunedSource:
     """Fit a clone of a classifier, and take its backbone.
 
     Parameters
     ----------
     finetune : EVA02Classifier
         Not fitted, and left so.
+    inputs : ImageInputs
+        The images of `X`.
     X, y, groups : object
         As for its `fit`.
+    leave_out_bad : bool
+        Whether images that cannot be read are left out, with a warning, or are an error.
 
     Returns
     -------
     source : FineTunedSource
+
+    Raises
+    ------
+    InvalidImageError
+        If images cannot be read and are not to be left out, or none can be read.
     """
+    try:
+        return FineTunedSource.of(clone(finetune).fit(X, y, groups=groups))
+    except InvalidImageError as error:
+        # `bad` is None where an image went bad in the middle of the training: whether to begin it
+        # again is not for us to say.
+        if not leave_out_bad or error.bad is None or len(error.bad) == len(inputs):
+            raise
+        bad = error.bad
+    warnings.warn(
+        f"{list_bad_images(inputs, bad)}\nThey were left out of the fine-tuning.",
+        InvalidInputWarning,
+        stacklevel=4,
+    )
+    good = np.setdiff1d(np.arange(len(inputs)), list(bad))
+    X, y, groups = (
+        None if values is None else _safe_indexing(values, good) for values in (X, y, groups)
+    )
     return FineTunedSource.of(clone(finetune).fit(X, y, groups=groups))
 
 

@@ -71,6 +71,6 @@ def check_images(
         pool.shutdown(cancel_futures=True)
     if bad:
         raise InvalidImageError(
-            f"{list_bad_images(inputs, bad)}\nMend or leave out these: nothing was trained."
+            f"{list_bad_images(inputs, bad)}\nMend or leave out these: nothing was trained.", bad
         )
     return digests

@@ -3,6 +3,7 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -14,7 +15,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_pre
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skcyto.exceptions import DeviceMemoryError, InvalidImageError
+from skcyto.exceptions import DeviceMemoryError, InvalidImageError, InvalidInputWarning
 from skcyto.feature_extraction import EmbeddingCache, EVA02TokenEmbedder
 from skcyto.feature_extraction._backbone_pool import clear_backbones
 from skcyto.neural_network import EVA02Classifier, _eva02_fit
@@ -193,6 +194,60 @@ def test_bad_images_and_short_memory_are_named(images, tmp_path, monkeypatch):
     monkeypatch.setattr(TransformerClassifier, "forward", forward)
     with pytest.raises(DeviceMemoryError, match="to train on one image"):
         make_embedder().fit(X, y)
+
+
+def spoil(folder, X):
+    """Write images as files, of which two cannot be read and one is not there."""
+    paths = [str(folder / f"{i}.png") for i in range(len(X))]
+    for path, pixels in zip(paths, X, strict=True):
+        Image.fromarray(pixels).save(path)
+    for row, content in ((3, b"no image"), (20, b"")):
+        with open(paths[row], "wb") as file:
+            file.write(content)
+    paths[8] = "gone.png"
+    return paths, [3, 8, 20]
+
+
+@pytest.mark.parametrize("form", [list, np.array, lambda p: pd.DataFrame({"path": p}), pd.Series])
+def test_bad_images_are_left_out_of_fine_tuning_where_they_may(images, tmp_path, form):
+    X, y = images
+    paths, bad = spoil(tmp_path, X)
+    good = np.setdiff1d(np.arange(32), bad)
+    groups = np.arange(32) // 4
+    finetune = make_finetune(validation_fraction=0.25, max_epochs=1)
+    embedder = make_embedder(finetune, on_error="nan")
+    with pytest.warns(InvalidInputWarning) as caught:
+        embedder.fit(form(paths), y.tolist(), groups=groups)
+    assert len(caught) == 1
+    message = str(caught[0].message)
+    assert caught[0].filename == __file__
+    assert message.startswith("3 of 32 images")
+    assert "left out of the fine-tuning" in message
+    for line in (r"3.png (row 3): not an image", "gone.png (row 8): no such", "20.png (row 20): "):
+        assert line in message
+    with pytest.warns(InvalidInputWarning, match="rows are NaN"):
+        features = embedder.transform(form(paths))
+    assert np.flatnonzero(np.isnan(features).any(axis=1)).tolist() == bad
+    # As if they had never been there.
+    expected = make_embedder(finetune).fit(X[good], y[good], groups=groups[good])
+    np.testing.assert_allclose(features[good], expected.transform(X[good]), atol=1e-5)
+
+
+def test_bad_images_that_nothing_can_be_made_of(images, tmp_path, monkeypatch):
+    X, y = images
+    with pytest.raises(InvalidImageError, match="2 of 2 images") as caught:
+        make_embedder(on_error="nan").fit(["gone.png", "lost.png"], ["a", "b"])
+    assert pickle.loads(pickle.dumps(caught.value)).bad == dict.fromkeys((0, 1), "no such file")
+    paths, _ = spoil(tmp_path, X)
+    with (
+        pytest.warns(InvalidInputWarning, match="left out of the fine-tuning"),
+        pytest.raises(ValueError, match="1 class"),
+    ):
+        make_embedder(on_error="nan").fit(paths[2:5], ["a", "b", "a"])
+    # One that goes bad later: the training is not begun again behind the user's back.
+    monkeypatch.setattr(_eva02_fit, "check_images", lambda inputs, rows, **kwargs: [])
+    with pytest.raises(InvalidImageError, match="row 3"):
+        make_embedder(make_finetune(validation_fraction=None), on_error="nan").fit(paths, y)
 
 
 def test_groups_reach_fine_tuning_through_a_pipeline(images, monkeypatch):
