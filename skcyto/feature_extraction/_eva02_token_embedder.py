@@ -245,7 +245,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None, groups: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, groups: Any = None) -> Self:
         """Check the parameters, and fine-tune the network where `finetune` is given.
 
         Without `finetune`, nothing is learnt from the images, and none is read.
@@ -257,6 +257,10 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
             shape (n_images, height, width, 3); or a data frame with one column of these.
         y : array-like of shape (n_images,) or None, default=None
             Labels, for `finetune` only.
+        sample_weight : array-like of shape (n_images,) or None, default=None
+            Weights of the images, at least 0, for `finetune` only: an image of weight 0 takes no
+            part in the training. Without `finetune` nothing is learnt, and they change nothing.
+            Reaches a step of a pipeline by ``set_fit_request(sample_weight=True)``.
         groups : array-like of shape (n_images,) or None, default=None
             Patients, slides or acquisitions, which `finetune` keeps whole when it chooses
             validation images. Reaches a step of a pipeline by ``set_fit_request(groups=True)``.
@@ -286,9 +290,14 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         if self.finetune is None:
             self._source = self._find_source(weights)
         else:
-            leave_out_bad = self.on_error == "nan"
             self._source = fine_tune(
-                self.finetune, inputs, X, y, groups, leave_out_bad=leave_out_bad
+                self.finetune,
+                inputs,
+                X,
+                y,
+                sample_weight=sample_weight,
+                groups=groups,
+                leave_out_bad=self.on_error == "nan",
             )
             self.finetune_ = self._source.classifier
         self._weights_identity = self._source.identify_weights()

@@ -98,8 +98,9 @@ def fine_tune(
     inputs: ImageInputs,
     X: Any,
     y: Any,
-    groups: Any,
     *,
+    sample_weight: Any,
+    groups: Any,
     leave_out_bad: bool,
 ) -> FineTunedSource:
     """Fit a clone of a classifier, and take its backbone.
@@ -110,7 +111,7 @@ def fine_tune(
         Not fitted, and left so.
     inputs : ImageInputs
         The images of `X`.
-    X, y, groups : object
+    X, y, sample_weight, groups : object
         As for its `fit`.
     leave_out_bad : bool
         Whether images that cannot be read are left out, with a warning, or are an error.
@@ -124,8 +125,9 @@ def fine_tune(
     InvalidImageError
         If images cannot be read and are not to be left out, or none can be read.
     """
+    data = {"X": X, "y": y, "sample_weight": sample_weight, "groups": groups}
     try:
-        return FineTunedSource.of(clone(finetune).fit(X, y, groups=groups))
+        return FineTunedSource.of(clone(finetune).fit(**data))
     except InvalidImageError as error:
         # `bad` is None where an image went bad in the middle of the training: whether to begin it
         # again is not for us to say.
@@ -138,10 +140,10 @@ def fine_tune(
         stacklevel=4,
     )
     good = np.setdiff1d(np.arange(len(inputs)), list(bad))
-    X, y, groups = (
-        None if values is None else _safe_indexing(values, good) for values in (X, y, groups)
-    )
-    return FineTunedSource.of(clone(finetune).fit(X, y, groups=groups))
+    for name, values in data.items():
+        if values is not None and not np.isscalar(values):  # One weight may stand for all.
+            data[name] = _safe_indexing(values, good)
+    return FineTunedSource.of(clone(finetune).fit(**data))
 
 
 def network_parameters(embedder: EVA02TokenEmbedder) -> tuple[str, Any, int | None]:

@@ -267,6 +267,59 @@ def test_groups_reach_fine_tuning_through_a_pipeline(images, monkeypatch):
     assert not set(groups[train]) & set(groups[valid])
 
 
+def test_sample_weight_reaches_fine_tuning(images):
+    """By hand, by fit_transform and through a pipeline: the network is the one that the classifier
+    trains with these weights."""
+    X, y = images
+    weight = np.where(y == "dark", 3.0, 1.0)
+    weight[[0, 5]] = 0
+    finetune = make_finetune(max_epochs=1, validation_fraction=None)
+    expected = clone(finetune).fit(X, y, sample_weight=weight)
+    assert expected.class_counts_.tolist() == [45, 15]
+    features = make_embedder(finetune).fit(X, y, sample_weight=weight).transform(X)
+    plain = make_embedder(finetune).fit_transform(X, y)
+    assert np.abs(features - plain).max() > 1e-3
+    by_hand = make_embedder(finetune).fit_transform(X, y, sample_weight=weight)
+    np.testing.assert_array_equal(by_hand, features)
+    with config_context(enable_metadata_routing=True):
+        embedder = make_embedder(finetune).set_fit_request(sample_weight=True)
+        last = LogisticRegression(max_iter=1000).set_fit_request(sample_weight=False)
+        pipeline = make_pipeline(embedder, last).fit(X, y, sample_weight=weight)
+        unasked = make_embedder(finetune).set_fit_request(sample_weight=False)
+        last = clone(last).set_fit_request(sample_weight=True)
+        other = make_pipeline(unasked, last).fit(X, y, sample_weight=weight)
+    assert pipeline[0].finetune_.class_counts_.tolist() == [45, 15]
+    np.testing.assert_array_equal(pipeline[0].finetune_.predict_proba(X), expected.predict_proba(X))
+    np.testing.assert_array_equal(pipeline[0].transform(X), features)
+    np.testing.assert_array_equal(other[0].transform(X), plain)
+
+
+@pytest.mark.parametrize("weight", [np.ones(32), [2.0] * 32, 2.0, pd.Series(np.arange(1.0, 33))])
+def test_bad_images_take_their_weights_with_them(images, tmp_path, weight):
+    X, y = images
+    paths, bad = spoil(tmp_path, X)
+    embedder = make_embedder(make_finetune(validation_fraction=None, max_epochs=1), on_error="nan")
+    with pytest.warns(InvalidInputWarning, match="left out of the fine-tuning"):
+        embedder.fit(paths, y, sample_weight=weight)
+    kept = np.delete(np.broadcast_to(weight, 32), bad)
+    assert embedder.finetune_.class_counts_.sum() == pytest.approx(kept.sum())
+
+
+def test_bad_images_of_weight_zero_are_not_looked_at(images, tmp_path):
+    X, y = images
+    paths, bad = spoil(tmp_path, X)
+    weight = np.ones(32)
+    weight[bad] = 0
+    make_embedder(make_finetune(max_epochs=1)).fit(paths, y, sample_weight=weight)
+
+
+def test_sample_weight_changes_nothing_without_fine_tuning(images):
+    X, y = images
+    frozen = EVA02TokenEmbedder("test_vit", weights=None, image_size=32, random_state=0)
+    features = frozen.fit_transform(X)
+    np.testing.assert_array_equal(frozen.fit_transform(X, y, sample_weight=np.arange(32)), features)
+
+
 def test_parameters_of_fine_tuning_are_searched(images):
     pipeline = make_pipeline(make_embedder(make_finetune(max_epochs=1)), LogisticRegression())
     grid = {"eva02tokenembedder__finetune__learning_rate": [1e-12, 3e-3]}
