@@ -147,7 +147,7 @@ def embed_to_parquet(
     rows in the order of `paths`. The columns are ``path``; one float32 column a feature, named as
     by ``get_feature_names_out``; and ``error``, the reason where an image could not be read, else
     null. ``_manifest.json`` holds what the data set was begun with. ``_SUCCESS`` is written when
-    all parts are there.
+    all parts are there, and removed by a call that finds some missing, damaged or to be done again.
 
     An image is known by its path: a part that is done is not done again where files have changed
     since. Remove its file, and the next call makes it anew. Parts that were written with rows of
@@ -185,6 +185,8 @@ def embed_to_parquet(
 
     strict = embedder.on_error == "raise"
     remaining, n_unreadable = _find_remaining(images, folder, mark, strict)
+    if remaining:  # Whatever becomes of this call, the data set is not whole now.
+        (folder / SUCCESS).unlink(missing_ok=True)
     if strict:
         missing: dict[int, str] = {}
         for found in runner.find_missing(images.part(index) for index in remaining):

@@ -156,6 +156,29 @@ def test_what_is_left_of_a_killed_process_is_removed(embedder, image_paths, tmp_
     assert read(tmp_path / "tiles")["path"].tolist() == image_paths
 
 
+@pytest.mark.parametrize("open_part", ["missing", "damaged", "rows of NaN"])
+@pytest.mark.filterwarnings("ignore::skcyto.exceptions.InvalidInputWarning")
+def test_success_is_taken_back_while_parts_are_open(embedder, image_paths, tmp_path, open_part):
+    """A reader that waits for _SUCCESS must not read a data set with holes."""
+    folder = tmp_path / "tiles"
+    part = folder / "part-00000001.parquet"
+    content = Path(image_paths[7]).read_bytes()
+    if open_part == "rows of NaN":
+        Path(image_paths[7]).write_bytes(b"no image")
+        embed_to_parquet(make_embedder(on_error="nan"), image_paths, folder, part_size=6)
+    else:
+        embed_to_parquet(embedder, image_paths, folder, part_size=6)
+        Path(image_paths[7]).write_bytes(b"no image")
+        part.unlink() if open_part == "missing" else part.write_bytes(b"")
+    assert (folder / "_SUCCESS").exists()
+    with pytest.raises(InvalidImageError, match="row 7"):
+        embed_to_parquet(embedder, image_paths, folder, part_size=6)
+    assert not (folder / "_SUCCESS").exists()
+    Path(image_paths[7]).write_bytes(content)
+    assert embed_to_parquet(embedder, image_paths, folder, part_size=6).n_new_parts == 1
+    assert (folder / "_SUCCESS").exists()
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "other"])
 def test_a_damaged_part_is_made_again(embedder, image_paths, tmp_path, damage):
     folder = embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=6).directory
