@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -37,30 +37,62 @@ def delong_tests(
     -------
     table : DataFrame
     """
+    table, untested = delong_table(comparison, reference, confidence)
+    if untested:
+        warnings.warn(
+            f"DeLong's test leaves out {_list_reasons(untested)}", UserWarning, stacklevel=3
+        )
+    return table
+
+
+def delong_table(
+    comparison: ModelComparison, reference: str | None, confidence: float
+) -> tuple[pd.DataFrame, dict[Any, str]]:
+    """Test the areas of all classes that can be tested, and tell why the others can't.
+
+    Parameters
+    ----------
+    comparison, reference, confidence : object
+        As of :func:`delong_tests`.
+
+    Returns
+    -------
+    table : DataFrame
+        The rows of a class that can't be tested are NaN.
+    untested : dict of label to str
+        Reason for each of them.
+
+    Raises
+    ------
+    ValueError
+        If no class can be tested.
+    """
     models = [name for name in comparison.models if comparison.gives_scores(name)]
-    pooled = {name: pool(comparison, name) for name in models}
+    pairs = model_pairs(comparison, reference, models)
+    columns = ["auc", "auc_reference", "difference", "ci_low", "ci_high", "z", "p_value", "p_holm"]
+    pooled = {name: pool(comparison, name) for name in models} if pairs else {}
     codes = range(len(comparison.classes)) if len(comparison.classes) > 2 else (1,)
-    statistics = {}
-    for code in codes:
-        areas, covariances = [], []
-        for number, (rows, _) in enumerate(next(iter(pooled.values()), [])):
-            scores = [_response(pooled[name][number][1])[:, code] for name in models]
-            groups = None if comparison.groups is None else comparison.groups[rows]
-            area, covariance = delong_covariance(
-                comparison.y_codes[rows] == code, np.vstack(scores), groups=groups
-            )
-            areas.append(area)
-            covariances.append(covariance)
-        if areas:
-            statistics[code] = (np.mean(areas, axis=0), np.mean(covariances, axis=0))
-    pairs, table = [], []
-    for model, other in model_pairs(comparison, reference, models):
+    labels = comparison.classes.tolist()
+    statistics, untested = {}, {}
+    for code in codes if pairs else ():
+        try:
+            statistics[code] = _areas_of_class(comparison, pooled, code)
+        except ValueError as error:
+            untested[labels[code]] = str(error)
+    if untested and not statistics:
+        raise ValueError(f"DeLong's test can test no class: {_list_reasons(untested)}")
+    keys, table = [], []
+    for model, other in pairs:
         which = [models.index(model), models.index(other)]
-        for code, (area, covariance) in statistics.items():
+        for code in codes:
+            keys.append((model, other, labels[code]))
+            if code not in statistics:
+                table.append(dict.fromkeys(columns, np.nan))
+                continue
+            area, covariance = statistics[code]
             result = compare_areas(
                 area[which], covariance[np.ix_(which, which)], confidence=confidence
             )
-            pairs.append((model, other, comparison.classes.tolist()[code]))
             table.append(
                 {
                     "auc": result.auc_a,
@@ -73,8 +105,32 @@ def delong_tests(
                     "p_holm": np.nan,
                 }
             )
-    columns = ["auc", "auc_reference", "difference", "ci_low", "ci_high", "z", "p_value", "p_holm"]
-    return with_holm(table, pairs, columns, ["model", "reference", "class"])
+    return with_holm(table, keys, columns, ["model", "reference", "class"]), untested
+
+
+def _areas_of_class(
+    comparison: ModelComparison,
+    pooled: dict[str, list[tuple[NDArray[np.intp], Predictions]]],
+    code: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Areas of all models for one class and their covariance, means over rounds."""
+    areas, covariances = [], []
+    for number, (rows, _) in enumerate(next(iter(pooled.values()))):
+        scores = [_response(rounds[number][1])[:, code] for rounds in pooled.values()]
+        groups = None if comparison.groups is None else comparison.groups[rows]
+        try:
+            area, covariance = delong_covariance(
+                comparison.y_codes[rows] == code, np.vstack(scores), groups=groups
+            )
+        except ValueError as error:
+            raise ValueError(f"{error} in round {number + 1}") from error
+        areas.append(area)
+        covariances.append(covariance)
+    return np.mean(areas, axis=0), np.mean(covariances, axis=0)
+
+
+def _list_reasons(untested: dict[Any, str]) -> str:
+    return "; ".join(f"class {label!r}: {reason}" for label, reason in untested.items())
 
 
 def mcnemar_tests(comparison: ModelComparison, reference: str | None) -> pd.DataFrame:

@@ -100,7 +100,14 @@ class StatisticsMethods:
         table : DataFrame
             By (model, reference, class): `auc`, `auc_reference`, `difference` with `ci_low` and
             `ci_high`, `z`, `p_value`, `p_holm`. With two classes there is one row a pair, with
-            more one per class against the rest.
+            more one per class against the rest. The row of a class that can't be tested, since
+            its cases (or those of the rest) in a round come from fewer than two groups, is NaN,
+            doesn't count in Holm's correction, and is named in a warning.
+
+        Raises
+        ------
+        ValueError
+            If no class can be tested, or the reference failed or gives no scores of classes.
 
         Notes
         -----

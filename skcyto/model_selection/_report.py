@@ -59,6 +59,8 @@ def write_html(
     """
     import jinja2
 
+    if n_resamples != 0 and n_resamples < 10:
+        raise ValueError(f"n_resamples={n_resamples!r} must be at least 10, or 0 for no bootstrap")
     first = next(iter(comparison.results))
     stands_in = reference is None and first in comparison.failures
     # A page must come out of a long run: it says who takes the place of a failed reference.
@@ -273,26 +275,19 @@ def _figures(
             comparison.plot_calibration,
         ),
     ]
-    return [
-        {
-            "heading": title,
-            "caption": text,
-            "alt": f"{title}: {', '.join(comparison.models)}",
-            "source": _embed(draw().figure_),
-        }
-        for present, title, text, draw in wanted
-        if present and _can_draw(comparison, title)
-    ]
-
-
-def _can_draw(comparison: ModelComparison, title: str) -> bool:
-    """Say whether some fold has all classes on both sides, as curves by fold need."""
-    if "curves" not in title:
-        return True
-    every = len(comparison.classes)
-    return any(
-        len(np.unique(comparison.y_codes[test])) == every for _, test in comparison.splits.splits
-    )
+    figures = []
+    for present, title, text, draw in wanted:
+        if not present:
+            continue
+        figure = {"heading": title, "caption": text, "source": "", "reason": ""}
+        figure["alt"] = f"{title}: {', '.join(comparison.models)}"
+        try:
+            figure["source"] = _embed(draw().figure_)
+        except ValueError as error:
+            # Such as curves where no fold has all classes: the rest of the page is worth having.
+            figure["reason"] = str(error)
+        figures.append(figure)
+    return figures
 
 
 def _embed(figure: Any) -> str:

@@ -29,7 +29,8 @@ class ReportMethods:
         """Write the whole comparison as one self-contained page.
 
         Tables, tests, figures, failures and how it was all worked out, in one file that needs
-        nothing else, reads on screen and prints well.
+        nothing else, reads on screen and prints well. Where data allow no test or figure, such as
+        areas under curves for a class that one patient alone has, the page says why in its place.
 
         Parameters
         ----------
@@ -45,7 +46,12 @@ class ReportMethods:
         confidence : float, default=0.95
             Coverage of the intervals.
         n_resamples : int, default=1000
-            Draws of the bootstrap; 0 leaves it out.
+            Draws of the bootstrap, at least 10; 0 leaves it out.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, or the named reference failed.
         """
         write_html(
             self._self,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from skcyto.model_selection._comparison_pooled import delong_table
 from skcyto.model_selection._report_tables import format_number, format_pvalue
 
 if TYPE_CHECKING:
@@ -32,12 +34,52 @@ def pooled_tables(
     Returns
     -------
     tables : list of dict
-        With `heading`, `columns`, `rows`, `note`, and `left`: columns to align left.
+        With `heading`, `columns`, `rows`, `note`, `left` (columns to align left), and `reason`:
+        why there is no such table, empty where there is one.
     """
+    primary = comparison.measures[comparison.primary_metric]
+    scoring = [name for name in comparison.models if comparison.gives_scores(name)]
+    wanted: list[tuple[bool, str, Callable[[], dict[str, Any]]]] = [
+        (
+            bool(set(scoring) - {reference}),
+            f"Areas under ROC curves against {reference} (DeLong)",
+            lambda: _areas(comparison, reference, confidence),
+        ),
+        (
+            True,
+            f"Cases that one model alone gets right, against {reference} (McNemar)",
+            lambda: _disagreements(comparison, reference),
+        ),
+        (
+            n_resamples > 0 and primary.from_predictions is not None,
+            f"Bootstrap of {primary.title}",
+            lambda: _bootstrap(comparison, reference, confidence, n_resamples),
+        ),
+    ]
     tables = []
-    if comparison.gives_scores(reference):
-        delong = comparison.delong(reference=reference, confidence=confidence)
-        rows = [
+    for present, heading, make in wanted:
+        if not present:
+            continue
+        try:
+            tables.append({"heading": heading, "reason": "", **make()})
+        except ValueError as error:
+            # Such as too few patients with the rarest class: the rest of the page is worth having.
+            tables.append({"heading": heading, "reason": str(error)})
+    return tables
+
+
+def _areas(comparison: ModelComparison, reference: str, confidence: float) -> dict[str, Any]:
+    table, untested = delong_table(comparison, reference, confidence)
+    note = "Each class against the rest; areas and their covariance averaged over rounds."
+    for label, reason in untested.items():
+        note += f" Class {label} can't be tested: {reason}."
+    return {
+        "columns": [
+            *("model", "class", "AUC", "AUC of reference", "difference"),
+            *("z", "p", "p (Holm)"),
+        ],
+        "left": [0, 1],
+        "rows": [
             [
                 model,
                 str(label),
@@ -48,66 +90,51 @@ def pooled_tables(
                 format_pvalue(row["p_value"]),
                 format_pvalue(row["p_holm"]),
             ]
-            for (model, _, label), row in delong.iterrows()
-        ]
-        if rows:
-            tables.append(
-                {
-                    "heading": f"Areas under ROC curves against {reference} (DeLong)",
-                    "columns": [
-                        *("model", "class", "AUC", "AUC of reference", "difference"),
-                        *("z", "p", "p (Holm)"),
-                    ],
-                    "left": [0, 1],
-                    "rows": rows,
-                    "note": "Each class against the rest; areas and their covariance averaged "
-                    "over rounds.",
-                }
-            )
-    mcnemar = comparison.mcnemar(reference=reference)
-    tables.append(
-        {
-            "heading": f"Cases that one model alone gets right, against {reference} (McNemar)",
-            "columns": ["model", "only the model", "only the reference", "p", "p (Holm)"],
-            "left": [0],
-            "rows": [
-                [
-                    model,
-                    f"{row['only_model']:g}",
-                    f"{row['only_reference']:g}",
-                    format_pvalue(row["p_value"]),
-                    format_pvalue(row["p_holm"]),
-                ]
-                for (model, _), row in mcnemar.iterrows()
-            ],
-            "note": "Counts are means over rounds; with several rounds p is twice the median of "
-            "theirs.",
-        }
+            for (model, _, label), row in table.iterrows()
+        ],
+        "note": note,
+    }
+
+
+def _disagreements(comparison: ModelComparison, reference: str) -> dict[str, Any]:
+    return {
+        "columns": ["model", "only the model", "only the reference", "p", "p (Holm)"],
+        "left": [0],
+        "rows": [
+            [
+                model,
+                f"{row['only_model']:g}",
+                f"{row['only_reference']:g}",
+                format_pvalue(row["p_value"]),
+                format_pvalue(row["p_holm"]),
+            ]
+            for (model, _), row in comparison.mcnemar(reference=reference).iterrows()
+        ],
+        "note": "Counts are means over rounds; with several rounds p is twice the median of "
+        "theirs.",
+    }
+
+
+def _bootstrap(
+    comparison: ModelComparison, reference: str, confidence: float, n_resamples: int
+) -> dict[str, Any]:
+    table = comparison.bootstrap(
+        reference=reference, n_resamples=n_resamples, confidence=confidence
     )
-    primary = comparison.measures[comparison.primary_metric]
-    if n_resamples and primary.from_predictions is not None:
-        boot = comparison.bootstrap(
-            reference=reference, n_resamples=n_resamples, confidence=confidence
-        )
-        unit = "groups" if comparison.groups is not None else "cases"
-        tables.append(
-            {
-                "heading": f"Bootstrap of {primary.title}",
-                "columns": ["model", "pooled score", f"difference from {reference}"],
-                "left": [0],
-                "rows": [
-                    [
-                        model,
-                        _with_interval(row, "estimate", "ci_low", "ci_high"),
-                        _with_interval(row, "difference", "difference_low", "difference_high"),
-                    ]
-                    for model, row in boot.iterrows()
-                ],
-                "note": f"{n_resamples} draws of whole {unit}; {confidence:.0%} percentile "
-                "intervals.",
-            }
-        )
-    return tables
+    unit = "groups" if comparison.groups is not None else "cases"
+    return {
+        "columns": ["model", "pooled score", f"difference from {reference}"],
+        "left": [0],
+        "rows": [
+            [
+                model,
+                _with_interval(row, "estimate", "ci_low", "ci_high"),
+                _with_interval(row, "difference", "difference_low", "difference_high"),
+            ]
+            for model, row in table.iterrows()
+        ],
+        "note": f"{n_resamples} draws of whole {unit}; {confidence:.0%} percentile intervals.",
+    }
 
 
 def _with_interval(row: pd.Series, value: str, low: str, high: str) -> str:

@@ -119,8 +119,10 @@ folds. Probabilities: Bayesian correlated t-test; differences up to {{ rope }} c
 
 {% for figure in figures %}
 {% if figure.heading %}<h2>{{ figure.heading }}</h2>{% endif %}
-<figure><img src="{{ figure.source }}" alt="{{ figure.alt }}">
+{% if figure.reason %}<p class="failed">Can't be drawn: {{ figure.reason }}.</p>
+{% else %}<figure><img src="{{ figure.source }}" alt="{{ figure.alt }}">
 <figcaption>{{ figure.caption }}</figcaption></figure>
+{% endif %}
 {% endfor %}
 
 {% if pooled %}
@@ -130,6 +132,8 @@ training data: they support the tests over folds, they don't replace them.
 {%- if facts.n_groups %} Cases of one group are not taken for independent.{% endif %}</p>
 {% for table in pooled %}
 <h3>{{ table.heading }}</h3>
+{% if table.reason %}<p class="failed">Can't be worked out: {{ table.reason }}.</p>
+{% else %}
 <div class="scroll"><table>
 <thead><tr>{% for name in table.columns %}<th{% if loop.index0 in table.left %} class="left"
 {%- endif %}>{{ name }}</th>{% endfor %}</tr></thead>
@@ -138,6 +142,7 @@ training data: they support the tests over folds, they don't replace them.
 {%- if loop.index0 in table.left %} class="left"{% endif %}>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</tbody></table></div>
 <p class="note">{{ table.note }}</p>
+{% endif %}
 {% endfor %}
 {% endif %}
 

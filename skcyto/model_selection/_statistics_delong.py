@@ -161,8 +161,8 @@ def delong_covariance(
     clusters_negative = len(np.unique(codes[~positive]))
     if min(clusters_positive, clusters_negative) < 2:
         raise ValueError(
-            "DeLong's variance needs two independent cases of either class; there are "
-            f"{clusters_positive} positive and {clusters_negative} negative"
+            "DeLong's variance needs two independent cases of either class (with groups: cases of "
+            f"two groups); there are {clusters_positive} positive and {clusters_negative} negative"
         )
     # Mid-ranks give every case's share of the area in n log n (Sun and Xu, 2014).
     ranks = stats.rankdata(scores, axis=1)

@@ -1,6 +1,7 @@
 """Tables, the page, and the displays of a comparison."""
 
 import re
+import warnings
 from html.parser import HTMLParser
 
 import numpy as np
@@ -16,9 +17,11 @@ from sklearn.metrics import (
     roc_auc_score,
     roc_curve,
 )
+from sklearn.model_selection import KFold
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 
+from skcyto.exceptions import MissingClassWarning
 from skcyto.metrics import expected_calibration_error
 from skcyto.model_selection import (
     CalibrationComparisonDisplay,
@@ -409,6 +412,109 @@ def test_pooled_tests_against_the_single_functions(binary, multiclass):
         hits = [part[part["repeat"] == number].eval("y_true == y_pred") for part in kept]
         single.append(mcnemar_test(*hits).pvalue)
     assert twice["p_value"] == pytest.approx(min(1, 2 * np.median(single)))
+
+
+def rare(n_rare, patients=None, labels="abc", **options):
+    """Three classes (or two), of which the last has few cases, and few patients with groups."""
+    counts = [80, 40 - n_rare, n_rare] if len(labels) == 3 else [120 - n_rare, n_rare]
+    X = np.random.default_rng(0).normal(size=(120, 4))
+    groups = None
+    if patients is not None:
+        groups = np.arange(120)
+        groups[-n_rare:] = 1000 + np.arange(n_rare) % patients
+    models = {"majority": DummyClassifier(), "bayes": GaussianNB(), "near": KNeighborsClassifier()}
+    options = {"cv": 3, "scoring": ["accuracy", "f1_macro"], **options}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MissingClassWarning)
+        return compare_models(
+            models, X, np.repeat(list(labels), counts), groups=groups, random_state=0, **options
+        )
+
+
+@pytest.mark.parametrize(
+    ("n_rare", "patients", "counts"),
+    [(4, 1, "1 positive and 116 negative"), (1, None, "1 positive and 119 negative")],
+)
+def test_delong_leaves_out_a_class_of_one_patient(n_rare, patients, counts):
+    from skcyto.model_selection import delong_test
+
+    found = rare(n_rare, patients)
+    with pytest.warns(UserWarning, match=f"class 'c': DeLong's variance.*{counts}") as caught:
+        table = found.delong()
+    assert len(caught) == 1
+    assert "class 'a'" not in str(caught[0].message)
+    assert caught[0].filename == __file__
+    assert list(table.index.get_level_values("class")) == list("abcabc")
+    assert table.xs("c", level="class").isna().all(axis=None)
+    tested = table.drop("c", level="class")
+    assert tested.notna().all(axis=None)
+    kept = [found.out_of_fold(name) for name in ("bayes", "majority")]
+    groups = None if patients is None else found.groups[kept[0]["sample"]]
+    alone = delong_test(
+        kept[0]["y_true"] == "b", *(part["predict_proba[b]"] for part in kept), groups=groups
+    )
+    assert table.loc[("bayes", "majority", "b"), "p_value"] == pytest.approx(alone.pvalue)
+    # Holm's correction is for the four tests that there are.
+    assert tested["p_holm"].min() == pytest.approx(min(1, 4 * tested["p_value"].min()))
+
+
+def test_delong_without_any_class_that_can_be_tested():
+    found = rare(10, patients=1, labels=["n", "p"])
+    message = "can test no class: class 'p': .*1 positive and 110 negative in round 1"
+    with pytest.raises(ValueError, match=message):
+        found.delong()
+
+
+@pytest.mark.parametrize(
+    ("case", "reasons", "n_images"),
+    [
+        # The area of one class is a dash with the reason below, the others are tested.
+        ({"n_rare": 4, "patients": 1}, ["Class c can't be tested: DeLong's variance"], 5),
+        # Without shuffling, no fold tests all classes.
+        ({"n_rare": 4, "cv": KFold(3)}, ["Can't be drawn: no fold has cases of every class"], 3),
+        (
+            {"n_rare": 10, "patients": 1, "labels": ["n", "p"]},
+            ["Can't be worked out: DeLong's test can test no class: class 'p'"],
+            5,
+        ),
+        (
+            {"n_rare": 4, "patients": 2, "scoring": ["roc_auc_ovr", "accuracy"]},
+            ["Can't be worked out: the statistic is undefined in"],
+            5,
+        ),
+    ],
+)
+def test_page_gives_the_reason_in_place_of_what_cannot_be_worked_out(
+    case, reasons, n_images, tmp_path
+):
+    rare(**case).to_html(tmp_path / "page.html", n_resamples=50)
+    page = Page((tmp_path / "page.html").read_text())
+    assert page.open == []
+    assert page.tags.count("img") == n_images
+    shown = " ".join(" ".join(page.text).split())
+    for reason in reasons:
+        assert reason in shown
+    for heading in (
+        *("Scores", "Differences from majority", "ROC curves", "Precision-recall curves"),
+        *("Confusion matrices", "Calibration", "DeLong", "McNemar", "Bootstrap of", "Models"),
+        "How this was worked out",
+    ):
+        assert heading in shown
+    # Only what has no numbers has a reason.
+    assert shown.count("only the reference") == 1
+    assert shown.count("pooled score") == (0 if "statistic" in reasons[0] else 1)
+
+
+def test_page_refuses_parameters_that_no_data_would_allow(binary, tmp_path):
+    for options, message in (
+        ({"n_resamples": 5}, "n_resamples=5"),
+        ({"confidence": 95}, "confidence=95"),
+        ({"rope": -1}, "rope=-1"),
+        ({"reference": "nobody"}, "there is no model 'nobody'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            binary.to_html(tmp_path / "page.html", **options)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bootstrap_table(multiclass):
