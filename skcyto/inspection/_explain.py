@@ -21,6 +21,7 @@ from skcyto.inspection._pipeline_features import (
     name_features,
     split_pipeline,
     transform_to_features,
+    without_tuners,
 )
 from skcyto.inspection._response import Response, choose_response_method
 from skcyto.inspection._tables import TableEncoder
@@ -76,7 +77,11 @@ def explain(
     Parameters
     ----------
     pipeline : estimator
-        Fitted pipeline, search over one, or classifier.
+        Fitted pipeline, search over one, or classifier; also inside a
+        :class:`~skcyto.model_selection.TunedLogitBiasClassifierCV` or scikit-learn's
+        :class:`~sklearn.model_selection.TunedThresholdClassifierCV` and
+        :class:`~sklearn.model_selection.FixedThresholdClassifier`. Other meta-estimators count as
+        classifiers, and the features that reach them are those explained.
 
     X : array-like, DataFrame or images
         Rows to explain, in the form that the pipeline takes.
@@ -157,6 +162,10 @@ def explain(
     hundreds of correlated features, such as the tokens of a transformer, both the values and the
     ranking change by this, so ``l1_reg=0`` is the default here.
 
+    Of a classifier whose decision is tuned, its own `predict_proba` or `decision_function` is
+    explained, on which biases and thresholds have no influence. They matter only to the classes in
+    whose proportions the background is drawn.
+
     Rows of which every feature equals the background's have zero values. Features that the
     background cannot vary have zero values too: take a background of several rows.
 
@@ -198,7 +207,9 @@ def explain(
 
     encoder = TableEncoder(rows, source)
     rows, source = encoder.encode(rows), encoder.encode(source)
-    exact = exact_method(model, encoder.decode(source), source) if method == "auto" else None
+    # What tunes the decision alone leaves the outputs that are explained as they are.
+    untuned = without_tuners(model)
+    exact = exact_method(untuned, encoder.decode(source), source) if method == "auto" else None
     if exact is not None and response_method not in ("auto", exact[1]):
         exact = None
     if exact is not None:
@@ -228,7 +239,7 @@ def explain(
             )
             seeds = rng.randint(np.iinfo(np.int32).max, size=len(rows))
             if exact is not None:
-                estimate = explain_exactly(exact[0], model, rows, source[chosen], weights)
+                estimate = explain_exactly(exact[0], untuned, rows, source[chosen], weights)
                 bar.update(len(rows))
             else:
                 estimate = _explain_by_kernel(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from difflib import get_close_matches
 from typing import Any
 
 from sklearn.base import is_classifier
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _num_features, check_is_fitted
 
@@ -13,7 +15,9 @@ from sklearn.utils.validation import _num_features, check_is_fitted
 def split_pipeline(estimator: Any) -> tuple[list[tuple[str, Any]], Any]:
     """Separate what transforms from what classifies.
 
-    Nested pipelines and the best estimator of a search are looked through.
+    Nested pipelines, the best estimator of a search, and what tunes the decision of a classifier
+    are looked through. A tuner takes part in the classifier that is returned: its predictions are
+    the tuner's own, on the features that reach what it tunes.
 
     Parameters
     ----------
@@ -34,6 +38,7 @@ def split_pipeline(estimator: Any) -> tuple[list[tuple[str, Any]], Any]:
         If it is not fitted.
     """
     steps: list[tuple[str, Any]] = []
+    tuners: list[Any] = []
     while True:
         if isinstance(estimator, Pipeline):
             steps += [
@@ -44,6 +49,10 @@ def split_pipeline(estimator: Any) -> tuple[list[tuple[str, Any]], Any]:
             estimator = estimator.steps[-1][1]
         elif hasattr(estimator, "best_estimator_"):
             estimator = estimator.best_estimator_
+        elif tunes_decision(estimator):
+            check_is_fitted(estimator, "estimator_")
+            tuners.append(estimator)
+            estimator = estimator.estimator_
         else:
             break
     if not is_classifier(estimator):
@@ -51,7 +60,61 @@ def split_pipeline(estimator: Any) -> tuple[list[tuple[str, Any]], Any]:
             f"a classifier, or a pipeline that ends in one, is needed; this ends in {estimator!r}"
         )
     check_is_fitted(estimator)
+    for tuner in reversed(tuners):
+        estimator = _tune_instead(tuner, estimator)
     return steps, estimator
+
+
+def tunes_decision(estimator: Any) -> bool:
+    """Say whether an estimator wraps a classifier and changes its decisions alone.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Any.
+
+    Returns
+    -------
+    tunes : bool
+        Probabilities and margins are then those of ``estimator_``.
+    """
+    # Imported here, since it brings the packages of searches.
+    from skcyto.model_selection import TunedLogitBiasClassifierCV
+
+    # By type: `estimator_` of other ensembles is no more than a template.
+    return isinstance(
+        estimator,
+        (TunedLogitBiasClassifierCV, TunedThresholdClassifierCV, FixedThresholdClassifier),
+    )
+
+
+def without_tuners(classifier: Any) -> Any:
+    """Return the classifier whose decision is tuned.
+
+    Parameters
+    ----------
+    classifier : estimator
+        Fitted.
+
+    Returns
+    -------
+    classifier : estimator
+        The same where nothing tunes it. Its probabilities and margins are the same in any case.
+    """
+    while tunes_decision(classifier):
+        classifier = classifier.estimator_
+    return classifier
+
+
+def _tune_instead(tuner: Any, classifier: Any) -> Any:
+    """Copy a fitted tuner for another estimator: the last part of what it was fitted with."""
+    tuner = copy.copy(tuner)
+    tuner.estimator_ = classifier
+    for name in ("n_features_in_", "feature_names_in_"):
+        vars(tuner).pop(name, None)
+        if hasattr(classifier, name):
+            setattr(tuner, name, getattr(classifier, name))
+    return tuner
 
 
 def transform_to_features(steps: list[tuple[str, Any]], X: Any) -> Any:

@@ -20,6 +20,7 @@ from skcyto.inspection import (
     TokenMapDisplay,
     explain,
 )
+from skcyto.model_selection import TunedLogitBiasClassifierCV
 from skcyto.utils._plotting import PALETTE
 
 
@@ -113,6 +114,17 @@ def test_extreme_samples_are_the_extremes(pipeline, cells, colours):
             assert (f"pred. {sample['prediction']}" in caption) == wrong
             assert to_hex(ax.xaxis.label.get_color()) == PALETTE[1 if wrong else 6].lower()
     assert "green" in display.ax_.get_title()
+
+
+def test_extreme_samples_of_a_tuned_decision(pipeline, cells, colours):
+    tuned = TunedLogitBiasClassifierCV(pipeline, cv=2).fit(colours, cells.target)
+    tuned.best_bias_ = np.array([9.0, 0.0, 0.0])
+    display = ExtremeSamplesDisplay.from_estimator(
+        tuned, cells.images, X=colours, feature="green", n=2
+    )
+    assert set(display.samples["prediction"]) == {tuned.classes_[0]}
+    scaled = tuned.estimator_[:-1].transform(colours)[:, 1]
+    np.testing.assert_allclose(display.samples["value"], scaled[display.samples.index])
 
 
 @pytest.mark.parametrize("kind", ["array", "frame", "explanation"])

@@ -14,13 +14,19 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    TunedThresholdClassifierCV,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from skcyto.exceptions import AdditivityWarning
 from skcyto.feature_selection import ImportanceThresholdSelector
 from skcyto.inspection import explain
+from skcyto.inspection._pipeline_features import split_pipeline
+from skcyto.model_selection import TunedLogitBiasClassifierCV
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +126,53 @@ def test_searches_and_resampling_pipelines_are_looked_through(three_classes):
     explanation = explain(search, X[:3], background=3, random_state=0)
     expected = [f"x{i}" for i in np.flatnonzero(search.best_estimator_[2].get_support())]
     assert explanation.feature_names == expected
+
+
+TUNERS = {
+    "bias": lambda model: TunedLogitBiasClassifierCV(model, cv=2),
+    "tuned": lambda model: TunedThresholdClassifierCV(model, cv=2),
+    "fixed": lambda model: FixedThresholdClassifier(model, threshold=0.8),
+}
+
+
+@pytest.mark.parametrize("tune", TUNERS.values(), ids=TUNERS)
+def test_tuned_decisions_are_looked_through(frame, tune):
+    X, y = frame
+    y = (y == 0).astype(int)
+    pipeline = make_pipeline(StandardScaler(), SelectKBest(k=4), LogisticRegression(max_iter=500))
+    tuned = tune(pipeline).fit(X, y)
+    pipeline.fit(X, y)
+    params = {"background_data": X, "background": 10, "background_method": "kmeans"}
+    explanation = explain(tuned, X[:3], random_state=0, **params)
+    assert explanation.feature_names == list(pipeline[:-1].get_feature_names_out())
+    # Thresholds and biases change decisions alone.
+    expected = explain(pipeline, X[:3], random_state=0, **params)
+    np.testing.assert_allclose(explanation.values, expected.values, atol=1e-12)
+    np.testing.assert_allclose(
+        explanation.base_values + explanation.values.sum(axis=1), tuned.predict_proba(X[:3])
+    )
+    exact = explain(tuned, X[:3], method="auto", random_state=0, **params)
+    assert exact.method == "linear"
+    outer = make_pipeline(StandardScaler(), GridSearchCV(tune(pipeline), {}, cv=2)).fit(X, y)
+    nested = explain(outer, X[:3], random_state=0, **params)
+    assert nested.feature_names == explanation.feature_names
+
+
+@pytest.mark.parametrize("tune", TUNERS.values(), ids=TUNERS)
+def test_tuned_decisions_stay_those_of_the_tuner(frame, tune):
+    X, y = frame
+    y = (y == 0).astype(int)
+    tuned = tune(make_pipeline(StandardScaler(), LogisticRegression(C=0.01))).fit(X, y)
+    steps, classifier = split_pipeline(tuned)
+    assert [name for name, _ in steps] == ["standardscaler"]
+    features = tuned.estimator_[:-1].transform(X)
+    np.testing.assert_array_equal(classifier.predict(features), tuned.predict(X))
+    assert (tuned.predict(X) != tuned.estimator_.predict(X)).any()
+    assert classifier.n_features_in_ == 10
+    assert hasattr(tuned, "feature_names_in_")  # the user's own stays as it was
+    assert not hasattr(classifier, "feature_names_in_")
+    with pytest.raises(NotFittedError):
+        explain(tune(LogisticRegression()), X[:2])
 
 
 @pytest.mark.parametrize("backend", ["loky", "threading"])

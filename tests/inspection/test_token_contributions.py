@@ -17,6 +17,7 @@ from skcyto.exceptions import InvalidImageError, RandomWeightsWarning
 from skcyto.feature_extraction import EVA02TokenEmbedder
 from skcyto.inspection import TokenMapDisplay
 from skcyto.inspection._token_contributions import contribute_by_token
+from skcyto.model_selection import TunedLogitBiasClassifierCV
 from skcyto.utils._backbone import describe_backbone
 
 
@@ -139,6 +140,23 @@ def test_display_from_estimator(cells):
     assert np.shape(display.maps) == (2, 4, 4)
     np.testing.assert_array_equal(display.images, prepare(cells.images[:2]))
     assert display.map_artists_[1].axes.get_xlabel().startswith("image_7: ")
+
+
+def test_tuned_decision_chooses_the_class(cells):
+    inner = fit(cells, StandardScaler(), LogisticRegression(C=0.01))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RandomWeightsWarning)
+        tuned = TunedLogitBiasClassifierCV(inner, cv=2).fit(cells.images, cells.target)
+    tuned.best_bias_ = np.array([0.0, 9.0, 0.0])
+    result = contribute_by_token(tuned, cells.images[:2], feature=None, class_name=None)
+    assert result.targets == [str(tuned.classes_[1])] * 2
+    assert result.targets == tuned.predict(cells.images[:2]).tolist()
+    expected = contribute_by_token(
+        tuned.estimator_, cells.images[:2], feature=None, class_name=tuned.classes_[1]
+    )
+    # The log-odds are those of predict_proba, which knows no biases.
+    np.testing.assert_allclose(result.maps, expected.maps)
+    np.testing.assert_allclose(result.values, expected.values)
 
 
 def test_what_cannot_be_mapped(cells, tmp_path):
