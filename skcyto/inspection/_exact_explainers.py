@@ -17,7 +17,9 @@ from skcyto.inspection._shap import import_shap, quiet_shap
 _PROBABILITY_TREES = (DecisionTreeClassifier, ExtraTreesClassifier, RandomForestClassifier)
 
 
-def exact_method(classifier: Any, table: Any, rows: np.ndarray) -> tuple[str, str] | None:
+def exact_method(
+    classifier: Any, table: Any, rows: np.ndarray, *, weighted: bool
+) -> tuple[str, str] | None:
     """Say how a classifier can be explained exactly.
 
     Parameters
@@ -28,6 +30,8 @@ def exact_method(classifier: Any, table: Any, rows: np.ndarray) -> tuple[str, st
         Some rows, as the classifier takes them.
     rows : ndarray of shape (n_rows, n_features)
         The same as floats.
+    weighted : bool
+        Whether rows of the background have weights, which shap's explainer of trees does not know.
 
     Returns
     -------
@@ -35,11 +39,12 @@ def exact_method(classifier: Any, table: Any, rows: np.ndarray) -> tuple[str, st
         Explainer, and the output that it explains; None where there is no exact explainer.
     """
     if isinstance(classifier, _PROBABILITY_TREES):
-        return "tree", "predict_proba"
+        return None if weighted else ("tree", "predict_proba")
     if isinstance(classifier, GradientBoostingClassifier):
         # shap reads a single tree a stage. HistGradientBoostingClassifier is left to Kernel SHAP:
         # with a background, shap 0.51's values of it do not sum to the margin.
-        return ("tree", "decision_function") if classifier.n_classes_ == 2 else None
+        readable = classifier.n_classes_ == 2 and not weighted
+        return ("tree", "decision_function") if readable else None
     return ("linear", "decision_function") if _is_linear(classifier, table, rows) else None
 
 
@@ -70,7 +75,7 @@ def explain_exactly(
     background : ndarray of shape (n_background, n_features)
         Rows that stand in for absent features.
     weights : ndarray of shape (n_background,)
-        Weights of these rows; trees need equal ones.
+        Weights of these rows; for trees they must be equal.
 
     Returns
     -------
@@ -86,11 +91,6 @@ def explain_exactly(
             )
             values = explainer.shap_values(rows)
         else:
-            if np.ptp(weights) > 0:
-                raise ValueError(
-                    "shap's TreeExplainer knows no weights, which background_method='kmeans' "
-                    "gives: use background_method='stratified', or method='kernel'"
-                )
             masker = shap.maskers.Independent(background, max_samples=len(background))
             explainer = shap.TreeExplainer(
                 classifier, masker, feature_perturbation="interventional", model_output="raw"

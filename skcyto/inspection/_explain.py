@@ -110,7 +110,9 @@ def explain(
 
     method : {"kernel", "auto"}, default="kernel"
         "auto" takes shap's exact explainers for linear models, trees and forests where they fit
-        `response_method`; "kernel" is Kernel SHAP for all.
+        `response_method`, and Kernel SHAP otherwise: trees, for one, cannot be explained exactly
+        with the weighted background of "kmeans". "kernel" is Kernel SHAP for all. The
+        explanation's `method` says what was used.
 
     response_method : {"auto", "predict_proba", "decision_function"}, default="auto"
         Output that is explained. "auto" is the probabilities, else the margins; with
@@ -209,7 +211,10 @@ def explain(
     rows, source = encoder.encode(rows), encoder.encode(source)
     # What tunes the decision alone leaves the outputs that are explained as they are.
     untuned = without_tuners(model)
-    exact = exact_method(untuned, encoder.decode(source), source) if method == "auto" else None
+    exact = None
+    if method == "auto":
+        weighted = background_method == "kmeans"
+        exact = exact_method(untuned, encoder.decode(source), source, weighted=weighted)
     if exact is not None and response_method not in ("auto", exact[1]):
         exact = None
     if exact is not None:

@@ -10,7 +10,7 @@ from imblearn.pipeline import make_pipeline as make_imblearn_pipeline
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -21,6 +21,7 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 from skcyto.exceptions import AdditivityWarning
 from skcyto.feature_selection import ImportanceThresholdSelector
@@ -173,6 +174,31 @@ def test_tuned_decisions_stay_those_of_the_tuner(frame, tune):
     assert not hasattr(classifier, "feature_names_in_")
     with pytest.raises(NotFittedError):
         explain(tune(LogisticRegression()), X[:2])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        DecisionTreeClassifier(max_depth=4, random_state=0),
+        RandomForestClassifier(5, random_state=0),
+        GradientBoostingClassifier(n_estimators=5, random_state=0),
+        LogisticRegression(max_iter=500),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_automatic_method_with_a_weighted_background(three_classes, model):
+    X, y = three_classes
+    model = model.fit(X, y > 0)
+    params = {"background_data": X, "background": 5, "background_method": "kmeans"}
+    chosen = explain(model, X[:3], method="auto", random_state=0, **params)
+    linear = isinstance(model, LogisticRegression)
+    assert chosen.method == ("linear" if linear else "kernel")
+    if not linear:
+        kernel = explain(model, X[:3], random_state=0, **params)
+        np.testing.assert_array_equal(chosen.values, kernel.values)
+        assert chosen.response_method == "predict_proba"
+        plain = explain(model, X[:3], method="auto", background=5, background_data=X)
+        assert plain.method == "tree"
 
 
 @pytest.mark.parametrize("backend", ["loky", "threading"])
@@ -329,8 +355,6 @@ def test_bad_estimators(three_classes):
     forest = RandomForestClassifier(5, random_state=0).fit(X, y)
     with pytest.raises(ValueError, match="no method decision_function"):
         explain(forest, X[:2], response_method="decision_function")
-    with pytest.raises(ValueError, match="knows no weights"):
-        explain(forest, X[:30], background=5, background_method="kmeans", method="auto")
 
 
 def test_images_are_no_table(three_classes):
