@@ -10,11 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import get_config
 from sklearn.base import BaseEstimator
-from sklearn.model_selection import check_cv
-from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
+
+from skcyto.model_selection._group_keywords import (
+    GROUPS,
+    group_keywords,
+    has_folds,
+    has_grouped_folds,
+    unreached_by_groups,
+)
 
 
 def check_metadata(
@@ -56,7 +62,8 @@ def route_metadata(name: str, estimator: BaseEstimator, available: set[str]) -> 
 
     With scikit-learn's metadata routing enabled these are the metadata that the candidate's parts
     have requested (``set_fit_request(groups=True)``). Without it, the last step of a pipeline gets
-    what its ``fit`` names, and a search gets groups for its inner folds.
+    what its ``fit`` names, every step that uses groups gets them, and a search gets them for its
+    inner folds too.
 
     Parameters
     ----------
@@ -82,11 +89,14 @@ def route_metadata(name: str, estimator: BaseEstimator, available: set[str]) -> 
         consumed = get_routing_for_object(estimator).consumes("fit", available)
         routes = {key: key for key in consumed}
     else:
-        for key in sorted(available):
-            keyword = _keyword_of(name, estimator, key)
+        for key in sorted(available - {GROUPS}):
+            keyword = _keyword_of(estimator, key)
             if keyword is not None:
                 routes[keyword] = key
-    lost = available - set(routes.values()) - {"groups"}
+        if GROUPS in available:
+            routes |= dict.fromkeys(group_keywords(estimator), GROUPS)
+            _warn_of_lost_groups(name, estimator)
+    lost = available - set(routes.values()) - {GROUPS}
     if lost:
         raise ValueError(
             f"candidate {name!r} takes no {sorted(lost)} in fit, so it would be compared without: "
@@ -96,23 +106,32 @@ def route_metadata(name: str, estimator: BaseEstimator, available: set[str]) -> 
     return routes
 
 
-def _keyword_of(name: str, estimator: Any, key: str) -> str | None:
+def _keyword_of(estimator: Any, key: str) -> str | None:
     if isinstance(estimator, Pipeline):
         last, final = estimator.steps[-1]
-        inner = _keyword_of(name, final, key)
+        inner = _keyword_of(final, key)
         return None if inner is None else f"{last}__{inner}"
-    if isinstance(estimator, BaseSearchCV):
-        if key != "groups":
-            return _keyword_of(name, estimator.estimator, key)
-        splitter = check_cv(estimator.cv, classifier=True)
-        if get_routing_for_object(splitter).consumes("split", {"groups"}):
-            return "groups"
-        warnings.warn(
-            f"candidate {name!r}: the inner folds of {type(estimator).__name__} split groups, "
-            "which tunes it for cases that look like its training cases; give it a grouped cv, "
-            "StratifiedGroupKFold(5) for example",
-            UserWarning,
-            stacklevel=5,
-        )
-        return None
+    if has_folds(estimator) and not has_fit_parameter(estimator, key):
+        return _keyword_of(estimator.estimator, key)
     return key if has_fit_parameter(estimator, key) else None
+
+
+def _warn_of_lost_groups(name: str, estimator: Any) -> None:
+    parts = [estimator, *estimator.get_params(deep=True).values()]
+    for part in parts:
+        if isinstance(part, BaseEstimator) and has_folds(part) and not has_grouped_folds(part):
+            warnings.warn(
+                f"candidate {name!r}: the inner folds of {type(part).__name__} split groups, "
+                "which tunes it for cases that look like its training cases; give it a grouped cv, "
+                "StratifiedGroupKFold(5) for example",
+                UserWarning,
+                stacklevel=4,
+            )
+    for part in unreached_by_groups(estimator):
+        warnings.warn(
+            f"candidate {name!r}: groups do not reach {part}, whose validation rows may share "
+            "groups with the rows that train it; make it a step of a pipeline, or request them "
+            "with set_fit_request(groups=True) and scikit-learn's metadata routing enabled",
+            UserWarning,
+            stacklevel=4,
+        )

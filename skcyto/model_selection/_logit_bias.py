@@ -26,6 +26,7 @@ from sklearn.utils.validation import (
     indexable,
 )
 
+from skcyto.model_selection._group_keywords import hand_groups_on
 from skcyto.model_selection._logit_bias_folds import (
     Fold,
     class_scores,
@@ -195,6 +196,9 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
         "store_cv_results": ["boolean"],
     }
 
+    # Its presence tells that `groups` reach the classifier too.
+    _hands_groups_on = True
+
     # Sample weights are passed on, as a router does; this class asks for none itself.
     __metadata_request__fit = {"sample_weight": UNUSED}
 
@@ -240,8 +244,9 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
             Weights of the rows, for the classifier's `fit` and for the score.
 
         **params : dict
-            `groups` go to the splitter, all else to the classifier's `fit`. With metadata
-            routing enabled, everything goes to what asks for it.
+            `groups` go to the splitter, and to the classifier and the steps of a pipeline whose
+            `fit` names them; all else goes to the classifier's `fit`. With metadata routing
+            enabled, everything goes to what asks for it.
 
         Returns
         -------
@@ -285,7 +290,9 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
                 params = {**params, "sample_weight": sample_weight}
             return process_routing(self, "fit", **params)
         params = dict(params)
-        splitter = {"groups": params.pop("groups", None)}
+        groups = params.pop("groups", None)
+        splitter = {"groups": groups}
+        params = hand_groups_on(self.estimator, groups) | params
         score = {}
         if sample_weight is not None:
             params["sample_weight"] = sample_weight

@@ -22,6 +22,7 @@ from sklearn.utils import indexable
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _check_method_params
 
+from skcyto.model_selection._group_keywords import hand_groups_on
 from skcyto.model_selection._search_checks import check_objectives, draw_splits
 from skcyto.model_selection._search_ledger import RECORD, TrialLedger
 from skcyto.model_selection._search_results import fill_folds, format_results
@@ -188,6 +189,9 @@ class OptunaSearchCV(BaseSearchCV):
     8
     """
 
+    # Its presence tells that `groups` reach the estimator too.
+    _hands_groups_on = True
+
     _parameter_constraints: dict[str, list[Any]] = {
         **BaseSearchCV._parameter_constraints,
         "param_distributions": [dict, list, tuple, callable],
@@ -266,7 +270,8 @@ class OptunaSearchCV(BaseSearchCV):
             Targets.
         **params : dict
             Metadata such as ``groups`` and ``sample_weight``, routed as by
-            :class:`~sklearn.model_selection.GridSearchCV`.
+            :class:`~sklearn.model_selection.GridSearchCV`. Without metadata routing, ``groups``
+            go to the estimator too, and to the steps of a pipeline whose ``fit`` names them.
 
         Returns
         -------
@@ -284,6 +289,8 @@ class OptunaSearchCV(BaseSearchCV):
         X, y = indexable(X, y)
         params = _check_method_params(X, params=params)
         routed = self._get_routed_params_for_fit(params)
+        handed_on = hand_groups_on(self.estimator, params.get("groups"))
+        routed.estimator.fit = handed_on | routed.estimator.fit
         splits = draw_splits(self, X, y, routed.splitter.split)
         self.n_splits_ = len(splits)
         estimator = clone(self.estimator)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.model_selection import GridSearchCV, GroupKFold, StratifiedGroupKFold
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
@@ -11,7 +12,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from skcyto.model_selection import compare_models
+from skcyto.model_selection import (
+    OptunaSearchCV,
+    TunedLogitBiasClassifierCV,
+    compare_models,
+)
 
 SEEN = []
 
@@ -29,6 +34,9 @@ class WithGroups(ClassifierMixin, BaseEstimator):
 
     def predict(self, X):
         return np.repeat(self.classes_[:1], len(X))
+
+    def predict_proba(self, X):
+        return np.full((len(X), len(self.classes_)), 1 / len(self.classes_))
 
 
 @pytest.fixture
@@ -109,6 +117,78 @@ def test_groups_reach_the_inner_folds_of_a_search(data):
     compare_models({"search": search}, X, y, groups=groups, cv=4, random_state=0)
     assert len(inner) == 4 * 3
     assert not any(set(train) & set(test) for train, test in inner)
+
+
+class GroupedStep(WithGroups):
+    """The same as a transformer."""
+
+    def transform(self, X):
+        return X
+
+    def fit_transform(self, X, y, groups=None):
+        return self.fit(X, y, groups=groups).transform(X)
+
+
+GROUPED = StratifiedGroupKFold(3)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "n_fits"),
+    [
+        (make_pipeline(GroupedStep(), GaussianNB()), 4),
+        (GridSearchCV(make_pipeline(WithGroups()), {"withgroups__shift": [0, 1]}, cv=GROUPED), 28),
+        (OptunaSearchCV(WithGroups(), {"shift": [0, 1]}, n_trials=2, cv=GROUPED), 28),
+        (
+            OptunaSearchCV(
+                make_pipeline(GroupedStep(), WithGroups()),
+                {"withgroups__shift": [0, 1]},
+                n_trials=2,
+                cv=GROUPED,
+            ),
+            56,
+        ),
+        (TunedLogitBiasClassifierCV(WithGroups(), cv=GROUPED), 16),
+        (make_pipeline("passthrough", TunedLogitBiasClassifierCV(WithGroups(), cv=GROUPED)), 16),
+        (
+            TunedLogitBiasClassifierCV(
+                OptunaSearchCV(WithGroups(), {"shift": [0, 1]}, n_trials=2, cv=GROUPED), cv=GROUPED
+            ),
+            4 * 4 * 7,
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_groups_reach_what_is_inside_a_candidate(data, candidate, n_fits):
+    X, y, groups = data
+    compare_models({"candidate": candidate}, X, y, groups=groups, cv=4, random_state=0)
+    check_seen(n_fits)
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [
+        GridSearchCV(WithGroups(), {"shift": [0.0]}, cv=GROUPED),
+        CalibratedClassifierCV(WithGroups(), cv=2, ensemble=False),
+        make_pipeline("passthrough", CalibratedClassifierCV(WithGroups(), cv=2)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_groups_that_cannot_reach_the_inside_are_pointed_out(data, candidate):
+    X, y, groups = data
+    with pytest.warns(UserWarning, match="'candidate': groups do not reach WithGroups"):
+        compare_models({"candidate": candidate}, X, y, groups=groups, cv=4, random_state=0)
+
+
+@pytest.mark.parametrize("routing", [False, True])
+def test_standalone_searches_hand_groups_on(data, routing):
+    X, y, groups = data
+    with config_context(enable_metadata_routing=routing):
+        inner = WithGroups()
+        if routing:
+            inner.set_fit_request(groups=True, sample_weight=False)
+        OptunaSearchCV(inner, {"shift": [0, 1]}, n_trials=2, cv=GROUPED).fit(X, y, groups=groups)
+        TunedLogitBiasClassifierCV(inner, cv=GROUPED).fit(X, y, groups=groups)
+    check_seen(7 + 4)
 
 
 def test_inner_folds_that_split_groups_are_pointed_out(data):
