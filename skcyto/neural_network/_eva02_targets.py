@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
+
+from skcyto.exceptions import ImbalanceWarning
 
 _MAX_NAMED = 5
 
@@ -70,6 +73,11 @@ def check_targets(
     ValueError
         If lengths differ, labels are missing, of mixed types or of fewer than two classes, or no
         weight is positive.
+
+    Warns
+    -----
+    ImbalanceWarning
+        If a class has one image.
     """
     if y is None:
         raise ValueError(
@@ -103,6 +111,7 @@ def check_targets(
         raise ValueError(
             f"{name} needs at least 2 classes; the data given to fit have 1 class: {classes[0]!r}"
         )
+    _warn_of_single_images(classes[np.bincount(codes) == 1])
     encoded = np.full(n_images, -1, dtype=np.intp)
     encoded[rows] = codes
     return Targets(classes, rows, encoded, sample_weight, groups)
@@ -114,6 +123,23 @@ def _check_length(name: str, values: Any, n_images: int) -> None:
             f"Found input variables with inconsistent numbers of samples: X holds {n_images} "
             f"images, {name} has shape {values.shape}"
         )
+
+
+def _warn_of_single_images(classes: NDArray) -> None:
+    """Say before the training that a class with one image can be neither validated nor scored."""
+    if not len(classes):
+        return
+    names = [repr(label) for label in classes[:_MAX_NAMED].tolist()]
+    if len(classes) > _MAX_NAMED:
+        names.append(f"and {len(classes) - _MAX_NAMED} more")
+    warnings.warn(
+        f"{len(classes)} class(es) with one image: {', '.join(names)}. It is trained on; none is "
+        "left to choose the best epoch by, and cross-validation is impossible, since the class "
+        "would be missing in the training or the test images. Give more images, merge the class "
+        "with another, or leave it out",
+        ImbalanceWarning,
+        stacklevel=5,
+    )
 
 
 def _check_types(labels: list[Any]) -> None:

@@ -233,6 +233,7 @@ def test_bad_images_are_left_out_of_fine_tuning_where_they_may(images, tmp_path,
     np.testing.assert_allclose(features[good], expected.transform(X[good]), atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::skcyto.exceptions.ImbalanceWarning")
 def test_bad_images_that_nothing_can_be_made_of(images, tmp_path, monkeypatch):
     X, y = images
     with pytest.raises(InvalidImageError, match="2 of 2 images") as caught:

@@ -2,6 +2,7 @@
 
 import pickle
 import random
+import re
 import warnings
 
 import numpy as np
@@ -21,7 +22,12 @@ from sklearn.utils.estimator_checks import (
     check_set_params,
 )
 
-from skcyto.exceptions import DeviceMemoryError, InvalidImageError, PretrainedWeightsError
+from skcyto.exceptions import (
+    DeviceMemoryError,
+    ImbalanceWarning,
+    InvalidImageError,
+    PretrainedWeightsError,
+)
 from skcyto.losses import Focal, available, get_loss
 from skcyto.neural_network import EVA02Classifier, _eva02_fit
 from skcyto.neural_network._eva02_network import TransformerClassifier
@@ -192,9 +198,50 @@ def test_a_class_with_one_image_is_trained_on(images, make_classifier, grouped):
     y = y.astype(object)
     y[5] = "rare"
     groups = np.arange(36) // 2 if grouped else None
-    classifier = make_classifier(max_epochs=1, validation_fraction=0.3).fit(X, y, groups=groups)
+    classifier = make_classifier(max_epochs=1, validation_fraction=0.3)
+    with pytest.warns(ImbalanceWarning, match=r"1 class\(es\) with one image: 'rare'\.") as caught:
+        classifier.fit(X, y, groups=groups)
+    assert [w.filename for w in caught] == [__file__]
     assert classifier.class_counts_[classifier.classes_.tolist().index("rare")] == 1
     assert classifier.predict_proba(X[:2]).shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("rare", "weight", "named"),
+    [
+        ([], None, None),
+        ([7], None, "1 class.* 7. It is trained on"),
+        ([9, 8], None, "2 class.* 8, 9. It"),
+        (list(range(10, 18)), None, "8 class.* 10, 11, 12, 13, 14, and 3 more. It"),
+        # One of two images takes no part; a class whose only image takes none is none.
+        ([7, 7], [1, 0], "1 class.* 7. It"),
+        ([7], [0], None),
+    ],
+)
+def test_classes_with_one_image_are_named_before_training(
+    images, make_classifier, monkeypatch, rare, weight, named
+):
+    class Began(Exception):
+        pass
+
+    def run(*args, **kwargs):
+        raise Began
+
+    monkeypatch.setattr(FineTuning, "run", run)
+    X, _ = images
+    y = np.arange(36) % 2
+    y[: len(rare)] = rare
+    weights = np.ones(36)
+    weights[: len(rare)] = 1 if weight is None else weight
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(Began):
+            make_classifier().fit(X, y, sample_weight=weights)
+    messages = [str(w.message) for w in caught if w.category is ImbalanceWarning]
+    assert len(messages) == (named is not None)
+    if named:
+        assert re.search(named, messages[0])
+        assert "cross-validation is impossible" in messages[0]
 
 
 def test_every_form_of_input_gives_the_same_network(image_files, images, make_classifier):
