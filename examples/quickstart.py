@@ -17,6 +17,8 @@ Without `--data` the images are synthetic: drawn by skcyto to try it out, of no 
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 import time
 import warnings
 from pathlib import Path
@@ -58,22 +60,27 @@ def parse_arguments() -> argparse.Namespace:
 # Images
 # ------
 # A folder of files, one subfolder a class. Files that are no images, and images without a class,
-# are reported by name.
+# are reported by name. Synthetic ones are written to a folder beside and moved to their place when
+# all are there, so that a run may be killed at any moment.
 
 
 def load_images(args: argparse.Namespace):
     if args.data:
         return load_image_folder(args.data)
-    root = args.output / "synthetic_cells"
-    if not (root / "index.csv").exists():
+    n_cells = 120 if args.smoke else 600
+    root = args.output / f"synthetic_cells_{n_cells}_{args.image_size}px_seed{args.seed}"
+    if not root.exists():
         cells = make_cell_images(
-            120 if args.smoke else 600,
+            n_cells,
             weights={"rubbish": 0.5, "healthy": 0.38, "unhealthy": 0.12},
             image_size=args.image_size,
             cells_per_slide=10,
             random_state=args.seed,
         )
-        write_image_folder(root, cells.images, cells.target, groups=cells.groups)
+        part = root.with_name(f"{root.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        write_image_folder(part, cells.images, cells.target, groups=cells.groups)
+        os.replace(part, root)
     return load_image_folder(root, index="index.csv", group_column="group")
 
 

@@ -20,6 +20,8 @@ out, of no medical meaning, and so are the scores.
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 import time
 import warnings
 from pathlib import Path
@@ -69,7 +71,8 @@ def parse_arguments() -> argparse.Namespace:
 # Cells
 # -----
 # Images and masks are files of the same name. The synthetic cells are healthy or unhealthy: grades
-# of dysplasia differ from reactive cells in the size of the nucleus and in its chromatin.
+# of dysplasia differ from reactive cells in the size of the nucleus and in its chromatin. They are
+# written to a folder beside and moved to their place when all are there.
 
 
 def load_cells(args: argparse.Namespace):
@@ -77,17 +80,20 @@ def load_cells(args: argparse.Namespace):
     if root is None:
         print("SYNTHETIC cells: the numbers below say nothing about real smears.")
         n_cells = 60 if args.smoke else 300
-        root = args.output / f"synthetic_cells_{n_cells}"
-        if not (root / "index.csv").exists():
+        root = args.output / f"synthetic_cells_{n_cells}_seed{args.seed}"
+        if not root.exists():
             cells = make_cell_images(
                 n_cells,
                 weights={"healthy": 0.8, "unhealthy": 0.2},
                 cells_per_slide=10,
                 random_state=args.seed,
             )
+            part = root.with_name(f"{root.name}.part")
+            shutil.rmtree(part, ignore_errors=True)
             write_image_mask_folder(
-                root, cells.images, cells.masks, cells.target, groups=cells.groups
+                part, cells.images, cells.masks, cells.target, groups=cells.groups
             )
+            os.replace(part, root)
     return load_image_mask_folder(
         root, index="index.csv", target_column="label", group_column="group"
     )
