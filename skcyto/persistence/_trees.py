@@ -6,9 +6,16 @@ for trees that it grew itself. In a forged file they could make a prediction rea
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
+from sklearn.ensemble import (
+    BaseEnsemble,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
 from sklearn.tree._tree import Tree
 
 from skcyto.exceptions import InvalidModelError
@@ -28,11 +35,17 @@ def check_trees(model: Any) -> None:
     InvalidModelError
         If a tree is not as scikit-learn grows them.
     """
-    for item in walk(model):
+    items = list(walk(model))
+    checked: set[int] = set()
+    for item in items:
         if isinstance(item, Tree):
             _check_tree(item)
+        elif isinstance(item, HistGradientBoostingClassifier | HistGradientBoostingRegressor):
+            checked.update(_check_histogram_boosting(item))
         elif hasattr(item, "__dict__"):
             _check_owner(item)
+    if any(isinstance(item, TreePredictor) and id(item) not in checked for item in items):
+        raise _forged("it stands where scikit-learn puts none")
 
 
 def _check_tree(tree: Tree) -> None:
@@ -55,11 +68,15 @@ def _check_owner(item: Any) -> None:
     own = state.get("tree_")
     trees = [own] if isinstance(own, Tree) else []
     members = state.get("estimators_")
-    if isinstance(members, list | np.ndarray):
+    # What else has members, such as a vote, has them check for themselves.
+    if isinstance(item, BaseEnsemble) and members is not None:
+        if not isinstance(members, list | np.ndarray):
+            raise _forged(f"its ensemble is no list but a {type(members).__name__}")
         flat = members if isinstance(members, list) else members.ravel()
         found = [vars(member).get("tree_") for member in flat if hasattr(member, "__dict__")]
         trees += [tree for tree in found if isinstance(tree, Tree)]
     if trees:
+        _check_methods(item)
         if not isinstance(n_features, int | np.integer):
             raise _forged("its estimator does not say how many features it has")
         if max(tree.n_features for tree in trees) > n_features:
@@ -68,21 +85,42 @@ def _check_owner(item: Any) -> None:
     rounds = state.get("n_trees_per_iteration_")
     if rounds is not None and trees and getattr(members, "shape", ())[1:] != (rounds,):
         raise _forged("its rounds hold another number of trees than there are classes")
-    for predictor in _predictors(state.get("_predictors")):
+
+
+def _check_histogram_boosting(item: Any) -> list[int]:
+    """Check the trees of histogram boosting, which are of their own kind; return their ids."""
+    state = vars(item)
+    rounds = state.get("_predictors", [])
+    if not isinstance(rounds, list) or not all(isinstance(each, list) for each in rounds):
+        raise _forged("its rounds are no lists")
+    predictors = [each for predictors in rounds for each in predictors]
+    if not all(isinstance(each, TreePredictor) for each in predictors):
+        raise _forged("its rounds hold something else than trees")
+    n_features = state.get("n_features_in_")
+    if predictors and not isinstance(n_features, int | np.integer):
+        raise _forged("its estimator does not say how many features it has")
+    _check_methods(item)
+    # scikit-learn's own encoder of categories holds a partial function. Another one could hand
+    # the trees fewer columns than they read.
+    encoder = state.get("_preprocessor")
+    own = encoder is None or any(isinstance(each, partial) for each in walk(encoder))
+    if not own or "_in_fit" in state:
+        raise _forged("its estimator does not check what it hands to it")
+    for predictor in predictors:
         nodes = predictor.nodes
         leaf = nodes["is_leaf"].astype(bool)
-        if not isinstance(n_features, int | np.integer):
-            raise _forged("its estimator does not say how many features it has")
         _check_nodes(nodes["left"], nodes["right"], nodes["feature_idx"], leaf, n_features)
         sets = nodes["bitset_idx"][~leaf & nodes["is_categorical"].astype(bool)]
         if len(sets) and sets.max() >= len(predictor.raw_left_cat_bitsets):
             raise _forged("it reads categories that it does not have")
+    return [id(each) for each in predictors]
 
 
-def _predictors(rounds: Any) -> list[Any]:
-    if not isinstance(rounds, list):
-        return []
-    return [each for predictors in rounds for each in predictors if hasattr(each, "nodes")]
+def _check_methods(item: Any) -> None:
+    """Check that no attribute takes the place of a method, such as the one that checks `X`."""
+    for name in vars(item):
+        if callable(getattr(type(item), name, None)):
+            raise _forged(f"its estimator has another {name} than its class")
 
 
 def _check_nodes(

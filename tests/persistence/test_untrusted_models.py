@@ -404,6 +404,105 @@ def test_estimator_that_hands_its_trees_too_few_features(table, tmp_path):
         skcyto.load(path)
 
 
+def forged_boosting(**attributes):
+    """Histogram boosting with a node that points far out of its tree."""
+
+    def forge(X, y):
+        boosting = HistGradientBoostingClassifier(max_iter=2).fit(X, y)
+        for predictors in boosting._predictors:
+            for predictor in predictors:
+                predictor.nodes = predictor.nodes.copy()
+                predictor.nodes["left"][0] = predictor.nodes["right"][0] = 10**7
+        for name, hold in attributes.items():
+            setattr(boosting, name, hold(boosting._predictors))
+        return boosting
+
+    return forge
+
+
+def wide_boosting(X, y, **attributes):
+    boosting = HistGradientBoostingClassifier(max_iter=2).fit(X, y)
+    for name, value in attributes.items():
+        setattr(boosting, name, value)
+    return boosting
+
+
+def unchecked_tree(X, y):
+    """A tree that adds one to `X` where it should count its columns."""
+    tree = DecisionTreeClassifier(max_depth=3).fit(X, y)
+    tree._validate_X_predict = np.add
+    return tree
+
+
+def forest_of(hold):
+    def forge(X, y):
+        forest = RandomForestClassifier(3, max_depth=3, random_state=0).fit(X, y)
+        forest.n_features_in_, forest.estimators_ = 1, hold(forest.estimators_)
+        return forest
+
+    return forge
+
+
+HIDDEN_TREES = {
+    "a tuple of rounds": (forged_boosting(_predictors=tuple), "its rounds are no lists"),
+    "rounds that are tuples": (
+        forged_boosting(_predictors=lambda rounds: [tuple(each) for each in rounds]),
+        "its rounds are no lists",
+    ),
+    "rounds in a dict": (
+        forged_boosting(_predictors=lambda rounds: {"rounds": rounds}),
+        "its rounds are no lists",
+    ),
+    "rounds that are an ensemble": (
+        lambda X, y: wide_boosting(X, y, _predictors=RandomForestClassifier(2).fit(X, y)),
+        "its rounds are no lists",
+    ),
+    "another kind of tree": (
+        lambda X, y: wide_boosting(X, y, _predictors=[[DecisionTreeClassifier().fit(X, y)]]),
+        "hold something else than trees",
+    ),
+    "trees beside the rounds": (
+        forged_boosting(spare=list, _predictors=lambda rounds: []),
+        "stands where scikit-learn puts none",
+    ),
+    "columns that another step leaves out": (
+        lambda X, y: wide_boosting(X, y, _preprocessor=StandardScaler().fit(X[:, :1])),
+        "does not check what it hands to it",
+    ),
+    "a fit that goes on": (
+        lambda X, y: wide_boosting(X, y, _in_fit=True),
+        "does not check what it hands to it",
+    ),
+    "no check of columns": (unchecked_tree, "another _validate_X_predict than its class"),
+    "a tuple of trees": (forest_of(tuple), "ensemble is no list but a tuple"),
+    "trees in a forest": (
+        forest_of(lambda trees: RandomForestClassifier(2).fit(*make_table(9))),
+        "ensemble is no list but a RandomForest",
+    ),
+}
+
+
+def make_table(n_features):
+    X = np.random.default_rng(0).normal(size=(60, n_features))
+    return X, X[:, -1] > 0
+
+
+@pytest.mark.parametrize("name", HIDDEN_TREES)
+def test_trees_are_checked_wherever_they_are_held(name, tmp_path):
+    forge, message = HIDDEN_TREES[name]
+    path = skcyto.save(forge(*make_table(9)), tmp_path / "model")
+    with pytest.raises(InvalidModelError, match=f"did not grow: .*{message}"):
+        skcyto.load(path)
+
+
+def test_vote_with_a_bare_tree_is_a_model(table, tmp_path):
+    """It has no number of features of its own: each member checks `X` for itself."""
+    trees = [("tree", DecisionTreeClassifier()), ("forest", RandomForestClassifier(2))]
+    vote = VotingClassifier(trees).fit(*table)
+    loaded = skcyto.load(skcyto.save(vote, tmp_path / "model"))
+    assert (loaded.predict(table[0]) == vote.predict(table[0])).all()
+
+
 def set_root(nodes, field, value):
     nodes[field][0] = value
 
