@@ -1,5 +1,6 @@
-# Everything a developer or CI runs. `make demo` and `make test` need Python, git and make only:
-# they make a virtual environment in .venv and install skcyto into it.
+# Everything a developer or CI runs. `make demo` needs Python, git and make only: it makes a virtual
+# environment in .venv and installs skcyto into it. All else installs the tools for development too,
+# pyradiomics among them, which is built from source by a C compiler.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -19,15 +20,21 @@ help:
 	@echo "make check      everything CI runs: lint, types, contracts, tests, docs, examples"
 	@echo "make test-slow  the tests that take long; make test-gpu: those that need a GPU"
 
+$(VENV)/installed-plain: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e .
+	touch $@
+
 $(VENV)/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
-	touch $@
+	touch $(VENV)/installed-plain $@
 
 install: $(VENV)/installed
 
-demo: install
+demo: $(VENV)/installed-plain
 	$(BIN)/python examples/quickstart.py --output output/quickstart
 
 test: install
