@@ -1,5 +1,6 @@
 """EVA02Classifier as its users meet it: learning, inputs, losses, errors, weights."""
 
+import io
 import pickle
 import random
 import re
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 import timm
 import torch
+from PIL import Image
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -34,7 +36,7 @@ from skcyto.neural_network._eva02_network import TransformerClassifier
 from skcyto.neural_network._eva02_training import FineTuning
 from skcyto.neural_network._modules import CosineLinear
 from skcyto.utils._backbone import BackboneSource, describe_backbone
-from skcyto.utils._image_inputs import as_image_inputs
+from skcyto.utils._image_inputs import LoadedImage, as_image_inputs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -170,6 +172,36 @@ def test_one_unreadable_image_among_many_is_an_error_before_training(
     paths[3] = "gone.png"
     with pytest.raises(InvalidImageError, match=r"2 of 36 .*\n.*gone.png \(row 3\): no such"):
         make_classifier().fit(paths, y)
+
+
+@pytest.mark.slow
+def test_one_unreadable_image_in_10000_is_named_before_training(
+    tmp_path, images, make_classifier, no_training, monkeypatch
+):
+    contents = []
+    for pixels in images[0]:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "png")
+        contents.append(buffer.getvalue())
+    n_images, bad = 10_000, 9_871
+    paths = [str(tmp_path / f"cell{i:04d}.png") for i in range(n_images)]
+    for i, path in enumerate(paths):
+        content = contents[i % 36]
+        # What follows a PNG's last chunk is no part of the picture, but makes the file another one.
+        content = content[:200] if i == bad else content + i.to_bytes(4, "big")
+        with open(path, "wb") as file:
+            file.write(content)
+
+    decoded = []
+    decode = LoadedImage.decode
+    monkeypatch.setattr(
+        LoadedImage, "decode", lambda image: decoded.append(image.digest) or decode(image)
+    )
+    message = r"1 of 10000 images could not be read:\n.*cell9871.png \(row 9871\): .*truncated"
+    with pytest.raises(InvalidImageError, match=message) as caught:
+        make_classifier().fit(paths, np.arange(n_images) % 3)
+    assert caught.value.bad.keys() == {bad}
+    assert len(decoded) == len(set(decoded)) == n_images
 
 
 def test_image_that_goes_bad_during_training_is_named(image_files, make_classifier, monkeypatch):
