@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from skcyto.command_line._inputs import CommandError
 from skcyto.exceptions import (
     DeviceMemoryError,
     InvalidImageError,
+    InvalidInputWarning,
     InvalidScanError,
     PretrainedWeightsError,
 )
@@ -52,6 +55,8 @@ class SavedModel:
         Labels that have probabilities.
     scan_columns : tuple of str or None
         Columns of images and masks, where it takes both.
+    works : bool
+        Whether it has predicted any input: a failure is an input's fault from then on.
     """
 
     def __init__(
@@ -74,7 +79,7 @@ class SavedModel:
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise CommandError(str(error)) from error
-        self._works = False  # whether it has predicted anything yet
+        self.works = False
         self.identity = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
         takers = [
             item for item in walk(self._model) if isinstance(item, BaseEstimator) and _by_path(item)
@@ -116,28 +121,64 @@ class SavedModel:
         Raises
         ------
         CommandError
-            If the model itself is at fault.
+            If the model itself is at fault: it has predicted nothing yet, and fails on every one
+            of the inputs, each tried for itself, for a reason that none of them is known to give.
         """
+        doubts: list[Exception] = []
+        results = self._predict_parts(inputs, doubts)
+        if not self.works and len(doubts) == len(inputs):
+            tried = ", ".join(inputs[0])
+            if len(inputs) > 1:
+                tried = f"each of the {len(inputs)} inputs that were tried, such as {tried}"
+            raise CommandError(f"the model fails on {tried}: {doubts[0]}") from doubts[0]
+        return results
+
+    def _predict_parts(
+        self, inputs: Sequence[tuple[str, ...]], doubts: list[Exception]
+    ) -> list[dict[str, Any]]:
+        """Halve the inputs until those that fail are alone; collect errors of unknown cause."""
+        notes: list[str] = []
         try:
-            return self._predict_all(inputs)
+            return self._predict_all(inputs, notes)
         except _ROW_ERRORS as error:
-            if not self._works and not isinstance(error, _INPUT_ERRORS):
-                raise CommandError(f"the model fails on {', '.join(inputs[0])}: {error}") from error
             if len(inputs) == 1:
-                reason = self._explain(inputs[0], error)
+                # A scan that lacks a label has gaps, of which the classifier says only "NaN".
+                gaps = "; ".join(notes) if "contains NaN" in str(error) else ""
+                if not (gaps or isinstance(error, _INPUT_ERRORS)):
+                    doubts.append(error)
+                reason = gaps or self._explain(inputs[0], error)
                 return [{"prediction": None, "probabilities": None, "error": reason}]
         except (DeviceMemoryError, PretrainedWeightsError) as error:
             raise CommandError(str(error)) from error
         middle = len(inputs) // 2
-        return self.predict(inputs[:middle]) + self.predict(inputs[middle:])
+        return [
+            *self._predict_parts(inputs[:middle], doubts),
+            *self._predict_parts(inputs[middle:], doubts),
+        ]
 
-    def _predict_all(self, inputs: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
+    def _predict_all(
+        self, inputs: Sequence[tuple[str, ...]], notes: list[str]
+    ) -> list[dict[str, Any]]:
+        """Predict inputs together; of one alone, note what its warnings say if it fails."""
         if self.scan_columns is not None:
             X: Any = pd.DataFrame(list(inputs), columns=list(self.scan_columns))
         else:
             X = [path for (path,) in inputs]
-        labels, probabilities = _predict(self._model, X)
-        self._works = True
+        alone = len(inputs) == 1
+        with warnings.catch_warnings(record=alone) as caught:
+            if alone:
+                warnings.simplefilter("always", InvalidInputWarning)
+            try:
+                labels, probabilities = _predict(self._model, X)
+            finally:
+                for warning in caught or []:
+                    if issubclass(warning.category, InvalidInputWarning):
+                        notes += _listed(str(warning.message), inputs[0])
+        for warning in caught or []:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+        self.works = True
         return [
             {
                 "prediction": label,
@@ -153,7 +194,19 @@ class SavedModel:
                 as_image_inputs(list(paths)).load(0).decode()
             except Exception as reason:  # Each of Pillow's decoders fails in its own way.
                 return explain(reason)
+        if isinstance(error, InvalidScanError) and (listed := _listed(str(error), paths)):
+            return "; ".join(listed)
         return " ".join(str(error).split())
+
+
+def _listed(message: str, paths: tuple[str, ...]) -> list[str]:
+    """Take what an extractor lists of its only case, without the case's name."""
+    case = f"- case 0 ({os.path.basename(paths[0])})"
+    return [
+        line.removeprefix(case).lstrip(",:- ")
+        for line in message.splitlines()
+        if line.startswith("- ")
+    ]
 
 
 def _by_path(estimator: BaseEstimator) -> bool:

@@ -69,6 +69,7 @@ def predict(options: argparse.Namespace) -> int:
                 f"going on: {len(results)} of {len(set(inputs.rows))} inputs are done",
                 file=sys.stderr,
             )
+        model.works = any(result["error"] is None for result in results.values())
         try:
             _predict_rest(model, inputs, results, journal, show=not options.quiet)
         except KeyboardInterrupt:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 import skcyto
 from skcyto.command_line import main
 from skcyto.command_line._model import SavedModel
+from skcyto.exceptions import InvalidInputWarning
 from skcyto.feature_extraction import RadiomicsExtractor
 from skcyto.model_selection import TunedLogitBiasClassifierCV
 from skcyto.neural_network import ImbalancedMLPClassifier
@@ -283,7 +285,89 @@ def test_scans(tmp_path):
     assert table.columns[:3].tolist() == ["image", "mask", "prediction"]
     assert table["prediction"].tolist()[:8] == pipeline.predict(pairs).tolist()
     assert table["error"].notna().tolist() == [False] * 8 + [True]
-    assert "nowhere.png" in table["error"][8]
+    nowhere = tmp_path / "nowhere.png"
+    assert table["error"][8] == f"the mask file {nowhere} does not exist"
+
+
+@pytest.fixture(scope="module")
+def two_labels(tmp_path_factory):
+    """A model of scans with two structures, twelve scans, and one that lacks a structure."""
+    folder = tmp_path_factory.mktemp("two_labels")
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(13):
+        image = (rng.random((24, 24)) * 60 + 10 * (i % 12)).astype(np.uint8)
+        mask = np.ones((24, 24), dtype=np.uint8)
+        mask[12:] = 2 if i < 12 else 1
+        Image.fromarray(image).save(folder / f"scan{i}.png")
+        Image.fromarray(mask).save(folder / f"mask{i}.png")
+        rows.append((str(folder / f"scan{i}.png"), str(folder / f"mask{i}.png")))
+    settings = {"featureClass": {"firstorder": ["Mean"]}}
+    pipeline = make_pipeline(
+        RadiomicsExtractor({"nucleus": 1, "cytoplasm": 2}, settings), LogisticRegression()
+    ).fit(rows[:12], [0, 1] * 6)
+    path = skcyto.save(pipeline, folder / "model")
+    return SimpleNamespace(path=path, pipeline=pipeline, good=rows[:12], bad=rows[12])
+
+
+@pytest.mark.parametrize("place", [0, 4, 10])
+def test_scan_without_a_label_costs_its_own_row(two_labels, tmp_path, place):
+    rows = [*two_labels.good[:place], two_labels.bad, *two_labels.good[place:]]
+    pd.DataFrame(rows, columns=["image", "mask"]).to_csv(tmp_path / "scans.csv", index=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InvalidInputWarning)
+        assert run(two_labels.path, tmp_path / "scans.csv", "-o", tmp_path / "out.csv") == 0
+    table = pd.read_csv(tmp_path / "out.csv")
+    assert table["error"].dropna().to_dict() == {
+        place: "label 2 (cytoplasm): not in the mask, which holds 1"
+    }
+    good = table.drop(index=place)
+    assert good["prediction"].tolist() == two_labels.pipeline.predict(two_labels.good).tolist()
+
+
+def test_scan_without_a_label_alone(two_labels, tmp_path):
+    pd.DataFrame([two_labels.bad], columns=["image", "mask"]).to_csv(
+        tmp_path / "scans.csv", index=False
+    )
+    assert run(two_labels.path, tmp_path / "scans.csv", "-o", tmp_path / "out.csv") == 1
+    assert "label 2 (cytoplasm)" in pd.read_csv(tmp_path / "out.csv")["error"][0]
+
+
+def fail_on(monkeypatch, wrong):
+    """Have a model fail as scikit-learn does, without saying which input is at fault."""
+    original = RadiomicsExtractor.transform
+
+    def transform(extractor, X):
+        if any(wrong(path) for path in X["image"]):
+            raise ValueError("something is wrong")
+        return original(extractor, X)
+
+    monkeypatch.setattr(RadiomicsExtractor, "transform", transform)
+
+
+def test_model_that_fails_on_every_input_is_at_fault(two_labels, tmp_path, monkeypatch, capsys):
+    fail_on(monkeypatch, lambda path: True)
+    pd.DataFrame(two_labels.good, columns=["image", "mask"]).to_csv(
+        tmp_path / "scans.csv", index=False
+    )
+    assert run(two_labels.path, tmp_path / "scans.csv", "-o", tmp_path / "out.csv") == 1
+    error = capsys.readouterr().err
+    assert "the model fails on each of the 8 inputs that were tried, such as" in error
+    assert "something is wrong" in error
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_failure_on_the_first_input_and_on_the_last_of_a_resumed_run(
+    two_labels, tmp_path, monkeypatch
+):
+    good = two_labels.good
+    model = SavedModel(str(two_labels.path))
+    fail_on(monkeypatch, lambda path: path == good[0][0])
+    errors = [row["error"] for row in model.predict(good[:3])]
+    assert errors == ["something is wrong", None, None]
+    resumed = SavedModel(str(two_labels.path))
+    resumed.works = True
+    assert resumed.predict(good[:1])[0]["error"] == "something is wrong"
 
 
 @pytest.mark.parametrize(
