@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from skcyto.exceptions import ImbalanceWarning
+from skcyto.neural_network._row_checks import check_groups, check_labels
 
 _MAX_NAMED = 5
 
@@ -85,20 +85,10 @@ def check_targets(
         )
     labels = column_or_1d(np.asarray(y), warn=True)
     _check_length("y", labels, n_images)
-    if labels.dtype.kind == "U" and not hasattr(y, "dtype"):
-        _check_types(list(y))  # numpy turns whatever stands in a list beside a text into text.
-    missing = np.flatnonzero(pd.isna(labels))
-    if len(missing):
-        raise ValueError(
-            f"y contains NaN or missing labels: {len(missing)}, the first in rows "
-            f"{missing[:_MAX_NAMED].tolist()}. Leave these images out"
-        )
-    if labels.dtype == object:
-        _check_types(labels.tolist())
+    check_labels(y, "image")
     check_classification_targets(labels)
     if groups is not None:
-        groups = np.asarray(groups)
-        _check_length("groups", groups, n_images)
+        groups = check_groups(groups, n_images, "image")
     if sample_weight is not None:
         sample_weight = _check_sample_weight(
             sample_weight, np.empty((n_images, 0)), dtype=np.float32, ensure_non_negative=True
@@ -140,13 +130,3 @@ def _warn_of_single_images(classes: NDArray) -> None:
         ImbalanceWarning,
         stacklevel=5,
     )
-
-
-def _check_types(labels: list[Any]) -> None:
-    """Refuse text among labels that are none."""
-    kinds = sorted({type(label).__name__ for label in labels})
-    if len(kinds) > 1 and any(isinstance(label, str) for label in labels):
-        raise ValueError(
-            f"y holds labels of the types {', '.join(kinds)}, which have no common order: give all "
-            "of them one type, for instance by y.astype(str)"
-        )

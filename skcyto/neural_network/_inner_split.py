@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils import check_random_state
 
 from skcyto.exceptions import ImbalanceWarning, MissingClassWarning
+
+_FINEST = 20  # folds that groups are dealt into, for shares of more than one fold in it
+_SHARE_OFF = 1.5  # times that the share of a grouped split may be off without a warning
 
 
 def inner_split(
@@ -98,7 +102,7 @@ def _grouped_split(
     validation_fraction: float,
     rng: np.random.RandomState,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Take the fold that keeps every class in training and mirrors the class shares best."""
+    """Hold out folds that keep every class in training and mirror the class shares best."""
     n_groups = len(np.unique(groups))
     if n_groups < 2:
         raise ValueError(
@@ -106,7 +110,7 @@ def _grouped_split(
             "set validation_fraction=None or check `groups`"
         )
     counts = np.bincount(y)
-    n_splits = int(min(max(round(1 / validation_fraction), 2), n_groups, counts.max()))
+    n_held_out, n_splits = _share_in_folds(validation_fraction, min(n_groups, int(counts.max())))
     if n_splits < 2:
         _warn_no_validation(validation_fraction, len(y))
         rows = np.arange(len(y))
@@ -114,20 +118,27 @@ def _grouped_split(
     with warnings.catch_warnings():
         # A class with fewer cases than folds is normal here and handled below.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        folds = list(
-            StratifiedGroupKFold(
+        folds = [
+            fold
+            for _, fold in StratifiedGroupKFold(
                 n_splits, shuffle=True, random_state=rng.randint(np.iinfo(np.int32).max)
             ).split(y, y, groups)
-        )
+        ]
 
-    def badness(fold: tuple[NDArray, NDArray]) -> tuple[int, float]:
-        train, valid = fold
-        lost = int(np.sum((np.bincount(y[train], minlength=len(counts)) == 0) & (counts > 0)))
-        shares = np.bincount(y[valid], minlength=len(counts)) / len(y)
-        return lost, float(np.abs(shares - validation_fraction * counts / len(y)).sum())
+    fold_counts = [np.bincount(y[fold], minlength=len(counts)) for fold in folds]
 
-    train, valid = min(folds, key=badness)
-    lost, _ = badness((train, valid))
+    def badness(held_out: list[int], share: float) -> tuple[int, float]:
+        valid = sum((fold_counts[fold] for fold in held_out), np.zeros_like(counts))
+        lost = int(np.sum((valid == counts) & (counts > 0)))
+        return lost, float(np.abs(valid - share * counts).sum() / len(y))
+
+    held_out: list[int] = []
+    for n_folds in range(1, n_held_out + 1):
+        share = validation_fraction * n_folds / n_held_out
+        rest = [fold for fold in range(n_splits) if fold not in held_out]
+        held_out.append(min(rest, key=lambda fold: badness([*held_out, fold], share)))
+    valid = np.sort(np.concatenate([folds[fold] for fold in held_out]))
+    lost, _ = badness(held_out, validation_fraction)
     if lost:
         warnings.warn(
             f"{lost} class(es) have all their cases in groups that were held out for validation; "
@@ -135,4 +146,26 @@ def _grouped_split(
             MissingClassWarning,
             stacklevel=6,
         )
-    return np.sort(train), np.sort(valid)
+    share = len(valid) / len(y)
+    if not 1 / _SHARE_OFF < share / validation_fraction < _SHARE_OFF:
+        warnings.warn(
+            f"{n_groups} groups, which stay whole, make validation_fraction="
+            f"{validation_fraction:g} hold out {share:.0%} of the rows: give more groups, another "
+            "fraction, or validation_fraction=None",
+            ImbalanceWarning,
+            stacklevel=6,
+        )
+    return np.setdiff1d(np.arange(len(y)), valid, assume_unique=True), valid
+
+
+def _share_in_folds(validation_fraction: float, most: int) -> tuple[int, int]:
+    """Express a share as a number of folds out of at most so many."""
+    n_splits = min(max(_FINEST, round(1 / validation_fraction)), most)
+    if n_splits < 2:
+        return 0, n_splits
+    share = Fraction(validation_fraction).limit_denominator(n_splits)
+    if share == 0:
+        share = Fraction(1, n_splits)
+    if share == 1:
+        share = Fraction(n_splits - 1, n_splits)
+    return share.numerator, share.denominator

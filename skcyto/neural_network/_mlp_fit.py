@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
-    check_consistent_length,
     validate_data,
 )
 
@@ -32,6 +31,7 @@ from skcyto.neural_network._imbalance import (
 )
 from skcyto.neural_network._inner_split import inner_split
 from skcyto.neural_network._modules import MLPModule
+from skcyto.neural_network._row_checks import check_groups, check_labels
 from skcyto.neural_network._samplers import draws_per_row, make_batch_sampler
 from skcyto.neural_network._training import (
     ShuffledBatches,
@@ -45,6 +45,26 @@ from skcyto.utils._random import draw_seed
 
 if TYPE_CHECKING:
     from skcyto.neural_network._imbalanced_mlp_classifier import ImbalancedMLPClassifier
+
+
+#: What ImbalancedMLPClassifier sets of its skorch net, and by which parameter.
+_OWN_NET_PARAMS = {
+    "module": "hidden_layer_sizes, activation, batch_norm, dropout or cosine_head",
+    "criterion": "loss",
+    "optimizer": "optimizer",
+    "optimizer__weight_decay": "weight_decay",
+    "optimizer__lr": "learning_rate",
+    "lr": "learning_rate",
+    "max_epochs": "max_epochs",
+    "batch_size": "batch_size",
+    "train_batches": "sampler or batch_size",
+    "iterator_train": "sampler or batch_size",
+    "iterator_valid": "batch_size",
+    "train_split": "validation_fraction",
+    "callbacks": "callbacks",
+    "device": "device",
+    "verbose": "verbose",
+}
 
 
 @dataclass
@@ -119,6 +139,8 @@ def prepare_fit(
     ValueError
         If the data or a parameter is not as described in the classifier.
     """
+    if y is not None:
+        check_labels(y, "row")
     X, y = validate_data(classifier, X, y, dtype=np.float32)
     check_classification_targets(y)
     X, y, sample_weight, groups = _check_rows(X, y, sample_weight, groups)
@@ -130,6 +152,12 @@ def prepare_fit(
             f"class: {classes[0]!r}"
         )
     sizes = layer_sizes(classifier.hidden_layer_sizes, X.shape[1])
+    _check_net_params(classifier.net_params or {})
+    if classifier.batch_size == 1 and classifier.batch_norm and sizes:
+        raise ValueError(
+            "batch_size=1 leaves nothing to normalise over: set batch_norm=False or a larger "
+            "batch_size"
+        )
     check_prior(classifier.predict_proba_prior, classes)
 
     # Independent of one another: a change of the split does not change the initial weights.
@@ -221,6 +249,19 @@ def make_net(classifier: ImbalancedMLPClassifier, prepared: PreparedFit) -> Trai
         ),
     }
     return TrainingNet(MLPModule, **{**settings, **(classifier.net_params or {})})
+
+
+def _check_net_params(net_params: Mapping[str, Any]) -> None:
+    """Refuse parameters of the skorch net that the classifier itself sets."""
+    for key in net_params:
+        own = _OWN_NET_PARAMS.get(key)
+        if own is None and key.startswith(("module__", "callbacks__", "iterator_")):
+            own = _OWN_NET_PARAMS[key.partition("__")[0]]
+        if own is not None:
+            raise ValueError(
+                f"net_params[{key!r}] would take the classifier's own training apart: use its "
+                f"parameter {own} instead"
+            )
 
 
 def layer_sizes(hidden_layer_sizes: Any, n_features: int) -> list[int]:
@@ -389,8 +430,7 @@ def _check_rows(
 ) -> tuple[NDArray, NDArray, NDArray | None, NDArray | None]:
     """Check weights and groups, and take rows without weight out."""
     if groups is not None:
-        groups = np.asarray(groups)
-        check_consistent_length(y, groups)
+        groups = check_groups(groups, len(y), "row")
     if sample_weight is None:
         return X, y, None, groups
     sample_weight = _check_sample_weight(

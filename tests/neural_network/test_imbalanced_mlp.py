@@ -694,3 +694,59 @@ def test_trained_on_a_gpu_loads_without_one(tmp_path):
         env={"CUDA_VISIBLE_DEVICES": ""},
         check=True,
     )
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([0, 1, None] * 20, r"groups is missing for 20 rows, the first in rows \[2, 5"),
+        ([0.0, 1.0, np.nan] * 20, "groups is missing for 20 rows"),
+        (np.zeros((60, 2)), r"X holds 60 rows, groups has shape \(60, 2\)"),
+        ([0, 1], r"groups has shape \(2,\)"),
+        (np.array([0, "b", 1] * 20, dtype=object), "groups holds values of the types int, str"),
+    ],
+)
+def test_bad_groups_are_named(groups, message):
+    X, y = data(60)
+    with pytest.raises(ValueError, match=message):
+        ImbalancedMLPClassifier(**QUICK).fit(X, y, groups=groups)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([1, "a", 2.5] * 20, "labels of the types float, int, str, which have no common order"),
+        (np.array([1, "a", 2.5] * 20, dtype=object), "labels of the types float, int, str"),
+        (["a", None, "b"] * 20, r"missing labels: 20, the first in rows \[1, 4"),
+    ],
+)
+def test_bad_labels_are_named(y, message):
+    X, _ = data(60)
+    with pytest.raises(ValueError, match=message):
+        ImbalancedMLPClassifier(**QUICK).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("key", "parameter"),
+    [
+        ("batch_size", "batch_size"),
+        ("callbacks", "callbacks"),
+        ("lr", "learning_rate"),
+        ("iterator_train__drop_last", "sampler or batch_size"),
+        ("module__dropout", "hidden_layer_sizes, activation"),
+        ("criterion", "loss"),
+    ],
+)
+def test_net_params_leave_the_training_whole(key, parameter):
+    X, y = data(60)
+    model = ImbalancedMLPClassifier(**QUICK, net_params={key: 10})
+    with pytest.raises(ValueError, match=f"net_params\\['{key}'\\].*parameter {parameter}"):
+        model.fit(X, y)
+
+
+def test_batches_of_one_row_need_no_batch_norm():
+    X, y = data(60)
+    settings_ = {**QUICK, "batch_size": 1, "max_epochs": 1}
+    with pytest.raises(ValueError, match=r"batch_size=1 leaves nothing.*batch_norm=False"):
+        ImbalancedMLPClassifier(**settings_).fit(X, y)
+    ImbalancedMLPClassifier(**settings_, batch_norm=False).fit(X, y)

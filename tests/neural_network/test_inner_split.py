@@ -61,6 +61,33 @@ def test_groups_stay_together_and_classes_stay_in_training():
         assert 0.1 < len(valid) / 150 < 0.3
 
 
+@pytest.mark.parametrize("n_groups", [12, 40, 200])
+@pytest.mark.parametrize("fraction", [0.05, 0.1, 0.15, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 0.9])
+@pytest.mark.filterwarnings("ignore::skcyto.exceptions.ImbalanceWarning")
+def test_groups_leave_the_share_that_was_asked_for(n_groups, fraction):
+    rng = np.random.RandomState(0)
+    groups = np.repeat(np.arange(n_groups), 5)
+    y = (rng.rand(len(groups)) < 0.3).astype(int)
+    for seed in range(3):
+        train, valid = inner_split(
+            y, validation_fraction=fraction, groups=groups, random_state=seed
+        )
+        assert not set(groups[train]) & set(groups[valid])
+        assert np.array_equal(np.sort(np.r_[train, valid]), np.arange(len(y)))
+        assert set(y[train]) == {0, 1}
+        # Folds differ by a group or two, and a share is rounded to a fraction of groups.
+        assert abs(len(valid) / len(y) - fraction) <= max(1.5 / n_groups, 0.03)
+
+
+@pytest.mark.parametrize("n_groups", [2, 3, 4])
+def test_a_share_that_few_groups_make_far_larger_is_said(n_groups):
+    groups = np.repeat(np.arange(n_groups), 10)
+    y = np.tile([0, 1], len(groups) // 2)
+    share = f"{1 / n_groups:.0%}"
+    with pytest.warns(ImbalanceWarning, match=f"fraction=0.1 hold out {share} of the rows"):
+        inner_split(y, validation_fraction=0.1, groups=groups, random_state=0)
+
+
 def test_one_group_is_refused():
     with pytest.raises(ValueError, match="belong to one group"):
         inner_split(np.array([0, 1]), validation_fraction=0.5, groups=np.array(["a", "a"]))
