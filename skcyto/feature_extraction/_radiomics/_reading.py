@@ -184,9 +184,16 @@ def _from_array(array: NDArray[Any], spacing: tuple[float, ...] | None, role: st
         array = array.astype(np.uint8)
     if array.dtype.itemsize > 8:
         array = array.astype(np.float64)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array), isVector=colour)
-    if spacing is not None:
-        image.SetSpacing(spacing[::-1])
+    array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    try:
+        image = sitk.GetImageFromArray(array, isVector=colour)
+        if spacing is not None:
+            image.SetSpacing(spacing[::-1])
+    except (TypeError, RuntimeError) as error:
+        raise ScanProblem(
+            f"the {role}, an array of shape {array.shape} and dtype {array.dtype}, is no image for "
+            f"SimpleITK ({_itk_reason(error)}): convert it to integers or floats"
+        ) from error
     return image
 
 

@@ -65,6 +65,41 @@ def test_every_form_of_input_gives_the_same(scans, good, tmp_path):
     np.testing.assert_array_equal(boolean, unit)
 
 
+@pytest.mark.parametrize("kind", ["u1", "u2", "i2", "i4", "i8", "f4", "f8", "f16"])
+def test_byte_order_does_not_matter(good, kind):
+    """FITS files and old scanners give big-endian arrays."""
+    image, mask = good[0] // 8, good[1]
+    expected = _extract([(image.astype(kind), mask)])
+    for order in "<>":
+        dtype = np.dtype(kind).newbyteorder(order)
+        X = [(image.astype(dtype), mask.astype(dtype))]
+        extractor = RadiomicsExtractor(settings=FIRST, on_error="nan").fit(X)
+        assert list(extractor.labels_.values()) == [1, 2, 5]
+        np.testing.assert_array_equal(extractor.transform(X), expected)
+
+
+@pytest.mark.parametrize("role", ["image", "mask"])
+def test_array_that_simpleitk_refuses_is_named(good, role, monkeypatch):
+    import SimpleITK as sitk
+
+    original = sitk.GetImageFromArray
+
+    def refuse(array, isVector=None):
+        if array.shape[0] == 3:
+            raise TypeError("dtype: of today is not supported.")
+        return original(array, isVector=isVector)
+
+    monkeypatch.setattr(sitk, "GetImageFromArray", refuse)
+    pair = [good[0], good[1]]
+    pair[role == "mask"] = pair[role == "mask"][:3]
+    message = rf"case 0: the {role}, an array of shape .3, 20, 22. and dtype \w+, .*of today.*conv"
+    with pytest.raises(InvalidScanError, match=message):
+        RadiomicsExtractor(settings=FIRST).fit([tuple(pair)])
+    with pytest.warns(InvalidInputWarning, match=message):
+        values = _extract([tuple(pair), good], on_error="nan")
+    assert np.isnan(values).all(axis=1).tolist() == [True, False]
+
+
 def test_data_frames_name_their_columns_and_keep_their_index(scans, good):
     pair = [scans.to_sitk(array) for array in good]
     frame = pd.DataFrame({"patient": ["p7"], "flair": [pair[0]], "seg": [pair[1]]}, index=["c3"])
