@@ -93,7 +93,8 @@ def score_tables(n_minority, n_majority, n_features, seed):
 def mean_interval(values, level=0.95):
     """Return mean and t-interval of independent values."""
     mean, error = np.mean(values), stats.sem(values)
-    low, high = stats.t.interval(level, len(values) - 1, loc=mean, scale=error)
+    half = error * stats.t.ppf((1 + level) / 2, len(values) - 1)
+    low, high = mean - half, mean + half
     return mean, low, high
 
 

@@ -88,7 +88,7 @@ def assert_same_comparison(one, other):
                 assert (a[column] == b[column]).mean() > 0.99
         for metric in NAMES:
             np.testing.assert_allclose(
-                one.fold_scores(name, metric), other.fold_scores(name, metric), atol=1e-3
+                one.fold_scores(name, metric), other.fold_scores(name, metric), atol=1e-4
             )
 
 
@@ -259,7 +259,7 @@ def test_a_grid_scores_as_with_grid_search(table, stacks):
     order = [grid.cv_results_["params"].index(p) for p in stacked.cv_results_["params"]]
     for name, values in stacked.cv_results_.items():
         if name.startswith(("mean_test", "split", "mean_train", "std")) and "time" not in name:
-            np.testing.assert_allclose(values, grid.cv_results_[name][order], atol=2e-3)
+            np.testing.assert_allclose(values, grid.cv_results_[name][order], atol=1e-4)
     assert stacked.best_params_ == grid.best_params_
     np.testing.assert_allclose(stacked.predict_proba(X), grid.predict_proba(X), atol=1e-4)
     assert (stacked.cv_results_["mean_fit_time"] > 0).all()
