@@ -84,7 +84,7 @@ class MissingClassWarning(ImbalanceWarning):
 
 
 class DroppedFeatureWarning(UserWarning):
-    """Features were dropped that carry no information, or all of them were."""
+    """Features are left out: they carry no information, or these data have no such features."""
 
 
 class ModelSavingWarning(UserWarning):

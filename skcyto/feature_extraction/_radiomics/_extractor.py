@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -15,6 +16,7 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skcyto.exceptions import DroppedFeatureWarning
 from skcyto.feature_extraction._radiomics._batch import run_batch, scan_labels
 from skcyto.feature_extraction._radiomics._cases import (
     Case,
@@ -30,6 +32,7 @@ from skcyto.feature_extraction._radiomics._schema import (
     CHANNELS,
     column_names,
     feature_table,
+    lost_shape_class,
     make_schema,
     radiomics_version,
 )
@@ -66,7 +69,8 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         - a pyradiomics parameter file (YAML or JSON), or its content as a dict with the keys
           ``setting``, ``imageType`` and ``featureClass``.
 
-        On 2-D images the presets compute `shape2D` instead of `shape`.
+        On 2-D images the presets compute `shape2D` instead of `shape`. Other settings are taken
+        at their word, with a warning where their only shape class has no meaning for the images.
     image_column, mask_column : str, default="image" and "mask"
         Columns of `X` where it is a DataFrame.
     crop_filters : bool, default=True
@@ -221,6 +225,12 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         -------
         self : RadiomicsExtractor
             The fitted extractor.
+
+        Warns
+        -----
+        DroppedFeatureWarning
+            If the settings ask for `shape` on 2-D images, or for `shape2D` on 3-D ones, and not
+            for the class that applies.
         """
         labels = check_labels(self.labels)
         cases = make_cases(X, self.image_column, self.mask_column)
@@ -229,6 +239,14 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         self._settings = resolve_settings(self.settings, self.n_dims_)
         channels = CHANNELS if n_channels > 1 else ("",)
         self._schema = make_schema(self._settings, self.n_dims_, channels)
+        if (lost := lost_shape_class(self._settings, self._schema)) is not None:
+            warnings.warn(
+                f"the images have {self.n_dims_} dimensions: the feature class {lost[0]!r} of the "
+                f"settings gives them no columns. Enable {lost[1]!r} under 'featureClass' for "
+                "their shape",
+                DroppedFeatureWarning,
+                stacklevel=3,  # past scikit-learn's decorator
+            )
         if labels is None and self._settings.label is not None:
             labels = {structure_name(self._settings.label): self._settings.label}
         if labels is None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CHANNELS = ("red", "green", "blue")
+_SHAPE_CLASSES = {2: "shape2D", 3: "shape"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def make_schema(settings: Settings, ndim: int, channels: tuple[str, ...]) -> Sch
     ValueError
         If an image type gives no image here, or no feature is left.
     """
-    shape_class = {2: "shape2D", 3: "shape"}[ndim]
+    shape_class = _SHAPE_CLASSES[ndim]
     shape_classes = [shape_class]
     if ndim == 3 and settings.setting.get("force2D"):
         shape_classes.append("shape2D")
@@ -100,6 +101,27 @@ def make_schema(settings: Settings, ndim: int, channels: tuple[str, ...]) -> Sch
             "texture class under 'featureClass'"
         )
     return Schema(ndim, channels, tuple(features))
+
+
+def lost_shape_class(settings: Settings, schema: Schema) -> tuple[str, str] | None:
+    """Find a shape class that is asked for, where these images have another one instead.
+
+    Settings that ask for both, as pyradiomics' defaults do, lose nothing: one of them applies.
+
+    Parameters
+    ----------
+    settings : Settings
+    schema : Schema
+
+    Returns
+    -------
+    lost, applicable : tuple of str, or None
+    """
+    asked = {name for name in settings.feature_classes if name in _SHAPE_CLASSES.values()}
+    given = {each.feature_class for each in schema.features}
+    if not asked or asked & given:
+        return None
+    return asked.pop(), _SHAPE_CLASSES[schema.ndim]
 
 
 def image_type_names(settings: Settings, ndim: int) -> list[str]:

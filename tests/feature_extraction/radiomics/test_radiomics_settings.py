@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from skcyto.exceptions import DroppedFeatureWarning
 from skcyto.feature_extraction import RadiomicsExtractor
 
 IMAGE = np.random.default_rng(0).normal(100, 30, size=(6, 9, 9))
@@ -113,6 +114,46 @@ def test_2d_images_get_2d_shape():
         "glszm",
         "gldm",
     }
+
+
+@pytest.mark.parametrize(
+    ("asked", "applicable", "where"), [("shape", "shape2D", 0), ("shape2D", "shape", slice(None))]
+)
+def test_shape_that_the_images_do_not_have_is_spoken_of(asked, applicable, where, tmp_path):
+    settings = {"featureClass": {asked: [], "firstorder": ["Mean"]}}
+    file = tmp_path / "params.json"
+    file.write_text(json.dumps(settings))
+    for given in (settings, file):
+        with pytest.warns(
+            DroppedFeatureWarning, match=f"class '{asked}' of the settings .*Enable '{applicable}' "
+        ) as caught:
+            extractor = _fit(given, image=IMAGE[where], mask=MASK[where])
+        assert caught[0].filename == __file__
+        assert extractor.get_feature_names_out().tolist() == ["label_1__original_firstorder_Mean"]
+
+
+@pytest.mark.parametrize("where", [0, slice(None)])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "original",
+        "ted1648",
+        {},  # pyradiomics enables every class
+        {"featureClass": {"shape": [], "shape2D": []}},
+        {"featureClass": {"firstorder": []}},
+    ],
+)
+def test_shape_is_not_spoken_of_where_none_is_lost(settings, where):
+    """A warning is an error in these tests."""
+    table = _fit(settings, image=IMAGE[where], mask=MASK[where]).feature_table_
+    shape = set(table["feature_class"]) & {"shape", "shape2D"}
+    named = isinstance(settings, str) or "firstorder" not in settings.get("featureClass", {})
+    assert shape == ({"shape2D" if where == 0 else "shape"} if named else set())
+
+
+def test_2d_shape_of_slices_is_not_lost():
+    settings = {"setting": {"force2D": True}, "featureClass": {"shape2D": ["Elongation"]}}
+    assert len(_fit(settings).get_feature_names_out()) == 1
 
 
 def test_labels_that_do_not_share_are_spoken_of_at_verbose(capsys):
