@@ -95,7 +95,7 @@ def write_html(
         metric_title=comparison.measures[metric].title,
         reference=reference,
         tests=_test_rows(test, bayes),
-        df=int(test["df"].iloc[0]) if several else 0,
+        df=int(test["df"].max()) if several else 0,
         confidence=f"{confidence:.0%}",
         rope=f"{rope:g}",
         figures=_figures(comparison, reference, rope, confidence),
@@ -132,8 +132,10 @@ def _sentences(
     metric = comparison.primary_metric
     table = comparison.table(metric, confidence=confidence)[metric]
     best = [name for name in comparison.models if name in best_models(comparison, metric)]
-    name = best[0]
     title = comparison.measures[metric].title
+    if not best:
+        return [f"No model has a {title}: it is undefined on every fold."]
+    name = best[0]
     interval = f"{format_number(table['ci_low'][name])} to {format_number(table['ci_high'][name])}"
     sentences = [
         f"Best mean {title}: {' and '.join(best)}, {format_number(table['mean'][name])} "

@@ -471,7 +471,14 @@ def test_delong_without_any_class_that_can_be_tested():
         # The area of one class is a dash with the reason below, the others are tested.
         ({"n_rare": 4, "patients": 1}, ["Class c can't be tested: DeLong's variance"], 5),
         # Without shuffling, no fold tests all classes.
-        ({"n_rare": 4, "cv": KFold(3)}, ["Can't be drawn: no fold has cases of every class"], 3),
+        (
+            {"n_rare": 4, "cv": KFold(3), "scoring": ["roc_auc_ovr", "accuracy"]},
+            [
+                "No model has a ROC AUC: it is undefined on every fold.",
+                "Can't be drawn: no fold has cases of every class",
+            ],
+            3,
+        ),
         (
             {"n_rare": 10, "patients": 1, "labels": ["n", "p"]},
             ["Can't be worked out: DeLong's test can test no class: class 'p'"],
