@@ -95,8 +95,8 @@ def compare_models(
     params : dict of str to array-like, default=None
         Further metadata for ``fit``, one value a case: ``{"sample_weight": weights}``.
     random_state : int, RandomState or None, default=None
-        Seed of the folds and of every `random_state` that a candidate leaves to None. The same
-        fold has the same seed for all candidates.
+        Seed of the folds and of every `random_state` that a candidate leaves to None, also that
+        of a splitter inside it that shuffles. The same fold has the same seed for all candidates.
     verbose : int, default=0
         Shows progress above 0.
 

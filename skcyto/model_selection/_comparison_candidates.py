@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -113,6 +114,7 @@ def seed_estimator(estimator: BaseEstimator, seed: int) -> BaseEstimator:
 
     The seed of a parameter depends on `seed` and its name alone, so that steps that candidates
     share get the same one: their results can then be cached, and comparisons are paired.
+    Splitters that shuffle, such as the ``cv`` of a search, are replaced by copies with a seed.
 
     Parameters
     ----------
@@ -126,9 +128,34 @@ def seed_estimator(estimator: BaseEstimator, seed: int) -> BaseEstimator:
     estimator : estimator
         The same.
     """
-    seeds = {}
+    changed: dict[str, Any] = {}
     for key, value in estimator.get_params(deep=True).items():
         if (key == "random_state" or key.endswith("__random_state")) and value is None:
-            sequence = np.random.SeedSequence([seed, zlib.crc32(key.encode())])
-            seeds[key] = int(sequence.generate_state(1)[0] >> 1)
-    return estimator.set_params(**seeds)
+            changed[key] = _seed_of(seed, key)
+        elif _shuffles_unseeded(value):
+            # get_params doesn't look into splitters. The object may be the user's own.
+            changed[key] = copy.copy(value)
+            changed[key].random_state = _seed_of(seed, f"{key}__random_state")
+    return estimator.set_params(**changed)
+
+
+def _seed_of(seed: int, key: str) -> int:
+    sequence = np.random.SeedSequence([seed, zlib.crc32(key.encode())])
+    return int(sequence.generate_state(1)[0] >> 1)
+
+
+def _shuffles_unseeded(value: Any) -> bool:
+    """Say whether a parameter is a splitter that draws from numpy's global generator."""
+    is_splitter = (
+        hasattr(value, "split")
+        and hasattr(value, "get_n_splits")
+        and not isinstance(value, type)
+        # The parameters of one that has them are seen one by one.
+        and not hasattr(value, "get_params")
+    )
+    # ShuffleSplit and repeated folds always shuffle: they have no such switch.
+    return (
+        is_splitter
+        and getattr(value, "random_state", 0) is None
+        and bool(getattr(value, "shuffle", True))
+    )

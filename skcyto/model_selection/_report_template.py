@@ -97,7 +97,8 @@ is better than the others: see the tests.</p>
 {% if tests %}
 <h2>Differences from {{ reference }} in {{ metric_title }}</h2>
 <div class="scroll"><table>
-<thead><tr><th>model</th><th>difference</th><th>t{% if df > 0 %} ({{ df }} df){% endif %}</th><th>p</th><th>p (Holm)</th>
+<thead><tr><th>model</th><th>difference</th><th>t{% if df > 0 %} ({{ df }} df){% endif %}</th>
+<th>p</th><th>p (Holm)</th>
 <th>effect size</th><th class="left">probability: better, equivalent, worse</th></tr></thead>
 <tbody>
 {% for row in tests %}<tr><td>{{ row.model }}</td><td>{{ row.difference }}<br>

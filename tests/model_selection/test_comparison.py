@@ -17,8 +17,10 @@ from sklearn.metrics import fbeta_score, make_scorer
 from sklearn.model_selection import (
     GridSearchCV,
     LeaveOneOut,
+    RepeatedStratifiedKFold,
     ShuffleSplit,
     StratifiedKFold,
+    StratifiedShuffleSplit,
     cross_validate,
 )
 from sklearn.naive_bayes import GaussianNB
@@ -29,7 +31,12 @@ from sklearn.tree import DecisionTreeClassifier
 
 from skcyto.exceptions import MissingClassWarning
 from skcyto.metrics import get_scorers
-from skcyto.model_selection import ModelComparison, compare_models
+from skcyto.model_selection import (
+    ModelComparison,
+    RepeatedStratifiedGroupKFold,
+    compare_models,
+)
+from skcyto.model_selection._comparison_candidates import seed_estimator
 
 DEFAULT = [
     *("accuracy", "precision_macro", "recall_macro", "f1_macro", "average_f1"),
@@ -221,6 +228,68 @@ def test_every_candidate_gets_the_seed_of_the_fold(data):
     expected = cross_validate(fixed, *data, cv=splits, scoring="f1_macro")["test_score"]
     np.testing.assert_allclose(found.fold_scores("a"), expected)
     assert forest.random_state is None
+
+
+@pytest.mark.parametrize(
+    "splitter",
+    [
+        StratifiedKFold(3, shuffle=True),
+        StratifiedShuffleSplit(3, test_size=0.3),
+        RepeatedStratifiedKFold(n_splits=2, n_repeats=2),
+        RepeatedStratifiedGroupKFold(n_splits=2, n_repeats=2),
+    ],
+    ids=lambda splitter: type(splitter).__name__,
+)
+def test_a_splitter_inside_a_candidate_gets_a_seed(data, splitter):
+    X, y = data
+    search = GridSearchCV(DecisionTreeClassifier(), {"max_depth": [1, 2, 3, 5, 8]}, cv=splitter)
+    candidates = {"search": search, "in a pipeline": make_pipeline(StandardScaler(), search)}
+    before = dict(vars(splitter))
+    np.random.seed(0)
+    state = np.random.get_state()[1].copy()
+    groups = np.arange(len(y)) if "Group" in type(splitter).__name__ else None
+
+    def run(seed, **options):
+        return compare_models(
+            candidates,
+            *(X, y),
+            groups=groups,
+            cv=3,
+            random_state=seed,
+            scoring="neg_log_loss",
+            **options,
+        )
+
+    one, two = run(0), run(0, n_jobs=2)
+    pd.testing.assert_frame_equal(one.scores, two.scores, check_exact=True)
+    np.testing.assert_array_equal(state, np.random.get_state()[1])
+    # The user's own object is as it was.
+    assert search.cv is splitter
+    assert vars(splitter) == before
+
+
+def test_only_splitters_that_draw_at_random_get_a_seed():
+    def seeded(splitter):
+        search = GridSearchCV(GaussianNB(), {}, cv=splitter)
+        return seed_estimator(search, 3).cv
+
+    for splitter in (
+        StratifiedKFold(3),
+        StratifiedKFold(3, shuffle=True, random_state=5),
+        ShuffleSplit(random_state=np.random.RandomState(1)),
+        LeaveOneOut(),
+        [([0], [1])],
+        5,
+        None,
+    ):
+        assert seeded(splitter) is splitter
+    given = ShuffleSplit(3)
+    seeds = {seeded(given).random_state, seeded(StratifiedKFold(3, shuffle=True)).random_state}
+    assert len(seeds) == 1
+    assert seeds != {None}
+    assert given.random_state is None
+    other = seed_estimator(GridSearchCV(GaussianNB(), {}, cv=given), 4).cv
+    assert other.random_state not in seeds
 
 
 def test_global_random_state_is_left_alone(data, models):
