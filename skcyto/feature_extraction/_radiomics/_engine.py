@@ -27,7 +27,11 @@ from skcyto.feature_extraction._radiomics._patches import LOCAL_CLASSES, Patch
 from skcyto.feature_extraction._radiomics._runtime import geometry_tolerance
 from skcyto.feature_extraction._radiomics._settings import Settings
 
-_MANY_LEVELS = 1000
+# More than any unfiltered region has with a sensible binWidth. Filters stretch intensities, so that
+# the same binWidth gives some of their images several times as many.
+_MANY_LEVELS = 256
+_MANY_FILTERED_LEVELS = 1000
+_MAX_NAMED = 3
 _MAX_MATRIX_LEVELS = 10_000  # a co-occurrence matrix of 10 GB
 _MAX_LEVELS = 10_000_000
 _NO_MATRIX = ("firstorder", "shape", "shape2D")
@@ -49,6 +53,8 @@ class Region:
         Features so far, under pyradiomics' names.
     notes : list of str
         What the user should know about them.
+    many_levels : dict of str to int
+        Image types with so many gray levels that textures are slow, and how many.
     """
 
     label: int
@@ -58,6 +64,7 @@ class Region:
     box: Box
     values: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    many_levels: dict[str, int] = field(default_factory=dict)
 
 
 def prepare(
@@ -191,6 +198,23 @@ def extract(
             ):
                 for region in group:
                     _compute_textures(region, filtered, patches[region.label], settings)
+    for region in regions:
+        if region.many_levels:
+            region.notes.append(_many_levels_note(region.many_levels))
+
+
+def _many_levels_note(many: dict[str, int]) -> str:
+    """Say it once for all image types of a label, the worst first."""
+    worst = sorted(many, key=lambda name: -many[name])[:_MAX_NAMED]
+    named = ", ".join(
+        f"{many[name]} {'gray levels ' if number == 0 else ''}in {name}"
+        for number, name in enumerate(worst)
+    )
+    more = f" and many in {len(many) - len(worst)} more" if len(many) > len(worst) else ""
+    return (
+        f"{named}{more}: texture matrices grow with their square, slow and hungry for memory; a "
+        "larger binWidth, or binCount, would do"
+    )
 
 
 def _compute_shape(region: Region, settings: Settings) -> None:
@@ -242,11 +266,10 @@ def _compute_textures(region: Region, filtered: Filtered, patch: Patch, settings
             f"no {few}features of {filtered.name}: binWidth={kwargs.get('binWidth', 25):g} makes "
             f"{levels} gray levels, too many; choose a larger binWidth, or binCount"
         )
-    elif matrices and levels > _MANY_LEVELS:
-        region.notes.append(
-            f"{levels} gray levels in {filtered.name}: texture matrices grow with their square, "
-            "slow and hungry for memory; a larger binWidth would do"
-        )
+    elif matrices and levels > (
+        _MANY_LEVELS if filtered.name == "original" else _MANY_FILTERED_LEVELS
+    ):
+        region.many_levels[filtered.name] = levels
     for name in classes:
         names = settings.feature_classes[name]
         if name in LOCAL_CLASSES:

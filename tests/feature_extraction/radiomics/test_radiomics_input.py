@@ -1,6 +1,7 @@
 """Every form of input, and every bad input: named, with the rest of the batch unharmed."""
 
 import gzip
+import re
 import struct
 from pathlib import Path
 
@@ -428,6 +429,55 @@ def test_many_gray_levels_are_spoken_of(good):
     settings["setting"]["binWidth"] = 1e-9
     with pytest.warns(InvalidInputWarning, match=r"no features of original.* too many"):
         assert np.isnan(_extract([good], labels=[1], settings=settings)).all()
+
+
+def _levels(number):
+    """A region whose intensities take this many values, and a mask of two labels."""
+    image = np.arange(8 * 16 * 16).reshape(8, 16, 16) % number
+    mask = np.ones(image.shape, dtype=np.uint8)
+    mask[4:] = 2
+    return image.astype(np.int32), mask
+
+
+@pytest.mark.parametrize("number", [257, 500, 999])
+def test_hundreds_of_gray_levels_are_spoken_of_once_a_label(number):
+    settings = {"featureClass": {"glcm": ["Contrast"]}, "setting": {"binWidth": 1}}
+    settings["imageType"] = {"Original": {}, "Square": {}, "Exponential": {}}
+    with pytest.warns(InvalidInputWarning) as caught:
+        _extract([_levels(number)], labels=[1, 2], settings=settings)
+    (message,) = [str(warning.message) for warning in caught]
+    notes = message.splitlines()[1:]
+    assert [note.partition(":")[0] for note in notes] == [
+        "- case 0, label 1",
+        "- case 0, label 2",
+    ]
+    assert all(f"{number} gray levels in original" in note for note in notes)
+    assert all("a larger binWidth, or binCount, would do" in note for note in notes)
+
+
+def test_as_many_gray_levels_as_a_byte_has_are_no_matter():
+    settings = {"featureClass": {"glcm": ["Contrast"]}, "setting": {"binWidth": 1}}
+    _extract([_levels(256)], labels=[1, 2], settings=settings)
+    # Without matrices, or with fewer bins, the number does no harm.
+    _extract([_levels(900)], labels=[1], settings={**settings, "featureClass": {"firstorder": []}})
+    _extract([_levels(900)], labels=[1], settings={**settings, "setting": {"binCount": 64}})
+
+
+def test_the_worst_filters_are_named_first():
+    settings = {"featureClass": {"glcm": ["Contrast"]}, "setting": {"binWidth": 0.1}}
+    settings["imageType"] = {
+        name: {} for name in ("Original", "Square", "SquareRoot", "Logarithm", "Exponential")
+    }
+    with pytest.warns(
+        InvalidInputWarning, match=r"label 1: (\d+) gray levels in \w+, .*"
+    ) as caught:
+        _extract([_levels(200)], labels=[1], settings=settings)
+    note = str(caught[0].message).splitlines()[1]
+    counts = [int(each) for each in re.findall(r"(\d+) (?:gray levels )?in [a-z]", note)]
+    assert len(counts) == 3
+    assert counts == sorted(counts, reverse=True)
+    assert note.endswith("would do")
+    assert "and many in 2 more" in note
 
 
 class TestPictures:
