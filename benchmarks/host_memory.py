@@ -1,12 +1,12 @@
-"""Peak memory of embed_to_parquet against the number of images.
+"""Peak memory of embedding and of fine-tuning against the number of images.
 
 Run with::
 
-    python benchmarks/parquet_memory.py
+    python benchmarks/host_memory.py
 
 Each number is measured in a process of its own, on the same small synthetic files with the same
-random weights. The rival embeds everything in one call and writes one table, which is what one
-would do by hand.
+random weights. The rival of embed_to_parquet embeds everything in one call and writes one table,
+which is what one would do by hand. Fine-tuning is one epoch, with a validation split.
 """
 
 import argparse
@@ -28,9 +28,10 @@ import torch
 from PIL import Image
 
 from skcyto.feature_extraction import EVA02TokenEmbedder, embed_to_parquet
+from skcyto.neural_network import EVA02Classifier
 
 MODEL = "eva02_tiny_patch14_224"
-METHODS = ("embed_to_parquet", "one table")
+METHODS = ("embed_to_parquet", "one table", "fine-tuning")
 
 
 def write_images(folder, n_images, size):
@@ -49,9 +50,23 @@ def embed_in_one(embedder, paths, folder):
     frame.to_parquet(Path(folder) / "tiles.parquet")
 
 
+def fine_tune(args, paths):
+    labels = ["odd" if i % 2 else "even" for i in range(len(paths))]
+    EVA02Classifier(
+        MODEL, weights=None, image_size=args.image_size, max_epochs=1, device="cpu", random_state=0
+    ).fit(paths, labels)
+
+
 def measure_here(args):
-    """Embed, and print the peak of this process before and after, in MiB."""
+    """Embed or fine-tune, and print the peak of this process before and after, in MiB."""
     paths = [str(p) for p in sorted(Path(args.folder).glob("*.png"))[: args.measure]]
+    if args.method == "fine-tuning":
+        fine_tune(args, paths[:64])  # loads network and libraries
+        before, start = peak(), time.perf_counter()
+        fine_tune(args, paths)
+        seconds = time.perf_counter() - start
+        print(json.dumps({"before": before, "peak": peak(), "seconds": seconds}))
+        return
     embedder = EVA02TokenEmbedder(
         MODEL, weights=None, image_size=args.image_size, device="cpu", random_state=0
     ).fit(paths[:1])
