@@ -20,6 +20,7 @@ from sklearn.metrics import (
 )
 from sklearn.metrics import get_scorer as _sklearn_get_scorer
 from sklearn.metrics import get_scorer_names as _sklearn_get_scorer_names
+from sklearn.utils.validation import column_or_1d
 
 from skcyto.metrics._classification import average_f1_score
 from skcyto.metrics._probabilistic import (
@@ -83,7 +84,8 @@ def _balanced_accuracy(
     recalls = recall_score(
         y_true,
         y_pred,
-        labels=np.unique(y_true),
+        # Of several labels a case there is no balanced accuracy.
+        labels=np.unique(column_or_1d(y_true)),
         average="macro",
         sample_weight=sample_weight,
         zero_division=0.0,

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context
 from sklearn.exceptions import NotFittedError
-from sklearn.metrics import check_scoring, get_scorer_names
+from sklearn.metrics import check_scoring
 from sklearn.model_selection import StratifiedShuffleSplit, check_cv
 from sklearn.utils import Bunch, assert_all_finite, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
@@ -26,6 +26,7 @@ from sklearn.utils.validation import (
     indexable,
 )
 
+from skcyto.metrics import get_scorer, get_scorer_names
 from skcyto.model_selection._group_keywords import hand_groups_on
 from skcyto.model_selection._logit_bias_folds import (
     Fold,
@@ -64,8 +65,9 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
         The classifier, fitted or not, with `predict_proba` or `decision_function`.
 
     scoring : str or callable, default="f1_macro"
-        The score to maximise: a name of a scikit-learn scorer or a callable
-        ``scorer(estimator, X, y)``, computed from predicted labels.
+        The score to maximise, computed from predicted labels: a name that
+        :func:`skcyto.metrics.get_scorer` knows, scikit-learn's or skcyto's own, or a callable
+        ``scorer(estimator, X, y)``.
 
     response_method : {"auto", "predict_proba", "decision_function"}, default="auto"
         Where the scores of the classes come from. "auto" takes logarithms of `predict_proba`, or
@@ -145,8 +147,9 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
     Probabilities below the precision of their dtype are raised to it, as in
     :func:`sklearn.metrics.log_loss`.
 
-    "f1_macro", "f1_weighted", "balanced_accuracy", "accuracy", "matthews_corrcoef",
-    "precision_macro" and "recall_macro", given by name, are computed for all candidates at once.
+    "f1_macro", "f1_weighted", "average_f1", "balanced_accuracy", "accuracy",
+    "matthews_corrcoef", "precision_macro" and "recall_macro", given by name, are computed for all
+    candidates at once.
     Any other score costs one call of the scorer for each candidate and fold, thousands in all:
     lower `n_candidates` where the score is slow.
 
@@ -264,7 +267,7 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
         check_classification_targets(y)
         if self.refit and isinstance(self.cv, str):
             raise ValueError("cv='prefit' fits nothing: set refit=False")
-        scorer = check_scoring(self.estimator, scoring=self.scoring)
+        scorer = check_scoring(self.estimator, scoring=get_scorer(self.scoring))
         routed = self._route(scorer, sample_weight, params)
         splits = self._splits(X, y, routed.splitter.split)
         if splits is None:
@@ -479,7 +482,7 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
                 method_mapping=MethodMapping().add(caller="fit", callee="split"),
             )
             .add(
-                scorer=check_scoring(self.estimator, scoring=self.scoring),
+                scorer=check_scoring(self.estimator, scoring=get_scorer(self.scoring)),
                 method_mapping=MethodMapping().add(caller="fit", callee="score"),
             )
         )

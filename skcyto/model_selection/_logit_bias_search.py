@@ -300,6 +300,12 @@ def _recall_macro(right: NDArray, claimed: NDArray, true: NDArray) -> NDArray:
     return _divide(right, true).sum(axis=1) / _n_labels(claimed, true)
 
 
+def _average_f1(right: NDArray, claimed: NDArray, true: NDArray) -> NDArray:
+    precision = _precision_macro(right, claimed, true)
+    recall = _recall_macro(right, claimed, true)
+    return _divide(2 * precision * recall, precision + recall)
+
+
 def _f1_weighted(right: NDArray, claimed: NDArray, true: NDArray) -> NDArray:
     return (_divide(2 * right, claimed + true) * true).sum(axis=1) / true.sum()
 
@@ -321,6 +327,7 @@ def _n_labels(claimed: NDArray, true: NDArray) -> NDArray:
 #: Scores that need no more than how often each class was right, predicted and true.
 COUNT_SCORES: dict[str, Callable[[NDArray, NDArray, NDArray], NDArray]] = {
     "accuracy": _accuracy,
+    "average_f1": _average_f1,
     "balanced_accuracy": _balanced_accuracy,
     "f1_macro": _f1_macro,
     "f1_weighted": _f1_weighted,

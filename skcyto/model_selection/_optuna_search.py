@@ -22,8 +22,9 @@ from sklearn.utils import indexable
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _check_method_params
 
+from skcyto.metrics import get_scorer_names
 from skcyto.model_selection._group_keywords import hand_groups_on
-from skcyto.model_selection._search_checks import check_objectives, draw_splits
+from skcyto.model_selection._search_checks import check_objectives, draw_splits, named_scorers
 from skcyto.model_selection._search_ledger import RECORD, TrialLedger
 from skcyto.model_selection._search_results import fill_folds, format_results
 from skcyto.model_selection._search_rounds import BatchRunner
@@ -86,7 +87,8 @@ class OptunaSearchCV(BaseSearchCV):
         the folds of a trial run one after another, and where `estimator` is a net of skcyto or
         skorch, or a pipeline that ends in one, it is asked between epochs too.
     scoring : str, callable, list, tuple, dict or None, default=None
-        As in :class:`~sklearn.model_selection.GridSearchCV`.
+        As in :class:`~sklearn.model_selection.GridSearchCV`, with the names of
+        :func:`skcyto.metrics.get_scorer`: scikit-learn's and skcyto's own.
     objectives : list of str or None, default=None
         Names of the scores that the study maximises; several make a multi-objective study. None
         is the score that `refit` names, and all of them where it names none.
@@ -195,6 +197,7 @@ class OptunaSearchCV(BaseSearchCV):
     _parameter_constraints: dict[str, list[Any]] = {
         **BaseSearchCV._parameter_constraints,
         "param_distributions": [dict, list, tuple, callable],
+        "scoring": [StrOptions(set(get_scorer_names())), callable, list, tuple, dict, None],
         "n_trials": [Interval(Integral, 1, None, closed="left"), None],
         "timeout": [Interval(Real, 0, None, closed="neither"), None],
         "study": [HasMethods(["ask", "tell", "get_trials"]), None],
@@ -336,6 +339,13 @@ class OptunaSearchCV(BaseSearchCV):
         self.scorer_ = getattr(scorers, "_scorers", scorers)
         self.cv_results_ = results
         return self
+
+    def _get_scorers(self) -> Any:
+        # The base class knows scikit-learn's names only. It is asked about a copy, since fit must
+        # leave the parameters as they are.
+        named = copy.copy(self)
+        named.scoring = named_scorers(self.scoring)
+        return super(OptunaSearchCV, named)._get_scorers()
 
     def _open_ledger(
         self, key: str, n_objectives: int, space: Space, worker: Worker

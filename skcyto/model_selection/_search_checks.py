@@ -11,7 +11,40 @@ from optuna.pruners import NopPruner
 from sklearn.base import is_classifier
 from sklearn.model_selection import check_cv
 
+from skcyto.metrics import get_scorer, get_scorers
 from skcyto.model_selection._stacked_fits import is_net, refuse_unstackable
+
+
+def named_scorers(scoring: Any) -> Any:
+    """Put scorers in place of the names of scorers, skcyto's own among them.
+
+    Parameters
+    ----------
+    scoring : str, callable, list, tuple, dict or None
+        As the user gave it.
+
+    Returns
+    -------
+    scoring : callable, dict or None
+        The same without names; what scikit-learn refuses is left to it.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown.
+    """
+    if isinstance(scoring, str):
+        return get_scorer(scoring)
+    if isinstance(scoring, Mapping):
+        return {
+            name: get_scorer(scorer) if isinstance(scorer, str) else scorer
+            for name, scorer in scoring.items()
+        }
+    is_list = isinstance(scoring, list | tuple) and len(scoring) > 0
+    if is_list and all(isinstance(name, str) for name in scoring):
+        # Of a name that comes twice scikit-learn says so.
+        return get_scorers(scoring) if len(set(scoring)) == len(scoring) else scoring
+    return scoring
 
 
 def check_objectives(search: Any, scorers: Any) -> list[str]:

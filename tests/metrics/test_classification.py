@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import f1_score, precision_score, recall_score
+from sklearn.metrics import get_scorer as sklearn_scorer
 from sklearn.metrics import get_scorer_names as sklearn_names
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 from skcyto.metrics import (
@@ -131,6 +133,15 @@ def test_scorers_serve_scikit_learns_searches():
     # Losses are negative, as in scikit-learn: larger is better throughout.
     assert np.all(results["mean_test_neg_log_loss"] < 0)
     assert np.all(results["mean_test_neg_expected_calibration_error"] <= 0)
+
+
+def test_several_labels_a_case_have_no_balanced_accuracy():
+    X = np.arange(12.0).reshape(6, 2)
+    y = np.array([[0, 1], [1, 0], [1, 1], [0, 0], [0, 1], [1, 0]])
+    model = KNeighborsClassifier(1).fit(X, y)
+    for scorer in (get_scorer("balanced_accuracy"), sklearn_scorer("balanced_accuracy")):
+        with pytest.raises(ValueError, match=r"multilabel-indicator|should be a 1d array"):
+            scorer(model, X, y)
 
 
 def test_class_recall_scorer():

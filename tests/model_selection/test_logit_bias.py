@@ -19,6 +19,7 @@ from sklearn.metrics import (
     confusion_matrix,
     f1_score,
     get_scorer,
+    get_scorer_names,
     make_scorer,
     matthews_corrcoef,
 )
@@ -34,7 +35,9 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
+from sklearn.utils._param_validation import InvalidParameterError
 
+from skcyto import metrics
 from skcyto.model_selection import TunedLogitBiasClassifierCV
 from skcyto.model_selection._logit_bias_folds import Fold
 from skcyto.model_selection._logit_bias_search import (
@@ -93,7 +96,9 @@ def scored_rows(draw):
 def test_counted_scores_are_scikit_learns(name, rows):
     folds, n_classes, bias = rows
     counted = CountObjective(folds, name)
-    called = ScorerObjective(folds, np.arange(n_classes), get_scorer(name))
+    # Where scikit-learn has no such score, skcyto's own, which is tested elsewhere.
+    known = get_scorer if name in get_scorer_names() else metrics.get_scorer
+    called = ScorerObjective(folds, np.arange(n_classes), known(name))
     with warnings.catch_warnings():
         # A class that is never predicted, or absent from the fold's truth.
         warnings.simplefilter("ignore")
@@ -263,6 +268,26 @@ def test_scorers_by_object_and_by_function(three):
         assert other.best_score_ == pytest.approx(by_name.best_score_)
 
 
+def test_skcytos_scorers_by_name(three):
+    X, y = three
+    by_name = TunedLogitBiasClassifierCV(
+        LogisticRegression(), scoring="average_f1", cv=2, n_candidates=5
+    )
+    other = clone(by_name).set_params(scoring=metrics.get_scorer("average_f1")).fit(X, y)
+    with config_context(enable_metadata_routing=True):
+        by_name.fit(X, y)
+    np.testing.assert_allclose(by_name.best_bias_, other.best_bias_)
+    assert by_name.best_score_ == pytest.approx(other.best_score_)
+    assert by_name.best_score_ > by_name.unbiased_score_
+    assert by_name.get_params()["scoring"] == "average_f1"
+
+
+def test_a_misspelt_score_is_answered_with_all_names(three):
+    tuned = clone(TunedLogitBiasClassifierCV(LogisticRegression(), scoring="average_f2"))
+    with pytest.raises(InvalidParameterError, match=r"(?=.*'average_f1')(?=.*'jaccard_macro')"):
+        tuned.fit(*three)
+
+
 def cost(y_true, y_pred):
     return (confusion_matrix(y_true, y_pred) * [[0, 1, 1], [5, 0, 2], [20, 10, 0]]).sum()
 
@@ -278,7 +303,9 @@ def test_any_cost_of_labels(three):
     assert (tuned.predict(X) == 2).sum() > (tuned.estimator_.predict(X) == 2).sum()
 
 
-@pytest.mark.parametrize("scoring", ["roc_auc_ovr", "neg_log_loss"])
+@pytest.mark.parametrize(
+    "scoring", ["roc_auc_ovr", "neg_log_loss", "neg_expected_calibration_error"]
+)
 def test_scores_of_probabilities_are_refused(three, scoring):
     with pytest.raises(ValueError, match="scoring must depend on predicted labels alone"):
         TunedLogitBiasClassifierCV(LogisticRegression(), scoring=scoring).fit(*three)

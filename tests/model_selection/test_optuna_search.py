@@ -14,7 +14,7 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import get_scorer
+from sklearn.metrics import f1_score, get_scorer
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
@@ -25,6 +25,7 @@ from sklearn.model_selection import (
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
+from skcyto import metrics
 from skcyto.model_selection import OptunaSearchCV
 
 GRID = {"C": [0.01, 0.1, 1.0], "gamma": [0.003, 0.03, 0.3]}
@@ -111,6 +112,78 @@ def test_three_metrics_and_refit(iris):
     assert search.score(*iris) == expected.score(*iris)
     assert search.multimetric_
     assert set(search.scorer_) == set(scoring)
+
+
+@pytest.mark.parametrize(
+    ("scoring", "same", "refit"),
+    [
+        ("average_f1", metrics.get_scorer("average_f1"), True),
+        # By name scikit-learn's needs probabilities, which this estimator hasn't.
+        ("roc_auc_ovr", metrics.get_scorer("roc_auc_ovr"), True),
+        (
+            ["accuracy", "average_f1"],
+            metrics.get_scorers(["accuracy", "average_f1"]),
+            "average_f1",
+        ),
+        (
+            {"mine": "average_f1", "theirs": "jaccard_macro"},
+            {"mine": metrics.get_scorer("average_f1"), "theirs": "jaccard_macro"},
+            "mine",
+        ),
+    ],
+    ids=["own", "both", "list", "dict"],
+)
+def test_skcytos_scorers_by_name(iris, scoring, same, refit):
+    grid = {"C": [0.01, 0.1, 1.0]}
+    expected = GridSearchCV(SVC(), grid, scoring=same, refit=refit, cv=3).fit(*iris)
+    sampler = optuna.samplers.GridSampler(grid)
+    search = OptunaSearchCV(SVC(), grid, sampler=sampler, scoring=scoring, refit=refit, cv=3)
+    copied = clone(search)
+    with config_context(enable_metadata_routing=True):
+        search.fit(*iris)
+    assert np.isfinite(expected.best_score_)
+    assert search.best_score_ == expected.best_score_
+    assert search.best_params_ == expected.best_params_
+    assert search.score(*iris) == expected.score(*iris)
+    columns = [name for name in expected.cv_results_ if "test" in name]
+    pd.testing.assert_frame_equal(rows(search)[columns], rows(expected)[columns], check_dtype=False)
+    # The parameter is as it was given.
+    assert search.get_params()["scoring"] is scoring
+    assert copied.scoring == scoring
+    assert pickle.loads(pickle.dumps(search)).score(*iris) == search.score(*iris)
+
+
+def test_scores_of_probabilities_by_skcytos_names(iris):
+    names = ["accuracy", "neg_expected_calibration_error"]
+    search = OptunaSearchCV(
+        LogisticRegression(max_iter=1000),
+        {"C": [0.01, 1.0]},
+        n_trials=3,
+        cv=3,
+        scoring=names,
+        refit="accuracy",
+        random_state=0,
+    ).fit(*iris)
+    assert set(search.scorer_) == set(names)
+    assert (search.cv_results_["mean_test_neg_expected_calibration_error"] < 0).all()
+
+
+@pytest.mark.parametrize(
+    ("scoring", "message"),
+    [
+        # The message lists all names: skcyto's and scikit-learn's.
+        ("average_f2", "(?=.*'average_f1')(?=.*'jaccard_macro')"),
+        (["accuracy", "average_f2"], r"'average_f2' is unknown; skcyto.metrics.get_scorer_names"),
+        ({"mine": "average_f2"}, r"'average_f2' is unknown; skcyto.metrics.get_scorer_names"),
+        (["accuracy", "accuracy"], "[Dd]uplicate"),
+        ([], "[Ee]mpty"),
+        (["accuracy", f1_score], "callable"),
+    ],
+)
+def test_names_that_are_no_scorers(iris, scoring, message):
+    search = clone(OptunaSearchCV(SVC(), {"C": [0.1, 1.0]}, scoring=scoring, refit=False))
+    with pytest.raises(ValueError, match=message):
+        search.fit(*iris)
 
 
 def test_callable_refit_and_callable_scoring(iris):
