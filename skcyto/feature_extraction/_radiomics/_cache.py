@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from skcyto.feature_extraction._radiomics._cases import Case, ScanProblem, Source
-from skcyto.feature_extraction._radiomics._reading import suffix_of
 from skcyto.feature_extraction._radiomics._runtime import import_sitk
 from skcyto.feature_extraction._radiomics._schema import Schema, radiomics_version
 from skcyto.feature_extraction._radiomics._settings import Settings
+from skcyto.feature_extraction._radiomics._truncated import suffix_of
 from skcyto.feature_extraction._radiomics._worker import CaseResult
 
 _FORMAT = 1  # to be raised with every change of what the engine computes or how it is stored

@@ -1,34 +1,30 @@
 """Read images and masks, and notice what ITK reads without a word.
 
-ITK fills the rest of a truncated NIfTI file with zeros. It gives the channels of a picture as a
-vector image, which pyradiomics refuses, or a mask's first channel, which it takes.
+ITK gives the channels of a picture as a vector image, which pyradiomics refuses, or a mask's first
+channel, which it takes.
 """
 
 from __future__ import annotations
 
-import gzip
 import os
-import struct
-import zlib
-from pathlib import Path
+import re
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skcyto.feature_extraction._radiomics._cases import ScanProblem, Source, is_colour_array
+from skcyto.feature_extraction._radiomics._truncated import (
+    check_complete,
+    check_voxels,
+    suffix_of,
+)
 
 # Read with Pillow: their pixels have no size in millimetres, whatever resolution a file claims.
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
-_NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".img.gz", ".nia")
-
-
-def suffix_of(path: str) -> str:
-    """Return a path's suffix in lower case, `.nii.gz` and the like whole."""
-    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
-    if suffixes[-1:] == [".gz"]:
-        return "".join(suffixes[-2:])
-    return suffixes[-1] if suffixes else ""
+# Lines of ITK that say nothing of the reason, and what it puts before those that do.
+_IDLE_LINE = re.compile(r"^Exception thrown|^Reason: No such file|trouble|:$")
+_ITK_PREFIX = re.compile(r"^(?:ITK ERROR|sitk::ERROR): (?:\w+\(0x[0-9a-f]+\): )?")
 
 
 def read_image(source: Source) -> Any:
@@ -113,7 +109,7 @@ def peek(source: Source) -> tuple[int, int]:
     """
     import SimpleITK as sitk
 
-    _check_there(source, "image")
+    _check_there(source, "image", quick=True)
     if source.path is None or _is_picture(source.path):
         image = read_image(source)
         return image.GetDimension(), image.GetNumberOfComponentsPerPixel()
@@ -122,11 +118,11 @@ def peek(source: Source) -> tuple[int, int]:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise ScanProblem(f"the image can't be read: {_itk_reason(error)}") from error
+        raise _unreadable(source.path, "image", f"ITK says: {_itk_reason(error)}") from error
     return reader.GetDimension(), reader.GetNumberOfComponents()
 
 
-def _check_there(source: Source, role: str) -> None:
+def _check_there(source: Source, role: str, *, quick: bool = False) -> None:
     if source.problem is not None:
         raise ScanProblem(source.problem)
     if source.path is None:
@@ -138,6 +134,18 @@ def _check_there(source: Source, role: str) -> None:
         )
     if not os.path.isfile(source.path):
         raise ScanProblem(f"the {role} file {source.path} does not exist")
+    try:
+        check_complete(source.path, role, quick=quick)
+    except OSError as error:
+        raise ScanProblem(f"the {role} {source.path} can't be read: {error}") from error
+
+
+def _unreadable(path: str, role: str, reason: str) -> ScanProblem:
+    detached = suffix_of(path) in (".mhd", ".nhdr")
+    cause = "truncated, or without its file of voxels" if detached else "truncated"
+    return ScanProblem(
+        f"the {role} file {path} is unreadable, perhaps {cause}; copy or export it again ({reason})"
+    )
 
 
 def _read(source: Source, role: str) -> Any:
@@ -155,16 +163,18 @@ def _read(source: Source, role: str) -> Any:
     if _is_picture(path):
         return _from_array(_read_picture(path, role), None, role)
     try:
-        if suffix_of(path) in _NIFTI_SUFFIXES:
-            _check_nifti(path, role)
-        return sitk.ReadImage(path)
-    except (RuntimeError, OSError) as error:
-        raise ScanProblem(f"the {role} {path} can't be read: {_itk_reason(error)}") from error
+        image = sitk.ReadImage(path)
+    except RuntimeError as error:
+        raise _unreadable(path, role, f"ITK says: {_itk_reason(error)}") from error
+    check_voxels(path, role, sitk.GetArrayViewFromImage(image).nbytes)
+    return image
 
 
 def _itk_reason(error: Exception) -> str:
+    """Take the first line that tells anything."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else "unknown reason"
+    telling = [line for line in lines if not _IDLE_LINE.search(line)]
+    return _ITK_PREFIX.sub("", [*telling, *reversed(lines), "unknown reason"][0])
 
 
 def _from_array(array: NDArray[Any], spacing: tuple[float, ...] | None, role: str) -> Any:
@@ -202,12 +212,12 @@ def _is_picture(path: str) -> bool:
         return False
     if not suffix_of(path).startswith(".tif"):
         return True
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(path) as picture:
             return getattr(picture, "n_frames", 1) == 1
-    except (UnidentifiedImageError, OSError):
+    except Exception:  # Pillow fails in many ways on what it does not know; ITK may know it.
         return False
 
 
@@ -227,8 +237,12 @@ def _read_picture(path: str, role: str) -> NDArray[Any]:
                 pixels = np.asarray(picture.convert("L"))
             else:
                 pixels = np.asarray(picture.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except ScanProblem:
+        raise
+    except Image.DecompressionBombError as error:
         raise ScanProblem(f"the {role} {path} can't be read: {error}") from error
+    except Exception as error:  # Each of Pillow's decoders fails in its own way.
+        raise _unreadable(path, role, f"Pillow says: {error}") from error
     if role == "mask" and pixels.ndim == 3:
         if (pixels != pixels[..., :1]).any():
             raise ScanProblem(
@@ -251,71 +265,3 @@ def _one_channel(mask: Any, label_channel: int | None, channels: int) -> Any:
             f"label_channel={label_channel}, but the mask has channels 0 to {channels - 1}"
         )
     return sitk.VectorIndexSelectionCast(mask, int(label_channel))
-
-
-def _check_nifti(path: str, role: str) -> None:
-    """Compare the size of a NIfTI or Analyze file with what its header promises."""
-    data_path = header_path = path
-    if suffix_of(path) in (".hdr", ".img", ".img.gz"):
-        stem = path[: -len(suffix_of(path))]
-        header_path = f"{stem}.hdr"
-        candidates = [f"{stem}.img", f"{stem}.img.gz"]
-        data_path = next(filter(os.path.isfile, candidates), candidates[0])
-        for part in (header_path, data_path):
-            if not os.path.isfile(part):
-                raise ScanProblem(f"the {role} {path} lacks its other half {part}")
-    if suffix_of(path) == ".nia":
-        return  # ASCII: ITK itself counts the values
-    size = _unpacked_size(data_path, role)
-    promised = _promised_size(header_path, with_header=header_path == data_path)
-    if promised is not None and size < promised:
-        raise ScanProblem(
-            f"the {role} file {data_path} is truncated: it holds {size} of {promised} bytes; copy "
-            "or export it again"
-        )
-
-
-def _unpacked_size(path: str, role: str) -> int:
-    with open(path, "rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    if not packed:
-        return os.path.getsize(path)
-    size = 0
-    try:
-        with gzip.open(path, "rb") as file:
-            while chunk := file.read(1 << 20):
-                size += len(chunk)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ScanProblem(
-            f"the {role} file {path} is truncated or damaged ({error}); copy or export it again"
-        ) from error
-    return size
-
-
-def _promised_size(path: str, *, with_header: bool) -> int | None:
-    with open(path, "rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    opener = gzip.open if packed else open
-    with opener(path, "rb") as file:
-        header = file.read(540)
-    if len(header) < 348:
-        return 348
-    for order in "<>":
-        kind = struct.unpack(f"{order}i", header[:4])[0]
-        if kind == 348:
-            dims = struct.unpack(f"{order}8h", header[40:56])
-            bits = struct.unpack(f"{order}h", header[72:74])[0]
-            offset = struct.unpack(f"{order}f", header[108:112])[0]
-        elif kind == 540 and len(header) == 540:
-            dims = struct.unpack(f"{order}8q", header[16:80])
-            bits = struct.unpack(f"{order}h", header[14:16])[0]
-            offset = struct.unpack(f"{order}q", header[168:176])[0]
-        else:
-            continue
-        if not 1 <= dims[0] <= 7:
-            return None  # ITK says what it thinks of such a header
-        voxels = 1
-        for extent in dims[1 : dims[0] + 1]:
-            voxels *= max(extent, 1)
-        return (int(offset) if with_header else 0) + (voxels * bits + 7) // 8
-    return None

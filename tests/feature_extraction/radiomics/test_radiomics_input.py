@@ -333,6 +333,103 @@ def test_truncated_nifti_is_noticed(scans, good, tmp_path, kind, role):
             extractor.transform([tuple(paths.values())])
 
 
+SAID = r"is truncated: it holds \d+ of \d+ bytes"
+DOUBTED = r"is unreadable, perhaps truncated.*; copy or export it again \(ITK says: .*{}"
+TRUNCATED = {
+    "mha": DOUBTED.format("cannot be read"),
+    "mha, packed": DOUBTED.format("cannot be read"),
+    "mhd": DOUBTED.format("cannot be read"),
+    "mhd, packed": DOUBTED.format("cannot be read"),
+    "nrrd": DOUBTED.format(r"fread got only \d+ "),
+    "nrrd, packed": DOUBTED.format("expected 7040 bytes but received"),
+    "nhdr": DOUBTED.format(r"fread got only \d+ "),
+    "nhdr, packed": DOUBTED.format("expected 7040 bytes but received"),
+    "tif": SAID,
+    "tiff, packed": SAID,
+    "vtk": SAID,
+    "mrc": SAID,
+    "gipl": SAID,
+    "gipl.gz, packed": "is truncated or damaged",
+}
+
+
+@pytest.mark.parametrize("kind", TRUNCATED)
+def test_truncated_volumes_are_named(scans, good, tmp_path, kind):
+    """ITK speaks of a missing file, of nothing, or gives what is left of the slices."""
+    import SimpleITK as sitk
+
+    suffix, _, packed = kind.partition(", ")
+    path = tmp_path / f"image.{suffix}"
+    sitk.WriteImage(scans.to_sitk(good[0]), str(path), bool(packed))
+    mask = scans.to_sitk(good[1])
+    whole = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    np.testing.assert_array_equal(whole, good[0])
+    extractor = RadiomicsExtractor([1], settings=FIRST).fit([(str(path), mask)])
+    largest = max(tmp_path.iterdir(), key=lambda file: file.stat().st_size)
+    content = largest.read_bytes()
+    for keep in (0.98, 0.9, 0.55, 0.3):
+        largest.write_bytes(content[: int(len(content) * keep)])
+        with pytest.raises(
+            InvalidScanError,
+            match=rf"case 0 .image.{suffix}.: the image file .*image.{suffix} {TRUNCATED[kind]}",
+        ):
+            extractor.transform([(str(path), mask)])
+
+
+def test_tiff_is_complete_to_the_last_byte_that_counts(good, tmp_path):
+    """Whole files pass, plain, packed and as BigTIFF; those cut anywhere do not."""
+    pages = [Image.fromarray(page.astype(np.uint16)) for page in good[0]]
+    mask = good[1]
+    path = tmp_path / "stack.tif"
+    extractor = RadiomicsExtractor([1], settings=FIRST).fit([good])
+    expected = extractor.transform([good])
+    for options in ({}, {"big_tiff": True}, {"compression": "tiff_deflate"}):
+        pages[0].save(path, save_all=True, append_images=pages[1:], **options)
+        np.testing.assert_array_equal(extractor.transform([(path, mask)]), expected)
+        content = path.read_bytes()
+        for keep in (4, 9, 500, len(content) // 2, len(content) - 300):
+            path.write_bytes(content[:keep])
+            with pytest.raises(InvalidScanError, match=r"stack.tif is (truncated|unreadable)"):
+                extractor.transform([(path, mask)])
+
+
+def test_big_endian_tiff(tmp_path):
+    pixels = np.arange(30 * 36, dtype=">u2").reshape(30, 36)
+    mask = np.ones(pixels.shape, dtype=np.uint8)
+    tags = {256: 36, 257: 30, 258: 16, 259: 1, 262: 1, 273: 200, 277: 1, 278: 30, 279: 2160}
+    page = struct.pack(">H", len(tags))
+    page += b"".join(struct.pack(">HHII", tag, 4, 1, value) for tag, value in tags.items())
+    content = (struct.pack(">2sHI", b"MM", 42, 8) + page).ljust(200, b"\0") + pixels.tobytes()
+    path = tmp_path / "big.tif"
+    path.write_bytes(content)
+    settings = {"featureClass": {"firstorder": ["Mean"]}}
+    extractor = RadiomicsExtractor([1], settings=settings).fit([(path, mask)])
+    assert extractor.transform([(path, mask)]) == pytest.approx(pixels.mean())
+    path.write_bytes(content[:-1])
+    with pytest.raises(InvalidScanError, match="big.tif is truncated: it holds 2359 of 2360"):
+        extractor.transform([(path, mask)])
+
+
+@pytest.mark.parametrize("on_error", ["raise", "nan"])
+def test_truncated_tiff_is_no_picture_to_fit_on(good, tmp_path, on_error):
+    """Its first page alone would make an extractor of 2-D images."""
+    image, mask = good
+    pages = [Image.fromarray(page.astype(np.uint16)) for page in image]
+    path = tmp_path / "stack.tif"
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    path.write_bytes(path.read_bytes()[:2000])
+    extractor = RadiomicsExtractor([1], settings=FIRST, on_error=on_error)
+    extractor.fit([(path, mask), good])
+    assert extractor.n_dims_ == 3
+
+
+def test_header_without_its_voxels_is_named(scans, good, tmp_path):
+    path = _save(scans.to_sitk(good[0]), tmp_path / "image.mhd")
+    (tmp_path / "image.raw").unlink()
+    with pytest.raises(InvalidScanError, match="perhaps truncated, or without its file of voxels"):
+        _extract([(path, good[1])])
+
+
 def test_truncated_inside_an_intact_gzip_is_noticed(scans, good, tmp_path):
     whole = _save(scans.to_sitk(good[0]), tmp_path / "whole.nii")
     path = tmp_path / "cut.nii.gz"
@@ -342,7 +439,7 @@ def test_truncated_inside_an_intact_gzip_is_noticed(scans, good, tmp_path):
 
 
 def test_big_endian_and_nifti2_headers_are_understood(scans, good, tmp_path):
-    from skcyto.feature_extraction._radiomics._reading import _promised_size
+    from skcyto.feature_extraction._radiomics._truncated import _promised_nifti_size
 
     little = struct.pack("<i", 348) + bytes(36) + struct.pack("<8h", 3, 4, 5, 6, 1, 1, 1, 1)
     little = little.ljust(70, b"\0") + struct.pack("<2h", 4, 16)
@@ -357,7 +454,7 @@ def test_big_endian_and_nifti2_headers_are_understood(scans, good, tmp_path):
     two = two.ljust(168, b"\0") + struct.pack("<q", 544)
     (tmp_path / "two.nii").write_bytes(two.ljust(544, b"\0"))
     sizes = [
-        _promised_size(str(tmp_path / f"{name}.nii"), with_header=True)
+        _promised_nifti_size(str(tmp_path / f"{name}.nii"), with_header=True)
         for name in ("little", "big", "two")
     ]
     assert sizes == [352 + 240, 352 + 240, 544 + 240]
@@ -369,7 +466,7 @@ def test_files_that_are_no_images_are_named(scans, good, tmp_path):
     mask = scans.to_sitk(good[1])
     extractor = RadiomicsExtractor([1], settings=FIRST).fit([good])
     with pytest.raises(
-        InvalidScanError, match=r"(?s)text.nrrd can't be read.*text.png can't be read"
+        InvalidScanError, match=r"(?s)text.nrrd is unreadable.*reader for.*text.png is unreadable"
     ):
         extractor.transform([(str(tmp_path / f"text.{kind}"), mask) for kind in ("nrrd", "png")])
 
@@ -585,5 +682,5 @@ class TestPictures:
         content = (tmp_path / "cell.png").read_bytes()
         (tmp_path / "cell.png").write_bytes(content[: len(content) // 2])
         extractor = RadiomicsExtractor([1], settings="original").fit([cell])
-        with pytest.raises(InvalidScanError, match=r"cell.png can't be read"):
+        with pytest.raises(InvalidScanError, match=r"cell.png is unreadable, perhaps truncated"):
             extractor.transform([(tmp_path / "cell.png", mask)])
