@@ -97,6 +97,11 @@ def read_mask(source: Source, label_channel: int | None) -> Any:
             )
     if values.dtype.kind in "if" and values.min() < 0:
         raise ScanProblem(f"the mask holds negative values, down to {values.min():g}")
+    if values.max() >= 2**32:
+        raise ScanProblem(
+            f"the mask holds values up to {values.max()}, but labels must be below 2**32 = "
+            f"{2**32}: give the structures smaller numbers"
+        )
     return sitk.Cast(mask, sitk.sitkUInt32)
 
 

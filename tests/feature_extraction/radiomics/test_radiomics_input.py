@@ -196,6 +196,17 @@ BAD = {
     "fractions in the mask": (lambda i, m: (i, m * 0.5), FIRST, "holds fractions, as after interp"),
     "NaN in the mask": (lambda i, m: (i, _with(m, OUTSIDE, np.nan)), FIRST, "mask holds NaN"),
     "negative mask": (lambda i, m: (i, -m.astype(np.int8)), FIRST, "negative values, down to -5"),
+    "label of 2**32": (
+        lambda i, m: (i, m + np.int64(2**32)),
+        FIRST,
+        r"up to 4294967301, .* 2\*\*32",
+    ),
+    "label of 2**63": (
+        lambda i, m: (i, m.astype(np.uint64) << np.uint64(61)),
+        FIRST,
+        "give the structures smaller numbers",
+    ),
+    "label of 2.0**40": (lambda i, m: (i, m * 2.0**40), FIRST, "labels must be below"),
     "complex image": (lambda i, m: (i + 1j, m), FIRST, "dtype complex128"),
     "objects": (lambda i, m: (i.astype(object), m), FIRST, "dtype object: convert"),
     "4-D": (lambda i, m: (np.stack([i, i]), m), FIRST, r"shape \(2, 8, 20, 22\)"),
@@ -283,6 +294,17 @@ def test_missing_labels(good):
     extractor.set_params(on_missing_label="raise")
     with pytest.raises(InvalidScanError, match=r"(?s)on_missing_label=\"nan\".*" + message):
         extractor.transform(cases)
+
+
+def test_labels_reach_to_the_last_of_32_bits(good):
+    image, mask = good
+    largest = 2**32 - 1
+    extractor = RadiomicsExtractor(settings=FIRST).fit([(image, (mask == 5) * np.int64(largest))])
+    assert extractor.labels_ == {f"label_{largest}": largest}
+    values = extractor.transform([(image, (mask == 5) * np.uint64(largest))])
+    np.testing.assert_array_equal(values, _extract([good], labels=[5]))
+    with pytest.raises(InvalidScanError, match="values up to 4294967301"):
+        RadiomicsExtractor(settings=FIRST).fit([(image, mask + np.int64(2**32))])
 
 
 def test_a_mask_of_255_is_found_without_labels_and_named_with_them(good):
@@ -406,7 +428,7 @@ def test_big_endian_tiff(tmp_path):
     extractor = RadiomicsExtractor([1], settings=settings).fit([(path, mask)])
     assert extractor.transform([(path, mask)]) == pytest.approx(pixels.mean())
     path.write_bytes(content[:-1])
-    with pytest.raises(InvalidScanError, match="big.tif is truncated: it holds 2359 of 2360"):
+    with pytest.raises(InvalidScanError, match=r"big.tif is truncated: it holds 2359 of 2360"):
         extractor.transform([(path, mask)])
 
 
