@@ -50,44 +50,38 @@ def draw_shuffled(y, n_features, rng):
     return X, rng.permutation(y)
 
 
-def make_classifiers(seed):
-    network = ImbalancedMLPClassifier((0.5,), batch_size=36, max_epochs=15, random_state=seed)
+def make_steps(seed):
+    """What follows the filter in the whole flow."""
     selector = ImportanceThresholdSelector(LogisticRegression(C=0.1, max_iter=1000), "mean")
-    flow = Pipeline([("scale", MinMaxScaler()), ("select", selector), ("network", network)])
-    grid = {"network__learning_rate": [1e-3, 1e-2], "network__loss": ["ce", "wce"]}
-    return {
-        SIMPLE: make_pipeline(MinMaxScaler(), LogisticRegression(max_iter=1000)),
-        WHOLE: (flow, grid),
-    }
+    network = ImbalancedMLPClassifier((0.5,), batch_size=36, max_epochs=15, random_state=seed)
+    return [("scale", MinMaxScaler()), ("select", selector), ("network", network)]
 
 
-def tune(pipeline, grid, seed):
+def tune(pipeline, seed):
     """Tune with everything that is fitted inside the inner folds, on the AUC."""
+    grid = {"network__learning_rate": [1e-3, 1e-2], "network__loss": ["ce", "wce"]}
     inner = StratifiedKFold(3, shuffle=True, random_state=seed)
     return GridSearchCV(pipeline, grid, scoring="roc_auc", cv=inner)
 
 
-def score_tables(n_minority, n_majority, n_features, seed):
-    """Return the mean AUC over five folds of one table of each flow, for both orders."""
+def score_table(flow, n_minority, n_majority, n_features, seed):
+    """Return the mean AUC over five folds of one table, for both orders."""
     y = np.repeat([1, 0], [n_minority, n_majority])
+    draw_table = {SIMPLE: draw_noise, WHOLE: draw_shuffled}[flow]
+    X, y = draw_table(y, n_features, np.random.default_rng(seed))
+    filtered = CorrelationTTestFilter().fit_transform(X, y)
+    if flow == SIMPLE:
+        before = make_pipeline(MinMaxScaler(), LogisticRegression(max_iter=1000))
+        inside = make_pipeline(CorrelationTTestFilter(), before)
+    else:
+        steps = make_steps(seed)
+        before = tune(Pipeline(steps), seed)
+        inside = tune(Pipeline([("filter", CorrelationTTestFilter()), *steps]), seed)
     folds = StratifiedKFold(5, shuffle=True, random_state=seed)
-    classifiers = make_classifiers(seed)
-    scores = {}
-    for flow, draw_table in {SIMPLE: draw_noise, WHOLE: draw_shuffled}.items():
-        X, labels = draw_table(y, n_features, np.random.default_rng(seed))
-        filtered = CorrelationTTestFilter().fit_transform(X, labels)
-        if flow == SIMPLE:
-            before = classifiers[SIMPLE]
-            inside = make_pipeline(CorrelationTTestFilter(), before)
-        else:
-            pipeline, grid = classifiers[WHOLE]
-            before = tune(pipeline, grid, seed)
-            with_filter = Pipeline([("filter", CorrelationTTestFilter()), *pipeline.steps])
-            inside = tune(with_filter, grid, seed)
-        for order, estimator, table in ((INSIDE, inside, X), (BEFORE, before, filtered)):
-            aucs = cross_val_score(estimator, table, labels, cv=folds, scoring="roc_auc")
-            scores[flow, order] = aucs.mean()
-    return scores
+    return {
+        order: cross_val_score(estimator, table, y, cv=folds, scoring="roc_auc").mean()
+        for order, estimator, table in ((INSIDE, inside, X), (BEFORE, before, filtered))
+    }
 
 
 def mean_interval(values, level=0.95):
@@ -133,11 +127,16 @@ def main():
     parser.add_argument("--figure", help="write a figure to this file")
     args = parser.parse_args()
 
+    tasks = [(flow, args.seed + table) for flow in (SIMPLE, WHOLE) for table in range(args.tables)]
     runs = Parallel(n_jobs=args.n_jobs)(
-        delayed(score_tables)(args.minority, args.majority, args.features, args.seed + table)
-        for table in range(args.tables)
+        delayed(score_table)(flow, args.minority, args.majority, args.features, seed)
+        for flow, seed in tasks
     )
-    scores = {key: [run[key] for run in runs] for key in runs[0]}
+    scores = {
+        (flow, order): [run[order] for (of, _), run in zip(tasks, runs, strict=True) if of == flow]
+        for flow in (SIMPLE, WHOLE)
+        for order in (INSIDE, BEFORE)
+    }
     print(
         f"{args.tables} tables of each kind, {args.minority} + {args.majority} cases, "
         f"{args.features} features; Python {platform.python_version()}, scikit-learn "

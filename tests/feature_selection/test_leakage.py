@@ -1,4 +1,4 @@
-"""The filter inside the pipeline finds nothing in noise; before the split it does."""
+"""A filter inside the pipeline finds nothing where nothing is; before the split it does."""
 
 import importlib.util
 from pathlib import Path
@@ -16,9 +16,10 @@ def leakage():
     return module
 
 
-def score(leakage, n_minority, n_majority, n_features, n_tables):
+def score(leakage, flow, n_minority, n_majority, n_features, n_tables):
     runs = [
-        leakage.score_noise(n_minority, n_majority, n_features, seed) for seed in range(n_tables)
+        leakage.score_table(flow, n_minority, n_majority, n_features, seed)
+        for seed in range(n_tables)
     ]
     return {
         order: leakage.mean_interval([run[order] for run in runs])
@@ -27,7 +28,7 @@ def score(leakage, n_minority, n_majority, n_features, n_tables):
 
 
 def test_small_noise_tables(leakage):
-    scores = score(leakage, 30, 60, 800, 12)
+    scores = score(leakage, leakage.SIMPLE, 30, 60, 800, 12)
     _, low, high = scores[leakage.INSIDE]
     assert low < 0.5 < high
     assert high - low < 0.15
@@ -36,7 +37,16 @@ def test_small_noise_tables(leakage):
 
 @pytest.mark.slow
 def test_noise_tables_of_a_radiomics_study(leakage):
-    scores = score(leakage, 100, 200, 13_184, 20)
+    scores = score(leakage, leakage.SIMPLE, 100, 200, 13_184, 20)
     _, low, high = scores[leakage.INSIDE]
     assert low < 0.5 < high
     assert scores[leakage.BEFORE][1] > 0.95
+
+
+@pytest.mark.slow
+def test_the_whole_flow_on_shuffled_labels(leakage):
+    scores = score(leakage, leakage.WHOLE, 50, 100, 13_184, 6)
+    _, low, high = scores[leakage.INSIDE]
+    assert low < 0.5 < high
+    assert high - low < 0.25
+    assert scores[leakage.BEFORE][1] > 0.75
