@@ -23,7 +23,8 @@ class Loss(ABC):
     don't change one that is a key of a dict.
 
     To write a loss of your own, give the class a `name`, let ``__init__`` assign its parameters,
-    check them in `_validate` and return a :class:`Criterion` from :meth:`make_criterion`.
+    check them in `_validate` and return a :class:`Criterion` from :meth:`make_criterion`. If its
+    values change their meaning during the training, override :meth:`Criterion.training_stage`.
 
     Attributes
     ----------

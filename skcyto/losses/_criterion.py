@@ -253,6 +253,26 @@ class Criterion(torch.nn.Module):
             Number of the epoch, from 0.
         """
 
+    def training_stage(self, epoch: int) -> int:
+        """Tell which stage of the training an epoch belongs to: 0 unless overridden.
+
+        Losses of two epochs can be compared if they are of one stage. Where another begins,
+        skcyto's classifiers look for the best epoch anew. A criterion of your own whose values
+        change their meaning at some epoch, as by :meth:`set_epoch`, says so here.
+
+        Parameters
+        ----------
+        epoch : int
+            Number of the epoch, from 0; any, whatever epoch is running.
+
+        Returns
+        -------
+        stage : int
+            Never lower than that of an epoch before. 1 for :class:`LDAM` once its deferred class
+            weights are in force.
+        """
+        return 0
+
     def scores(self, logits: torch.Tensor) -> torch.Tensor:
         """Turn logits into what is softmaxed at prediction.
 

@@ -40,6 +40,7 @@ class LDAMCriterion(CrossEntropyCriterion):
         # What is added to the scaled logits of a row, by its class.
         self.register_buffer("_offset", (-self.scale * margin).diag(), persistent=False)
         self._first_weighted_epoch = first_weighted_epoch
+        self._is_deferred = first_weighted_epoch > 0 and bool((self.class_weight != 1).any())
         self.set_epoch(0)
 
     margin: torch.Tensor
@@ -65,6 +66,21 @@ class LDAMCriterion(CrossEntropyCriterion):
             Number of the epoch that begins, from 0.
         """
         self._weights_in_force = epoch >= self._first_weighted_epoch
+
+    def training_stage(self, epoch: int) -> int:
+        """Tell an epoch whose class weights were deferred from those before it.
+
+        Parameters
+        ----------
+        epoch : int
+            Number of the epoch, from 0.
+
+        Returns
+        -------
+        stage : int
+            1 where deferred class weights are in force, else 0.
+        """
+        return int(self._is_deferred and epoch >= self._first_weighted_epoch)
 
     def scores(self, logits: torch.Tensor) -> torch.Tensor:
         """Scale the logits; no margin at prediction.
@@ -106,6 +122,8 @@ class LDAM(Loss):
         Deferred re-weighting: the class weights given to :meth:`build` stay equal until this
         share of `max_epochs` is over, in [0, 1]. The paper's LDAM-DRW is ``drw_start=0.8`` with
         ``class_weight="effective"``. None puts the weights in force from the start.
+        The losses before and after can't be compared, so that skcyto's classifiers choose the
+        best epoch among those with weights, and begin there to wait for an improvement.
 
     See Also
     --------

@@ -25,6 +25,7 @@ from skcyto.neural_network._eva02_training import monitored_loss
 from skcyto.neural_network._eva02_weights import write_weights
 from skcyto.neural_network._imbalance import CLASS_WEIGHTS
 from skcyto.neural_network._samplers import SAMPLERS
+from skcyto.neural_network._stages import find_best_epoch
 from skcyto.neural_network._training import LR_SCHEDULERS
 from skcyto.utils._image_inputs import check_image_input
 from skcyto.utils._image_transforms import AUGMENTATIONS
@@ -142,7 +143,8 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
     n_iter_ : int
         Epochs that were run.
     best_epoch_ : int
-        Epoch, from 1, with the lowest monitored loss.
+        Epoch, from 1, with the lowest monitored loss; where the loss defers its class weights, of
+        the epochs with weights.
     image_size_ : int
         Height and width to which images are brought, in pixels.
     n_features_in_ : int
@@ -354,7 +356,8 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         self.history_ = result.history
         self.n_iter_ = len(self.history_)
         monitor = monitored_loss(self.history_[0])
-        self.best_epoch_ = int(np.argmin([row[monitor] for row in self.history_])) + 1
+        losses = [row[monitor] for row in self.history_]
+        self.best_epoch_ = find_best_epoch(losses, self.criterion_)
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:

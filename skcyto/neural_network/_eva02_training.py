@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 from skcyto.losses import Criterion
 from skcyto.neural_network._eva02_batches import DROPOUT, EpochPlan, derive_seed
 from skcyto.neural_network._eva02_network import TransformerClassifier
+from skcyto.neural_network._stages import begins_stage, forget_best, stage_start
 from skcyto.neural_network._training import optimizer_settings
 from skcyto.utils._memory import BatchHalver
 from skcyto.utils._random import torch_seed
@@ -181,6 +182,7 @@ class FineTuning:
         """
         self.history = state["history"]
         self._best = state["best"]
+        self._criterion.set_epoch(len(self.history) - 1)
         if "network" not in state:
             return
         self._network.load_state_dict(state["network"])
@@ -277,7 +279,9 @@ class FineTuning:
                     "precision='bfloat16' or 'float32' if it is float16"
                 )
         monitor = monitored_loss(row)
-        if all(row[monitor] < before[monitor] for before in self.history):
+        epoch = len(self.history)
+        comparable = self.history[stage_start(self._criterion, epoch) :]
+        if all(row[monitor] < before[monitor] for before in comparable):
             self._best = (
                 {
                     name: tensor.detach().to("cpu", copy=True)
@@ -288,6 +292,8 @@ class FineTuning:
             )
         self.history.append(row)
         if isinstance(self._scheduler, ReduceLROnPlateau):
+            if begins_stage(self._criterion, epoch):
+                forget_best(self._scheduler)
             self._scheduler.step(row[monitor])
         elif self._scheduler is not None:
             self._scheduler.step()

@@ -173,7 +173,7 @@ def rebuild_criterion(classifier: Any) -> Criterion:
         # They were given when it was fitted.
         warnings.simplefilter("ignore", ImbalanceWarning)
         warnings.simplefilter("ignore", MissingClassWarning)
-        return build_criterion(
+        criterion = build_criterion(
             classifier.loss_,
             classifier.class_counts_,
             class_weight=class_weight_in_order(classifier.class_weight, classifier.classes_),
@@ -183,3 +183,5 @@ def rebuild_criterion(classifier: Any) -> Criterion:
             batch_size=classifier.batch_size,
             classes=classifier.classes_,
         )
+    criterion.set_epoch(classifier.n_iter_ - 1)
+    return criterion

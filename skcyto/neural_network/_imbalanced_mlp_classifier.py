@@ -26,6 +26,7 @@ from skcyto.neural_network._mlp_fit import (
 from skcyto.neural_network._mlp_state import load_mlp_state, save_mlp_state
 from skcyto.neural_network._modules import ACTIVATIONS
 from skcyto.neural_network._samplers import SAMPLERS
+from skcyto.neural_network._stages import find_best_epoch
 from skcyto.neural_network._training import LR_SCHEDULERS, OPTIMIZERS, one_thread
 from skcyto.utils._device_memory import reserve_memory
 from skcyto.utils._random import torch_seed
@@ -89,7 +90,8 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
         `groups` are given, never splitting a group. None trains on all rows and looks at the
         training loss.
     early_stopping : bool, default=False
-        Stop after `n_iter_no_change` epochs without improvement.
+        Stop after `n_iter_no_change` epochs without improvement. Where the loss defers its class
+        weights, as ``LDAM(drw_start=0.8)``, they are counted once the weights are in force.
     n_iter_no_change : int, default=15
         Patience of `early_stopping`, in epochs.
     restore_best_weights : bool, default=True
@@ -127,7 +129,8 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
     n_iter_ : int
         Epochs that were run.
     best_epoch_ : int
-        Epoch, from 1, with the lowest monitored loss.
+        Epoch, from 1, with the lowest monitored loss; where the loss defers its class weights, of
+        the epochs with weights.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of str
@@ -405,4 +408,4 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
         self.n_iter_ = len(self.history_)
         monitor = "valid_loss" if "valid_loss" in self.history_[0] else "train_loss"
         losses = [row[monitor] for row in self.history_]
-        self.best_epoch_ = int(np.argmin(losses)) + 1
+        self.best_epoch_ = find_best_epoch(losses, self.net_.criterion_)

@@ -23,6 +23,7 @@ from skcyto.neural_network._stacked_losses import stack_losses
 from skcyto.neural_network._stacked_network import StackedMLP
 from skcyto.neural_network._stacked_optimizer import StackedOptimizer
 from skcyto.neural_network._stacked_rows import StackedRows, runs
+from skcyto.neural_network._stages import begins_stage, forget_best, is_in_last_stage
 from skcyto.neural_network._training import PLATEAU_FACTOR, PLATEAU_PATIENCE, diverged, one_thread
 from skcyto.utils._random import torch_seed
 
@@ -56,7 +57,12 @@ class _Member:
         """Take note of an epoch; say whether it was the best so far."""
         if self.scheduler is not None:
             row["learning_rate"] = self.learning_rate
+        criterion, epoch = self.prepared.criterion, len(self.history)
         self.history.append(row)
+        if begins_stage(criterion, epoch):
+            self.best_loss = float("inf")
+            if isinstance(self.scheduler, ReduceLROnPlateau):
+                forget_best(self.scheduler)
         loss = row[self.prepared.monitor]
         if isinstance(self.scheduler, ReduceLROnPlateau):
             self.scheduler.step(loss)
@@ -64,7 +70,8 @@ class _Member:
             self.optimizer.step()  # of nothing: schedulers warn where there was none
             self.scheduler.step()
         is_best = loss < self.best_loss
-        self.misses = 0 if is_best else self.misses + 1
+        counts = is_in_last_stage(criterion, epoch, self.classifier.max_epochs)
+        self.misses = self.misses + 1 if counts and not is_best else 0
         if is_best:
             self.best_loss, self.best_epoch = loss, row["epoch"]
         return is_best

@@ -15,11 +15,12 @@ from typing import Any
 
 import skorch
 import torch
-from skorch.callbacks import Callback, EarlyStopping, EpochTimer, LRScheduler
+from skorch.callbacks import Callback, EpochTimer
 from skorch.utils import to_device
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 from torch.utils.data import Dataset
 
+from skcyto.neural_network._stages import BestEpoch, EpochLRScheduler
 from skcyto.utils._progress import progress_bar
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
@@ -241,7 +242,7 @@ class TrainingNet(skorch.NeuralNet):
         return any(
             getattr(type(callback), hook) is not getattr(Callback, hook)
             for _, callback in self.callbacks_
-            if not isinstance(callback, _EpochLRScheduler)
+            if not isinstance(callback, EpochLRScheduler)
             for hook in hooks
         )
 
@@ -255,10 +256,6 @@ class TrainingNet(skorch.NeuralNet):
 
 class _StopTraining(Exception):
     """A callback asked for the end of training."""
-
-
-class _EpochLRScheduler(LRScheduler):
-    """A scheduler that steps once an epoch, so that no batch need be announced to it."""
 
 
 class _ProgressBar(Callback):
@@ -343,7 +340,8 @@ def engine_callbacks(
     monitor : {"train_loss", "valid_loss"}
         What the plateau, the early stop and the best epoch look at.
     patience : int or None
-        Epochs without improvement before training stops; None for never.
+        Epochs without improvement in the criterion's last stage before training stops; None for
+        never.
     restore_best : bool
         Put the weights of the best epoch back at the end.
     user_callbacks : sequence of skorch callbacks or (name, callback) pairs, or None
@@ -359,7 +357,7 @@ def engine_callbacks(
     """
     callbacks: list[Any] = [("check_loss", _CheckLoss())]
     if lr_scheduler == "plateau":
-        scheduler = _EpochLRScheduler(
+        scheduler = EpochLRScheduler(
             ReduceLROnPlateau,
             monitor=monitor,
             patience=plateau_patience,
@@ -368,7 +366,7 @@ def engine_callbacks(
         )
         callbacks.append(("lr_scheduler", scheduler))
     elif lr_scheduler == "cosine":
-        scheduler = _EpochLRScheduler(
+        scheduler = EpochLRScheduler(
             CosineAnnealingLR, T_max=max_epochs, event_name="learning_rate"
         )
         callbacks.append(("lr_scheduler", scheduler))
@@ -376,7 +374,7 @@ def engine_callbacks(
     if progress is not None:
         callbacks.append(("progress", _ProgressBar(max_epochs, progress)))
     # Last, since it may end the training: everyone else has seen the epoch by then.
-    best_epoch = EarlyStopping(
+    best_epoch = BestEpoch(
         monitor=monitor,
         patience=max_epochs + 1 if patience is None else patience,
         threshold=0.0,

@@ -331,6 +331,31 @@ def test_deferred_reweighting(weight):
     )
 
 
+@pytest.mark.parametrize(
+    ("loss", "weight", "stages"),
+    [
+        (LDAM(drw_start=0.6), "balanced", [0, 0, 0, 1, 1]),
+        (LDAM(drw_start=0.5), [1.0, 2.0], [0, 0, 0, 1, 1]),
+        (LDAM(drw_start=0), "balanced", [0] * 5),  # in force from the start
+        (LDAM(drw_start=1), "balanced", [0] * 5),  # and never
+        (LDAM(drw_start=0.6), [1.0, 1.0], [0] * 5),  # weights that change nothing
+        (LDAM(), "balanced", [0] * 5),
+    ],
+)
+def test_the_stage_changes_with_the_scale_of_the_loss(loss, weight, stages):
+    criterion = loss.build([90, 10], class_weight=weight, max_epochs=5)
+    assert [criterion.training_stage(epoch) for epoch in range(5)] == stages
+    criterion.set_epoch(4)  # whatever epoch is running
+    again = pickle.loads(pickle.dumps(criterion))
+    assert [again.training_stage(epoch) for epoch in range(5)] == stages
+    logits, target = draw(20, 2)
+    values = []
+    for epoch in range(5):
+        criterion.set_epoch(epoch)
+        values.append(criterion(logits, target).item())
+    assert [value != values[0] for value in values] == [stage != 0 for stage in stages]
+
+
 def test_deferred_reweighting_needs_epochs_and_weights():
     with pytest.raises(ValueError, match="give max_epochs too"):
         LDAM(drw_start=0.8).build([9, 1], class_weight="balanced")
@@ -355,6 +380,7 @@ def test_set_epoch_and_no_warning_of_ordinary_use(loss):
         warnings.simplefilter("error")
         criterion = loss.build([90, 10], max_epochs=5)
         criterion.set_epoch(3)
+        assert {criterion.training_stage(epoch) for epoch in range(5)} == {0}
 
 
 # --- the way back to a prior ----------------------------------------------------------------
