@@ -146,7 +146,7 @@ def build_criterion(
         present = counts[counts > 0]
         expected = batch_size * present.min() / present.sum()
         if expected < 2:
-            rarest = classes[counts == present.min()][0]
+            rarest = classes[counts == present.min()].tolist()[0]
             warnings.warn(
                 f"a batch of {batch_size} holds {expected:.2g} cases of class {rarest!r} on "
                 f"average, too few for the loss {loss.name!r}, which compares the classes within "

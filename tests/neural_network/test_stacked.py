@@ -314,7 +314,7 @@ def test_one_that_diverges_leaves_the_others_alone():
         ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes"),
         ({"predict_proba_prior": [0.5, 0.5]}, "predict_proba_prior"),
         ({"loss": Focal(gamma=-1.0)}, "gamma"),
-        ({"batch_size": 1}, "more than 1 value"),
+        ({"batch_size": 1}, "leaves nothing to normalise"),
     ],
 )
 def test_bad_parameters_fail_as_they_do_alone(params, message):
