@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from skcyto.feature_selection._importances import read_importances
+from skcyto.inspection._explain import explain
 from skcyto.inspection._explanation import Explanation
 from skcyto.inspection._image_grid import CAPTION_SIZE, place_cell, read_pictures
 from skcyto.inspection._pipeline_features import (
@@ -14,6 +16,7 @@ from skcyto.inspection._pipeline_features import (
     name_features,
     split_pipeline,
     transform_to_features,
+    without_tuners,
 )
 from skcyto.inspection._tables import TableEncoder
 from skcyto.utils._plotting import PALETTE, get_figure_and_axes
@@ -25,13 +28,14 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 _CAPTION = 0.34
+_EXPLAINED_ROWS, _BACKGROUND = 10, 20
 _SIDES = ("highest", "lowest")
 
 
 class ExtremeSamplesDisplay:
     """Images with the highest and the lowest values of a feature, side by side.
 
-    Make it with :meth:`from_estimator`.
+    Make it with :meth:`from_estimator` or :meth:`from_predictions`.
 
     Parameters
     ----------
@@ -96,6 +100,7 @@ class ExtremeSamplesDisplay:
         importances: Explanation | ArrayLike | pd.DataFrame | None = None,
         X: Any = None,
         y: ArrayLike | None = None,
+        random_state: int | np.random.RandomState | None = None,
         ax: Axes | None = None,
     ) -> ExtremeSamplesDisplay:
         """Find the extremes of a feature that reaches a pipeline's classifier, and draw them.
@@ -117,7 +122,11 @@ class ExtremeSamplesDisplay:
 
         importances : Explanation, array-like of shape (n_features,) or DataFrame, default=None
             What "top" means: an explanation, numbers, or what
-            :meth:`Explanation.global_importance` returned, for one class perhaps.
+            :meth:`Explanation.global_importance` returned, for one class perhaps. Where None, the
+            classifier's own: the mean over classes of the magnitudes of ``coef_``, or
+            ``feature_importances_``. A classifier that has neither is explained by Kernel SHAP in
+            small, ten rows before a background of twenty, which for a network on hundreds of
+            features takes a minute and is rough: give an explanation of more rows instead.
 
         X : array-like or DataFrame, default=None
             Input of the pipeline, one row an image, where that is not the images themselves but
@@ -125,6 +134,9 @@ class ExtremeSamplesDisplay:
 
         y : array-like of shape (n_images,), default=None
             True classes.
+
+        random_state : int, RandomState or None, default=None
+            Of the small explanation, where one is needed.
 
         ax : matplotlib.axes.Axes, default=None
             Axes to draw on; new ones where None.
@@ -145,14 +157,79 @@ class ExtremeSamplesDisplay:
         inputs = images if X is None else X
         table = transform_to_features(steps, inputs)
         names = name_features(steps, inputs, table)
-        column = _find_top(importances, names) if feature == "top" else find_feature(feature, names)
-        values = TableEncoder(table).encode(table)[:, column]
-        prediction = np.asarray(classifier.predict(table))
-        _check_lengths(len(values), n, images=images, X=X, y=y)
+        if feature == "top":
+            if importances is None:
+                importances = _own_importances(classifier, table, len(names), random_state)
+            column = _find_top(importances, names)
+        else:
+            column = find_feature(feature, names)
+        return cls.from_predictions(
+            images,
+            TableEncoder(table).encode(table)[:, column],
+            np.asarray(classifier.predict(table)),
+            y=y,
+            feature_name=names[column],
+            n=n,
+            ax=ax,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        images: Any,
+        values: ArrayLike,
+        prediction: ArrayLike,
+        *,
+        y: ArrayLike | None = None,
+        feature_name: str = "value",
+        n: int = 8,
+        ax: Axes | None = None,
+    ) -> ExtremeSamplesDisplay:
+        """Draw the images with the extremes of given values.
+
+        Parameters
+        ----------
+        images : sequence of paths, PIL images or arrays
+            What to draw; only the images shown are read for it.
+
+        values : array-like of shape (n_images,)
+            Values of a feature, a probability, an uncertainty or what else orders the images.
+
+        prediction : array-like of shape (n_images,)
+            Predicted classes, out of fold for instance.
+
+        y : array-like of shape (n_images,), default=None
+            True classes.
+
+        feature_name : str, default="value"
+            What the values are, for the title.
+
+        n : int, default=8
+            Number of images at each end.
+
+        ax : matplotlib.axes.Axes, default=None
+            Axes to draw on; new ones where None.
+
+        Returns
+        -------
+        display : ExtremeSamplesDisplay
+
+        Raises
+        ------
+        ValueError
+            If a value is missing, if there are fewer than ``2 * n`` images, or if lengths differ.
+        InvalidImageError
+            If an image that is shown cannot be read.
+        """
+        values = np.asarray(values, dtype=np.float64)
+        prediction = np.asarray(prediction)
+        if values.ndim != 1:
+            raise ValueError(f"values has shape {values.shape}; one number an image is needed")
+        _check_lengths(len(values), n, images=images, prediction=prediction, y=y)
         missing = np.flatnonzero(np.isnan(values))
         if len(missing):
             raise ValueError(
-                f"feature {names[column]!r} is missing in {len(missing)} row(s), first in row "
+                f"feature {feature_name!r} is missing in {len(missing)} row(s), first in row "
                 f"{missing[0]}: leave these images out"
             )
         order = np.argsort(values, kind="stable")
@@ -160,7 +237,7 @@ class ExtremeSamplesDisplay:
         samples = pd.DataFrame(
             {
                 "side": np.repeat(_SIDES, n),
-                "value": values[shown].astype(np.float64),
+                "value": values[shown],
                 "prediction": prediction[shown],
             },
             index=pd.Index(shown, name="image"),
@@ -168,7 +245,7 @@ class ExtremeSamplesDisplay:
         if y is not None:
             samples["label"] = np.asarray(y)[shown]
         pictures = read_pictures(images, shown.tolist())
-        return cls(pictures, samples, feature_name=names[column]).plot(ax=ax)
+        return cls(pictures, samples, feature_name=feature_name).plot(ax=ax)
 
     def plot(self, *, ax: Axes | None = None) -> ExtremeSamplesDisplay:
         """Draw the images, each with its value, class and prediction.
@@ -229,12 +306,25 @@ def _write_caption(cell: Axes, sample: Any) -> None:
     cell.set_xlabel(lines, fontsize=CAPTION_SIZE, color=colour, labelpad=2)
 
 
+def _own_importances(classifier: Any, table: Any, n_features: int, random_state: Any) -> Any:
+    """Ask a classifier what is important to it, or find out by explaining a few rows."""
+    model = without_tuners(classifier)
+    if hasattr(model, "coef_") or hasattr(model, "feature_importances_"):
+        return read_importances(model, "auto", "mean", n_features)
+    n_rows = len(table)
+    rows = np.linspace(0, n_rows - 1, min(_EXPLAINED_ROWS, n_rows)).astype(int)
+    chosen = table.iloc[rows] if hasattr(table, "iloc") else table[rows]
+    explanation = explain(
+        classifier,
+        chosen,
+        background_data=table,
+        background=min(_BACKGROUND, n_rows),
+        random_state=random_state,
+    )
+    return np.abs(explanation.values).mean(axis=(0, 2))
+
+
 def _find_top(importances: Any, names: list[str]) -> int:
-    if importances is None:
-        raise ValueError(
-            "feature='top' needs to know what is important: give importances=explain(pipeline, X), "
-            "or name a feature"
-        )
     if isinstance(importances, Explanation):
         importances = importances.global_importance(n_bootstrap=1)
     if hasattr(importances, "columns"):
@@ -252,6 +342,6 @@ def _check_lengths(n_rows: int, n: int, **sequences: Any) -> None:
         raise ValueError(f"n={n!r} must be an integer of at least 1")
     for name, sequence in sequences.items():
         if sequence is not None and len(sequence) != n_rows:
-            raise ValueError(f"{name} has {len(sequence)} rows, but there are {n_rows} predictions")
+            raise ValueError(f"{name} has {len(sequence)} rows, but there are {n_rows} values")
     if 2 * n > n_rows:
         raise ValueError(f"n={n} images at each end need {2 * n} images; there are {n_rows}")

@@ -47,6 +47,7 @@ class GroupImportanceDisplay:
 
     See Also
     --------
+    from_explanation : What `from_predictions` is for other displays: an explanation holds the numbers.
     Explanation.group_importance : The numbers.
     ImportanceDisplay : The same for single features.
 

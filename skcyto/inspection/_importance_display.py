@@ -54,6 +54,7 @@ class ImportanceDisplay:
 
     See Also
     --------
+    from_explanation : What `from_predictions` is for other displays: an explanation holds the numbers.
     Explanation.global_importance : The numbers.
     GroupImportanceDisplay : The same for groups of features.
 

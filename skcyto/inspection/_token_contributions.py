@@ -93,20 +93,41 @@ def contribute_by_token(
             scores = TableEncoder(changed).encode(changed)[:, column].astype(np.float64)
         else:
             scores = _class_score(classifier, changed, columns[index])
-        side = int(np.sqrt(head.n_patches))
-        if side * side != head.n_patches:
-            raise ValueError(f"{head.n_patches} patch tokens form no square")
         pictures.append(picture)
-        maps.append((scores[0] - scores[1:]).reshape(side, side))
+        maps.append(make_map(scores))
         values.append(scores[0])
     return TokenContributions(pictures, np.stack(maps), targets, np.array(values))
+
+
+def make_map(scores: np.ndarray) -> np.ndarray:
+    """Arrange what the target loses without each patch as the patches lie in the picture.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (1 + n_patches,)
+        The target, as it is and then without each patch.
+
+    Returns
+    -------
+    contributions : ndarray of shape (n_rows, n_columns)
+
+    Raises
+    ------
+    ValueError
+        If the patches form no square.
+    """
+    n_patches = len(scores) - 1
+    side = int(np.sqrt(n_patches))
+    if side * side != n_patches:
+        raise ValueError(f"{n_patches} patch tokens form no square")
+    return (scores[0] - scores[1:]).reshape(side, side)
 
 
 def _find_embedder(steps: list[tuple[str, Any]]) -> Any:
     if not steps or not isinstance(steps[0][1], EVA02TokenEmbedder):
         raise TypeError(
-            "token maps need a pipeline whose first step is an EVA02TokenEmbedder and whose input "
-            "are images"
+            "token maps need an EVA02Classifier, or a pipeline whose first step is an "
+            "EVA02TokenEmbedder and whose input are images"
         )
     embedder = steps[0][1]
     if set(embedder._token_names) == {"class"}:

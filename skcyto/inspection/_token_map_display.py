@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skcyto.inspection._image_grid import CAPTION_SIZE, place_cell
+from skcyto.inspection._pipeline_features import split_pipeline
 from skcyto.utils._plotting import get_figure_and_axes
 
 if TYPE_CHECKING:
@@ -110,7 +111,9 @@ class TokenMapDisplay:
         ----------
         pipeline : estimator
             Fitted pipeline whose first step is an
-            :class:`~skcyto.feature_extraction.EVA02TokenEmbedder` with ``tokens="image"`` or "all".
+            :class:`~skcyto.feature_extraction.EVA02TokenEmbedder` with ``tokens="image"`` or
+            "all"; or a fitted :class:`~skcyto.neural_network.EVA02Classifier` whose network
+            classifies by the mean of its patch tokens, as EVA-02's own does.
 
         images : sequence of paths, PIL images or arrays
             A few images.
@@ -131,19 +134,30 @@ class TokenMapDisplay:
         Raises
         ------
         TypeError
-            If the pipeline does not begin with an embedder.
+            If the pipeline does not begin with an embedder, and is no EVA02Classifier.
         ValueError
             If its features do not depend on patch tokens, there is no such feature or class, or
-            both are given.
+            both are given; or a feature of an EVA02Classifier is asked for, which has classes only.
         InvalidImageError
             If an image cannot be read.
         """
         # Imported here, since it brings torch.
+        from skcyto.inspection._classifier_contributions import contribute_to_classes
         from skcyto.inspection._token_contributions import contribute_by_token
+        from skcyto.neural_network import EVA02Classifier
 
         if feature is not None and class_name is not None:
             raise ValueError("give a feature or a class_name, not both")
-        result = contribute_by_token(pipeline, images, feature=feature, class_name=class_name)
+        steps, classifier = split_pipeline(pipeline)
+        if not steps and isinstance(classifier, EVA02Classifier):
+            if feature is not None:
+                raise ValueError(
+                    f"feature={feature!r}: an EVA02Classifier has no features to map; give a "
+                    "class_name, or neither"
+                )
+            result = contribute_to_classes(classifier, images, class_name)
+        else:
+            result = contribute_by_token(pipeline, images, feature=feature, class_name=class_name)
         return cls(result.pictures, result.maps, result.targets, values=result.values).plot(ax=ax)
 
     def plot(self, *, ax: Axes | None = None) -> TokenMapDisplay:

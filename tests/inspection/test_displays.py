@@ -6,7 +6,10 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
+from sklearn.base import clone
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -144,6 +147,53 @@ def test_top_feature(pipeline, cells, colours, kind):
     assert "pred." in display.image_axes_["lowest"][0].get_xlabel()
 
 
+def test_top_feature_by_the_classifiers_own_importances(pipeline, cells, colours):
+    common = {"X": colours, "n": 2}
+    for model in (
+        pipeline,
+        TunedLogitBiasClassifierCV(pipeline, cv=2).fit(colours, cells.target),
+        clone(pipeline).set_params(logisticregression=RandomForestClassifier(random_state=0)),
+    ):
+        if not hasattr(model, "classes_"):
+            model.fit(colours, cells.target)
+        display = ExtremeSamplesDisplay.from_estimator(model, cells.images, **common)
+        final = getattr(model, "estimator_", model)[-1]
+        own = np.abs(getattr(final, "coef_", np.zeros((1, 3)))).mean(axis=0)
+        own = getattr(final, "feature_importances_", own)
+        assert display.feature_name == colours.columns[np.argmax(own)]
+
+
+def test_top_feature_of_a_classifier_without_importances(cells, colours):
+    rng = np.random.default_rng(0)
+    table = colours.assign(noise=rng.normal(size=len(colours)))
+    red = table["red"] > table["red"].median()
+    model = make_pipeline(StandardScaler(), KNeighborsClassifier(5)).fit(table, red)
+    display = ExtremeSamplesDisplay.from_estimator(
+        model, cells.images, X=table, n=2, random_state=0
+    )
+    assert display.feature_name == "red"
+
+
+def test_extreme_samples_of_given_values(pipeline, cells, colours):
+    given = ExtremeSamplesDisplay.from_predictions(
+        cells.images,
+        pipeline[:-1].transform(colours)[:, 1],
+        pipeline.predict(colours),
+        y=cells.target,
+        feature_name="green",
+        n=3,
+    )
+    found = ExtremeSamplesDisplay.from_estimator(
+        pipeline, cells.images, X=colours, y=cells.target, feature="green", n=3
+    )
+    pd.testing.assert_frame_equal(given.samples, found.samples)
+    assert given.ax_.get_title() == found.ax_.get_title() == "Feature green"
+    with pytest.raises(ValueError, match="prediction has 2 rows, but there are 40 values"):
+        ExtremeSamplesDisplay.from_predictions(cells.images, colours["red"], ["a", "b"])
+    with pytest.raises(ValueError, match=r"values has shape \(40, 3\)"):
+        ExtremeSamplesDisplay.from_predictions(cells.images, colours, cells.target)
+
+
 def test_images_as_paths(pipeline, cells, colours, tmp_path):
     paths = []
     for i, image in enumerate(cells.images):
@@ -165,7 +215,6 @@ def test_images_as_paths(pipeline, cells, colours, tmp_path):
     [
         ({"feature": "gren"}, "names like it: green"),
         ({"feature": 3}, "no column of 3 features"),
-        ({}, "importances=explain"),
         ({"importances": [1, 2]}, r"shape \(2,\), but 3 features"),
         ({"feature": "red", "n": 21}, "need 42 images; there are 40"),
         ({"feature": "red", "n": 0}, "n=0"),

@@ -4,7 +4,9 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_selection import SelectKBest
@@ -18,7 +20,9 @@ from skcyto.feature_extraction import EVA02TokenEmbedder
 from skcyto.inspection import TokenMapDisplay
 from skcyto.inspection._token_contributions import contribute_by_token
 from skcyto.model_selection import TunedLogitBiasClassifierCV
+from skcyto.neural_network import EVA02Classifier
 from skcyto.utils._backbone import describe_backbone
+from skcyto.utils._image_transforms import normalize_pixels
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +178,64 @@ def test_what_cannot_be_mapped(cells, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     with pytest.raises(InvalidImageError, match=r"broken\.png"):
         TokenMapDisplay.from_estimator(pipeline, [tmp_path / "broken.png"])
+
+
+@pytest.fixture(scope="module")
+def fine_tuned(cells):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RandomWeightsWarning)
+        return EVA02Classifier(
+            "eva02_tiny_patch14_224",
+            weights=None,
+            image_size=56,
+            augment=None,
+            learning_rate=1e-3,
+            batch_size=8,
+            max_epochs=1,
+            validation_fraction=None,
+            device="cpu",
+            random_state=0,
+        ).fit(cells.images, cells.target)
+
+
+def test_map_of_a_fine_tuned_classifier(cells, fine_tuned):
+    images = cells.images[:3]
+    display = TokenMapDisplay.from_estimator(fine_tuned, images)
+    probability = fine_tuned.predict_proba(images)
+    assert display.targets == fine_tuned.predict(images).tolist()
+    best = probability.max(axis=1)
+    np.testing.assert_allclose(display.values, np.log(best / (1 - best)), rtol=1e-4)
+    # Each patch's token replaced by the mean of all, sent through the network's own head.
+    network = fine_tuned.network_
+    pixels = torch.from_numpy(np.stack(prepare(images))).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        tokens = network.backbone.forward_features(
+            normalize_pixels(pixels, network.mean, network.std)
+        )
+        for image in range(3):
+            column = fine_tuned.classes_.tolist().index(display.targets[image])
+            for patch in (0, 5, 15):
+                changed = tokens[image : image + 1].clone()
+                changed[0, 1 + patch] = tokens[image, 1:].mean(dim=0)
+                scores = network.head(network.backbone.forward_head(changed, pre_logits=True))
+                p = scores.double().softmax(dim=1)[0, column].item()
+                np.testing.assert_allclose(
+                    display.maps[image].ravel()[patch],
+                    display.values[image] - np.log(p / (1 - p)),
+                    atol=1e-5,
+                )
+    one = TokenMapDisplay.from_estimator(fine_tuned, images, class_name=cells.target[0])
+    assert one.targets == [cells.target[0]] * 3
+
+
+def test_what_a_fine_tuned_classifier_cannot_map(cells, fine_tuned):
+    with pytest.raises(ValueError, match="has no features to map"):
+        TokenMapDisplay.from_estimator(fine_tuned, cells.images[:1], feature=0)
+    with pytest.raises(ValueError, match="class_name='sick' must be one of"):
+        TokenMapDisplay.from_estimator(fine_tuned, cells.images[:1], class_name="sick")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RandomWeightsWarning)
+        by_class_token = clone(fine_tuned).set_params(model_name="vit_tiny_patch16_224")
+        by_class_token.set_params(image_size=32).fit(cells.images, cells.target)
+    with pytest.raises(ValueError, match=r"does not stand on the mean.*finetune="):
+        TokenMapDisplay.from_estimator(by_class_token, cells.images[:1])
