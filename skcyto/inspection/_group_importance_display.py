@@ -47,7 +47,7 @@ class GroupImportanceDisplay:
 
     See Also
     --------
-    from_explanation : What `from_predictions` is for other displays: an explanation holds the numbers.
+    from_explanation : As `from_predictions` of other displays, from numbers that are there.
     Explanation.group_importance : The numbers.
     ImportanceDisplay : The same for single features.
 

@@ -54,7 +54,7 @@ class ImportanceDisplay:
 
     See Also
     --------
-    from_explanation : What `from_predictions` is for other displays: an explanation holds the numbers.
+    from_explanation : As `from_predictions` of other displays, from numbers that are there.
     Explanation.global_importance : The numbers.
     GroupImportanceDisplay : The same for groups of features.
 
