@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from skcyto.exceptions import InvalidImageError
+from skcyto.inspection._pipeline_features import without_tuners
 from skcyto.inspection._token_contributions import TokenContributions, make_map
 from skcyto.neural_network import EVA02Classifier
 from skcyto.utils._backbone import describe_backbone
@@ -18,9 +19,7 @@ from skcyto.utils._image_transforms import make_transform, normalize_pixels
 _SAME = 1e-3  # of the size of the features: what rounding may do to them
 
 
-def contribute_to_classes(
-    classifier: EVA02Classifier, images: Any, class_name: Any
-) -> TokenContributions:
+def contribute_to_classes(classifier: Any, images: Any, class_name: Any) -> TokenContributions:
     """Take each patch token out of the network's own pool and see what the log-odds lose.
 
     As for tokens of an embedder: a token is replaced by the mean of the image's patch tokens. What
@@ -28,7 +27,7 @@ def contribute_to_classes(
 
     Parameters
     ----------
-    classifier : EVA02Classifier
+    classifier : EVA02Classifier, or what tunes the decision of one
         Fitted.
     images : sequence of paths, PIL images or arrays
         Images to map.
@@ -49,12 +48,16 @@ def contribute_to_classes(
     classes = [str(label) for label in classifier.classes_]
     if class_name is not None and str(class_name) not in classes:
         raise ValueError(f"class_name={class_name!r} must be one of {', '.join(classes)}")
-    network = classifier.network_.eval()
-    info = describe_backbone(classifier.model_name, classifier.image_size)
-    transform = make_transform(info)
     inputs = as_image_inputs(images)
-    pictures, maps, targets, values = [], [], [], []
-    for index in range(len(inputs)):
+    if class_name is None:
+        targets = [str(label) for label in classifier.predict(images)]
+    else:
+        targets = [str(class_name)] * len(inputs)
+    model: EVA02Classifier = without_tuners(classifier)
+    model.network_.eval()
+    transform = make_transform(describe_backbone(model.model_name, model.image_size))
+    pictures, maps, values = [], [], []
+    for index, target in enumerate(targets):
         try:
             pixels = transform(inputs.load(index).decode())
         except (OSError, ValueError, SyntaxError) as error:
@@ -62,17 +65,13 @@ def contribute_to_classes(
                 list_bad_images(inputs, {index: explain_error(error)})
             ) from None
         with torch.inference_mode():
-            features = _features_without_each_token(classifier, pixels)
-            logits = network.head(features)
-            scores = classifier.criterion_.scores(logits).double()
-            column = classes.index(str(class_name)) if class_name is not None else None
-            if column is None:
-                column = int(scores[0].argmax())
+            logits = model.network_.head(_features_without_each_token(model, pixels))
+            scores = model.criterion_.scores(logits).double()
+            column = classes.index(target)
             rest = torch.cat([scores[:, :column], scores[:, column + 1 :]], dim=1)
             log_odds = (scores[:, column] - rest.logsumexp(dim=1)).cpu().numpy()
         pictures.append(pixels.permute(1, 2, 0).numpy())
         maps.append(make_map(log_odds))
-        targets.append(classes[column])
         values.append(log_odds[0])
     return TokenContributions(pictures, np.stack(maps), targets, np.array(values))
 
@@ -84,8 +83,9 @@ def _features_without_each_token(classifier: EVA02Classifier, pixels: torch.Tens
     tokens = backbone.forward_features(normalize_pixels(pixels[None], network.mean, network.std))
     patches = tokens[0, backbone.num_prefix_tokens :]
     mean = patches.mean(dim=0, keepdim=True)
-    pooled = torch.cat([mean, mean - (patches - mean) / len(patches)])
-    features = backbone.fc_norm(pooled)
+    features = torch.cat([mean, mean - (patches - mean) / len(patches)])
+    # Models that pool nothing but the class token may have no norm after the pool.
+    features = getattr(backbone, "fc_norm", torch.nn.Identity())(features)
     expected = backbone.forward_head(tokens, pre_logits=True)
     if (features[:1] - expected).abs().max() > _SAME * expected.abs().max():
         raise ValueError(

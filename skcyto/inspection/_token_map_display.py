@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skcyto.inspection._image_grid import CAPTION_SIZE, place_cell
-from skcyto.inspection._pipeline_features import split_pipeline
+from skcyto.inspection._pipeline_features import split_pipeline, without_tuners
 from skcyto.utils._plotting import get_figure_and_axes
 
 if TYPE_CHECKING:
@@ -66,7 +66,10 @@ class TokenMapDisplay:
     patch's contribution is what the feature, or the log-odds of the class, loses when the patch's
     token is replaced by the mean of the picture's patch tokens. Where what follows the mean is
     linear, this is the token's own term in the mean, less the average term, and the map sums to
-    zero; norms and classifiers that are not linear are included as they are. The class token
+    zero; norms and classifiers that are not linear are included as they are, and let the sum
+    deviate from zero. An :class:`~skcyto.neural_network.EVA02Classifier` is mapped in the same
+    way: its own norm, head and loss follow the mean, and the log-odds are those of its
+    probabilities. The class token
     stays: what it has gathered from the patches is on no map. A token has seen the whole picture,
     too, by attention, so a map tells where the network keeps what it uses, not the only place that
     it comes from.
@@ -149,7 +152,7 @@ class TokenMapDisplay:
         if feature is not None and class_name is not None:
             raise ValueError("give a feature or a class_name, not both")
         steps, classifier = split_pipeline(pipeline)
-        if not steps and isinstance(classifier, EVA02Classifier):
+        if not steps and isinstance(without_tuners(classifier), EVA02Classifier):
             if feature is not None:
                 raise ValueError(
                     f"feature={feature!r}: an EVA02Classifier has no features to map; give a "

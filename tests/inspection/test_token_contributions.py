@@ -1,5 +1,6 @@
 """Token maps against what the tokens themselves say."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -239,3 +240,47 @@ def test_what_a_fine_tuned_classifier_cannot_map(cells, fine_tuned):
         by_class_token.set_params(image_size=32).fit(cells.images, cells.target)
     with pytest.raises(ValueError, match=r"does not stand on the mean.*finetune="):
         TokenMapDisplay.from_estimator(by_class_token, cells.images[:1])
+
+
+def test_map_of_a_tuned_fine_tuned_classifier(cells, fine_tuned):
+    tuned = TunedLogitBiasClassifierCV(fine_tuned, cv="prefit", refit=False)
+    tuned.fit(cells.images, cells.target)
+    tuned.best_bias_ = np.array([0.0, 99.0, 0.0])
+    display = TokenMapDisplay.from_estimator(tuned, cells.images[:2])
+    assert display.targets == tuned.predict(cells.images[:2]).tolist()
+    expected = TokenMapDisplay.from_estimator(
+        fine_tuned, cells.images[:2], class_name=tuned.classes_[1]
+    )
+    np.testing.assert_array_equal(display.maps, expected.maps)
+
+
+def test_linear_head_of_two_classes_gets_the_tokens_own_terms(cells, fine_tuned):
+    two = clone(fine_tuned)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RandomWeightsWarning)
+        two.fit(cells.images, cells.target == "healthy")
+    two.network_.backbone.fc_norm = torch.nn.Identity()
+    display = TokenMapDisplay.from_estimator(two, cells.images[:3], class_name=True)
+    network = two.network_
+    pixels = torch.from_numpy(np.stack(prepare(cells.images[:3]))).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        patches = network.backbone.forward_features(
+            normalize_pixels(pixels, network.mean, network.std)
+        )[:, 1:]
+        weight = network.head.weight[1] - network.head.weight[0]
+        terms = (patches - patches.mean(dim=1, keepdim=True)) @ weight / 16
+    np.testing.assert_allclose(np.reshape(display.maps, (3, 16)), terms.numpy(), atol=1e-6)
+    np.testing.assert_allclose(np.sum(display.maps, axis=(1, 2)), 0, atol=1e-5)
+    assert np.abs(display.maps).max() > 1e-3
+
+
+def test_backbone_without_norm_after_the_pool(cells, fine_tuned):
+    class_token = copy.deepcopy(fine_tuned)
+    class_token.network_.backbone.global_pool = "token"
+    with pytest.raises(ValueError, match="does not stand on the mean"):
+        TokenMapDisplay.from_estimator(class_token, cells.images[:1])
+    backbone = class_token.network_.backbone
+    del backbone.fc_norm  # as in ConViT and MViT
+    backbone.forward_head = lambda tokens, pre_logits: tokens[:, 0]
+    with pytest.raises(ValueError, match="does not stand on the mean"):
+        TokenMapDisplay.from_estimator(class_token, cells.images[:1], class_name="healthy")
