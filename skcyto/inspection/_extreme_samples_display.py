@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import _num_samples
 
 from skcyto.feature_selection._importances import read_importances
 from skcyto.inspection._explain import explain
@@ -225,6 +227,10 @@ class ExtremeSamplesDisplay:
         prediction = np.asarray(prediction)
         if values.ndim != 1:
             raise ValueError(f"values has shape {values.shape}; one number an image is needed")
+        if prediction.ndim != 1:
+            raise ValueError(
+                f"prediction has shape {prediction.shape}; one class an image is needed"
+            )
         _check_lengths(len(values), n, images=images, prediction=prediction, y=y)
         missing = np.flatnonzero(np.isnan(values))
         if len(missing):
@@ -311,12 +317,11 @@ def _own_importances(classifier: Any, table: Any, n_features: int, random_state:
     model = without_tuners(classifier)
     if hasattr(model, "coef_") or hasattr(model, "feature_importances_"):
         return read_importances(model, "auto", "mean", n_features)
-    n_rows = len(table)
+    n_rows = _num_samples(table)
     rows = np.linspace(0, n_rows - 1, min(_EXPLAINED_ROWS, n_rows)).astype(int)
-    chosen = table.iloc[rows] if hasattr(table, "iloc") else table[rows]
     explanation = explain(
         classifier,
-        chosen,
+        _safe_indexing(table, rows),
         background_data=table,
         background=min(_BACKGROUND, n_rows),
         random_state=random_state,

@@ -3,9 +3,11 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -174,6 +176,16 @@ def test_top_feature_of_a_classifier_without_importances(cells, colours):
     assert display.feature_name == "red"
 
 
+@pytest.mark.parametrize("container", [sparse.csr_matrix, np.ndarray.tolist, pl.DataFrame])
+def test_top_feature_in_any_container(cells, container):
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    model = KNeighborsClassifier(5, algorithm="brute").fit(container(X), X[:, 1] > 0)
+    display = ExtremeSamplesDisplay.from_estimator(
+        make_pipeline("passthrough", model), cells.images, X=container(X), n=2, random_state=0
+    )
+    np.testing.assert_allclose(display.samples["value"], X[display.samples.index, 1])
+
+
 def test_extreme_samples_of_given_values(pipeline, cells, colours):
     given = ExtremeSamplesDisplay.from_predictions(
         cells.images,
@@ -192,6 +204,10 @@ def test_extreme_samples_of_given_values(pipeline, cells, colours):
         ExtremeSamplesDisplay.from_predictions(cells.images, colours["red"], ["a", "b"])
     with pytest.raises(ValueError, match=r"values has shape \(40, 3\)"):
         ExtremeSamplesDisplay.from_predictions(cells.images, colours, cells.target)
+    with pytest.raises(ValueError, match=r"prediction has shape \(40, 3\); one class"):
+        ExtremeSamplesDisplay.from_predictions(
+            cells.images, colours["red"], pipeline.predict_proba(colours)
+        )
 
 
 def test_images_as_paths(pipeline, cells, colours, tmp_path):
