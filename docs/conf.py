@@ -77,8 +77,8 @@ def write_api_pages():
         lines += [f"   {name}" for name in names]
         page = folder / f"package_{package}.rst"
         text = "\n".join(lines) + "\n"
-        if not page.exists() or page.read_text() != text:
-            page.write_text(text)
+        if not page.exists() or page.read_text(encoding="utf-8") != text:
+            page.write_text(text, encoding="utf-8")
 
 
 # Now, and not in an event: autosummary looks for the pages as soon as the build begins.

@@ -139,7 +139,7 @@ def main() -> None:
         random_state=0,
         verbose=1,
     )
-    (args.output / "table.md").write_text(comparison.to_markdown() + "\n")
+    (args.output / "table.md").write_text(comparison.to_markdown() + "\n", encoding="utf-8")
     comparison.to_html(args.output / "finetune_herlev.html")
     print(comparison.to_markdown())
     reference = "frozen tokens, MLP"

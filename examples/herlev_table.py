@@ -169,7 +169,9 @@ def run_task(name: str, args: argparse.Namespace, cache: EmbeddingCache) -> None
         random_state=0,
         verbose=1,
     )
-    (args.output / f"table_{TASKS[name]}.md").write_text(comparison.to_markdown() + "\n")
+    (args.output / f"table_{TASKS[name]}.md").write_text(
+        comparison.to_markdown() + "\n", encoding="utf-8"
+    )
     comparison.to_html(args.output / f"herlev_{TASKS[name]}.html")
     print(f"\n## {name}: {len(cells.paths)} images, {len(set(cells.groups))} acquisitions\n")
     print(comparison.to_markdown())

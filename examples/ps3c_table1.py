@@ -348,7 +348,7 @@ def write_table(args: argparse.Namespace, comparison, image_names: np.ndarray) -
         "many cells is the highest by selection, too."
     ]
     written = "\n".join(lines)
-    (args.output / "table1.md").write_text(written + "\n")
+    (args.output / "table1.md").write_text(written + "\n", encoding="utf-8")
     comparison.to_html(args.output / "comparison.html")
     for name in comparison.models:
         frame = comparison.out_of_fold(name)

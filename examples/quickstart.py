@@ -166,7 +166,7 @@ def main() -> None:
     # -------
 
     table = comparison.to_markdown()
-    (args.output / "table.md").write_text(table + "\n")
+    (args.output / "table.md").write_text(table + "\n", encoding="utf-8")
     figures = {
         "roc.png": comparison.plot_roc(),
         "scores.png": comparison.plot_scores(metric="f1_macro"),

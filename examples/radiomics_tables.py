@@ -154,7 +154,7 @@ def main() -> None:
         figure.savefig(args.output / f"{name}_auc.png", dpi=90)
         print(report[-1], flush=True)
     text = "\n\n".join(report) + "\n"
-    (args.output / "tables.md").write_text(text)
+    (args.output / "tables.md").write_text(text, encoding="utf-8")
     print(f"\ndone in {time.perf_counter() - start:.0f} s; tables and figures are in {args.output}")
 
 

@@ -263,7 +263,7 @@ def main() -> None:
             )
     parts += ["## Conclusion", conclude(comparisons)]
     report = "\n\n".join(parts) + "\n"
-    (args.output / "table.md").write_text(report)
+    (args.output / "table.md").write_text(report, encoding="utf-8")
     draw_roc(comparisons, args.output / "roc.png")
     print(f"\n{report}")
     print(

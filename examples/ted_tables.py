@@ -324,7 +324,7 @@ def main() -> None:
         print(report[-1], flush=True)
     report.append(f"done in {time.perf_counter() - start:.0f} s, {args.n_jobs} job(s)")
     text = "\n\n".join(report) + "\n"
-    (args.output / "tables.md").write_text(text)
+    (args.output / "tables.md").write_text(text, encoding="utf-8")
     print(f"\n{text}\nTables, ROC curves and pages are in {args.output}")
 
 

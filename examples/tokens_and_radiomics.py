@@ -189,7 +189,7 @@ def main() -> None:
         verbose=1,
     )
     table = comparison.to_markdown()
-    (args.output / "table.md").write_text(table + "\n")
+    (args.output / "table.md").write_text(table + "\n", encoding="utf-8")
     comparison.plot_roc().figure_.savefig(args.output / "roc.png", dpi=90)
     comparison.to_html(args.output / "comparison.html", title="Tokens and radiomics")
     print(f"\n{table}\n\nPaired tests of the ROC AUC against tokens\n")

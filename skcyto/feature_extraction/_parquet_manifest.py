@@ -261,7 +261,7 @@ def begin(directory: Path, manifest: dict[str, Any]) -> None:
         write_atomically(path, json.dumps(manifest, indent=1).encode())
         return
     try:
-        known = json.loads(path.read_text())
+        known = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{str(path)!r} cannot be read ({error}): remove the directory") from error
     differing = [

@@ -61,7 +61,7 @@ class Checkpoint:
         """
         path = self.folder / "seed.json"
         if path.exists():
-            return int(json.loads(path.read_text())["seed"])
+            return int(json.loads(path.read_text(encoding="utf-8"))["seed"])
         self._write(path, json.dumps({"seed": drawn}).encode())
         return drawn
 

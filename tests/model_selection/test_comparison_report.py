@@ -160,7 +160,7 @@ def test_page_is_reproducible_and_leaves_no_figure_open(binary, tmp_path):
     for name in ("a", "b"):
         binary.to_html(tmp_path / name, n_resamples=0)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    assert "Bootstrap" not in (tmp_path / "a").read_text()
+    assert "Bootstrap" not in (tmp_path / "a").read_text(encoding="utf-8")
     assert plt.get_fignums() == []
 
 
@@ -171,7 +171,7 @@ def test_page_shows_failures_with_their_traceback(tmp_path):
             {"nb": GaussianNB(), "bad <C>": LogisticRegression(C=-1)}, X, y, cv=3, random_state=0
         )
     found.to_html(tmp_path / "page.html")
-    page = Page((tmp_path / "page.html").read_text())
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
     shown = " ".join(" ".join(page.text).split())
     assert page.open == []
     assert "bad <C>" in shown
@@ -194,7 +194,7 @@ def test_page_says_who_takes_the_place_of_a_failed_reference(tmp_path):
 
     def shown(**options):
         found.to_html(tmp_path / "page.html", n_resamples=20, **options)
-        page = Page((tmp_path / "page.html").read_text())
+        page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
         assert page.open == []
         return " ".join(" ".join(page.text).split())
 
@@ -224,7 +224,7 @@ def test_page_without_any_scores_of_classes(tmp_path):
     X, y = make_classification(60, random_state=0)
     found = compare_models({"a": Sign(), "b": Sign()}, X, y, cv=3, random_state=0)
     found.to_html(tmp_path / "page.html")
-    page = Page((tmp_path / "page.html").read_text())
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert page.tags.count("img") == 2
     with pytest.raises(ValueError, match="no model gives probabilities or decision values"):
         found.plot_roc()
@@ -495,7 +495,7 @@ def test_page_gives_the_reason_in_place_of_what_cannot_be_worked_out(
     case, reasons, n_images, tmp_path
 ):
     rare(**case).to_html(tmp_path / "page.html", n_resamples=50)
-    page = Page((tmp_path / "page.html").read_text())
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert page.open == []
     assert page.tags.count("img") == n_images
     shown = " ".join(" ".join(page.text).split())
