@@ -19,5 +19,9 @@ def outside_code(text):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_no_placeholder_stands_for_what_is_missing(page):
     """A line of capitals alone, such as FIGURES, waits for somebody to fill it in."""
-    left = [line for line in outside_code(page.read_text()) if re.fullmatch("[A-Z_]{4,}", line)]
+    left = [
+        line
+        for line in outside_code(page.read_text(encoding="utf-8"))
+        if re.fullmatch("[A-Z_]{4,}", line)
+    ]
     assert left == []

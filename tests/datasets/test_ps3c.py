@@ -181,7 +181,7 @@ def test_submission(tmp_path):
     )
     assert path.read_bytes() == b"image_name,label\nb.png,healthy\na.png,rubbish\n"
     again = write_ps3c_submission(path, ["c.png"], ["unhealthy"], expected_names=["x/c.png"])
-    assert again.read_text() == "image_name,label\nc.png,unhealthy\n"
+    assert again.read_text(encoding="utf-8") == "image_name,label\nc.png,unhealthy\n"
 
 
 @pytest.mark.parametrize(

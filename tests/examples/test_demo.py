@@ -48,7 +48,7 @@ def test_demo_installs_no_extra(tmp_path):
 
 @pytest.mark.slow
 def test_demo_runs_without_extras(tmp_path):
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     names = [line for name in ("radiomics", "dask", "parquet") for line in extras[name]]
     assert len(names) == len(EXTRAS), "name the new extra above"

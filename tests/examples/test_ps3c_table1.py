@@ -58,11 +58,16 @@ def kill_at(process, output, n_runs, n_finished, seconds):
     """Kill a run some time after so many pieces of work are done, and not while it starts."""
 
     def is_there():
-        begun = output.with_suffix(".log").read_text().count("train: 180 images") == n_runs
+        begun = (
+            output.with_suffix(".log").read_text(encoding="utf-8").count("train: 180 images")
+            == n_runs
+        )
         return begun and len(finished(output)) >= n_finished
 
     while not is_there():
-        assert process.poll() is None, output.with_suffix(".log").read_text()[-3000:]
+        assert process.poll() is None, output.with_suffix(".log").read_text(encoding="utf-8")[
+            -3000:
+        ]
         time.sleep(0.05)
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
@@ -76,7 +81,9 @@ def kill_at(process, output, n_runs, n_finished, seconds):
 )
 def test_killed_three_times_it_gives_the_same_table(tmp_path, options, seed):
     whole = tmp_path / "whole"
-    assert start(whole, *options).wait() == 0, whole.with_suffix(".log").read_text()[-3000:]
+    assert start(whole, *options).wait() == 0, whole.with_suffix(".log").read_text(
+        encoding="utf-8"
+    )[-3000:]
     expected = read_results(whole)
     broken = tmp_path / "broken"
     done = {}
@@ -87,7 +94,9 @@ def test_killed_three_times_it_gives_the_same_table(tmp_path, options, seed):
         # What was done before stands as it was.
         assert done.items() <= now.items()
         done = now
-    assert start(broken, *options).wait() == 0, broken.with_suffix(".log").read_text()[-3000:]
+    assert start(broken, *options).wait() == 0, broken.with_suffix(".log").read_text(
+        encoding="utf-8"
+    )[-3000:]
     assert done.items() <= finished(broken).items()
     assert read_results(broken) == expected
     infos = [EmbeddingCache(folder / "embeddings").info() for folder in (whole, broken)]
@@ -114,7 +123,9 @@ def test_what_is_wrong_is_told_before_anything_is_trained(tmp_path):
     output = tmp_path / "run"
     process = start(output)
     while not (output / "settings.json").exists():
-        assert process.poll() is None, output.with_suffix(".log").read_text()[-3000:]
+        assert process.poll() is None, output.with_suffix(".log").read_text(encoding="utf-8")[
+            -3000:
+        ]
         time.sleep(0.02)
     process.kill()
     process.wait()
@@ -123,7 +134,7 @@ def test_what_is_wrong_is_told_before_anything_is_trained(tmp_path):
         process = start(folder, *options)
         assert process.wait(timeout=300) != 0
         assert not list(folder.glob("networks/*/*"))
-        return folder.with_suffix(".log").read_text()
+        return folder.with_suffix(".log").read_text(encoding="utf-8")
 
     for file in output.glob("networks/*/*"):
         file.unlink()

@@ -354,7 +354,7 @@ def test_another_precision_than_that_of_the_data_set(image_paths, tmp_path, monk
 
 def test_the_manifest_says_what_the_features_are(embedder, image_paths, tmp_path):
     embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=3)
-    manifest = json.loads((tmp_path / "tiles" / "_manifest.json").read_text())
+    manifest = json.loads((tmp_path / "tiles" / "_manifest.json").read_text(encoding="utf-8"))
     assert manifest["embedder.model_name"] == "eva02_tiny_patch14_224"
     assert manifest["embedder.preprocessing"]["interpolation"] == "bicubic"
     assert (manifest["n_images"], manifest["part_size"]) == (12, 3)

@@ -26,7 +26,7 @@ N_CASES = {
 
 @pytest.fixture(scope="module")
 def vectors(shared_data):
-    return json.loads((shared_data / "loss_vectors.json").read_text())
+    return json.loads((shared_data / "loss_vectors.json").read_text(encoding="utf-8"))
 
 
 def value_and_gradient(case, batch, dtype):

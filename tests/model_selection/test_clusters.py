@@ -60,7 +60,7 @@ def make_data():
 
 
 def lines(log):
-    return log.read_text().splitlines()
+    return log.read_text(encoding="utf-8").splitlines()
 
 
 def wait_for(condition, what, seconds=120):

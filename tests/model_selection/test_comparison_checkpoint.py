@@ -277,8 +277,10 @@ def test_killed_and_taken_up_again(tmp_path):
     assert 4 <= finished < 20
     log.unlink()
     resumed = finish(folder)
-    assert log.read_text().count("fit") == 20 - finished
+    assert log.read_text(encoding="utf-8").count("fit") == 20 - finished
     # The seed was drawn by the run that was killed; with it, one go gives the same.
     (tmp_path / "again").mkdir()
-    (tmp_path / "again" / "seed.json").write_text((folder / "seed.json").read_text())
+    (tmp_path / "again" / "seed.json").write_text(
+        (folder / "seed.json").read_text(encoding="utf-8")
+    )
     assert finish(tmp_path / "again") == resumed

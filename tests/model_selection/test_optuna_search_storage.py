@@ -66,7 +66,7 @@ def make_search(storage, **params):
 
 
 def fits(log):
-    return len(log.read_text().splitlines())
+    return len(log.read_text(encoding="utf-8").splitlines())
 
 
 def assert_same_results(a, b):

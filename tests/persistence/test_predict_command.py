@@ -170,7 +170,7 @@ class TestResuming:
         output.write_text("precious")
         assert run(saved.path, folder, "-o", output) == 1
         assert "exists: replace it with --overwrite" in capsys.readouterr().err
-        assert output.read_text() == "precious"
+        assert output.read_text(encoding="utf-8") == "precious"
 
     @staticmethod
     def stop_before_the_table(monkeypatch):

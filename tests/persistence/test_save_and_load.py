@@ -323,7 +323,7 @@ class TestDevices:
 
 class TestSaving:
     def test_files_and_manifest(self, saved):
-        manifest = json.loads((saved.path / "manifest.json").read_text())
+        manifest = json.loads((saved.path / "manifest.json").read_text(encoding="utf-8"))
         assert set(manifest["files"]) == {
             "README.md",
             "estimator.skops",
@@ -334,7 +334,7 @@ class TestSaving:
             manifest["versions"]
         )
         assert manifest["classes"] == ["healthy", "rubbish", "unhealthy"]
-        assert (saved.path / "README.md").read_text() == "# A model\n"
+        assert (saved.path / "README.md").read_text(encoding="utf-8") == "# A model\n"
 
     def test_saving_does_not_change_the_pipeline(self, table, tmp_path):
         pipeline = make_pipeline(StandardScaler(), mlp(), memory=str(tmp_path / "memory"))

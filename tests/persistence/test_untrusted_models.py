@@ -59,7 +59,7 @@ class Payload:
 def sign(folder):
     """Bring the manifest up to date, as a forger would."""
     path = folder / "manifest.json"
-    manifest = json.loads(path.read_text())
+    manifest = json.loads(path.read_text(encoding="utf-8"))
     manifest["files"] = {
         file.name: {
             "bytes": file.stat().st_size,
@@ -73,7 +73,7 @@ def sign(folder):
 
 def change_manifest(folder, change):
     path = folder / "manifest.json"
-    manifest = json.loads(path.read_text())
+    manifest = json.loads(path.read_text(encoding="utf-8"))
     change(manifest)
     path.write_text(json.dumps(manifest))
 
