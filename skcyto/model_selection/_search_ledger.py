@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -27,6 +28,8 @@ OWNER = "skcyto:owner"
 RECORD = "skcyto:record"
 # A trial that has taken its process down this often is left alone.
 _MAX_RETRIES = 2
+# How long a trial that runs may keep to itself whose it is, and how often it is looked at.
+_PATIENCE, _PAUSE = 10.0, 0.01  # seconds
 
 
 @dataclass
@@ -87,6 +90,7 @@ class TrialLedger:
         self.make_sampler = make_sampler
         self.is_exhausted = False
         self._params: dict[int, dict[str, Any]] = {}
+        self._strangers: set[int] = set()
 
     def recorded(self) -> list[FrozenTrial]:
         """Return the trials that have run, in their order."""
@@ -184,6 +188,28 @@ class TrialLedger:
         trials = self.study.get_trials(deepcopy=False)
         return [trial for trial in trials if key_of(trial) == self.key]
 
+    def _trials_once_settled(self, number: int) -> list[FrozenTrial]:
+        """Return the trials as soon as those before `number` have said whose they are.
+
+        To ask for a trial and to say so are two steps. Whoever counted a trial of another process
+        between them as nobody's would take its rank, and with it its parameters.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            nameless = {
+                trial.number
+                for trial in self.study.get_trials(deepcopy=False)[:number]
+                if trial.state == TrialState.RUNNING
+                and "pid" not in trial.user_attrs.get(OWNER, {})
+            } - self._strangers
+            if not nameless:
+                return self._trials()
+            if time.monotonic() > deadline:
+                # Of no search of skcyto, or of a process that died between the two steps.
+                self._strangers |= nameless
+                return self._trials()
+            time.sleep(_PAUSE)
+
     def _rank(self, trials: Sequence[FrozenTrial], number: float = np.inf) -> int:
         """Count the trials before `number` that have run or are running."""
         return sum(_is_recorded(t) or self._runs(t) for t in trials if t.number < number)
@@ -209,7 +235,7 @@ class TrialLedger:
             trial = self.study.ask()
         owner = {"key": self.key, "retries": 0, **trial.user_attrs.get(OWNER, {})}
         trial.set_user_attr(OWNER, {**owner, **self.worker.identity})
-        trials = self._trials()
+        trials = self._trials_once_settled(trial.number)
         rank = self._rank(trials, trial.number)
         if self.n_trials is not None and rank >= self.n_trials:
             # Other processes began the last ones in the same moment.

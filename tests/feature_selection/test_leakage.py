@@ -45,7 +45,7 @@ def test_noise_tables_of_a_radiomics_study(leakage):
 
 @pytest.mark.slow
 def test_the_whole_flow_on_shuffled_labels(leakage):
-    scores = score(leakage, leakage.WHOLE, 50, 100, 13_184, 6)
+    scores = score(leakage, leakage.WHOLE, 100, 200, 13_184, 6)
     _, low, high = scores[leakage.INSIDE]
     assert low < 0.5 < high
     assert high - low < 0.25

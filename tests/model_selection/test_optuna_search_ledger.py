@@ -1,0 +1,77 @@
+"""Trials that several searches ask for in the same moment."""
+
+import threading
+import time
+
+import optuna
+import pytest
+from optuna.samplers import RandomSampler
+from scipy.stats import uniform
+
+from skcyto.model_selection import _search_ledger
+from skcyto.model_selection._search_ledger import OWNER, TrialLedger
+from skcyto.model_selection._search_space import make_space
+from skcyto.model_selection._search_worker import Worker
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@pytest.fixture
+def make_ledger(tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    optuna.create_study(storage=url, study_name="shared")
+
+    def make(worker):
+        return TrialLedger(
+            optuna.load_study(storage=url, study_name="shared"),
+            "key",
+            make_space({"C": uniform(0, 1)}),
+            worker,
+            n_trials=10,
+            make_sampler=RandomSampler,
+        )
+
+    return make
+
+
+def test_a_trial_that_has_not_said_whose_it_is_yet_keeps_its_rank(make_ledger, monkeypatch):
+    begun = threading.Event()
+    plain = optuna.Trial.set_user_attr
+
+    def late(trial, key, value):
+        if key == OWNER and threading.current_thread().name == "slow":
+            begun.set()
+            time.sleep(0.5)
+        plain(trial, key, value)
+
+    monkeypatch.setattr(optuna.Trial, "set_user_attr", late)
+    found = {}
+
+    def ask(ledger):
+        found["slow"] = ledger.ask(1)[0]
+
+    with Worker() as worker:
+        thread = threading.Thread(target=ask, args=[make_ledger(worker)], name="slow")
+        thread.start()
+        assert begun.wait(30)
+        found["quick"] = make_ledger(worker).ask(1)[0]
+        thread.join(30)
+    for rank, name in enumerate(["slow", "quick"]):
+        study = optuna.create_study(sampler=RandomSampler(rank))
+        expected = study.ask({"C": optuna.distributions.FloatDistribution(0, 1)})
+        assert found[name].number == rank
+        assert found[name].params == expected.params
+
+
+def test_a_trial_of_nobody_is_waited_for_once(make_ledger, monkeypatch):
+    monkeypatch.setattr(_search_ledger, "_PATIENCE", 0.2)
+    with Worker() as worker:
+        ledger = make_ledger(worker)
+        ledger.study.ask()  # as by a process that died right after
+        start = time.monotonic()
+        first = ledger.ask(1)
+        assert time.monotonic() - start >= 0.2
+        monkeypatch.setattr(_search_ledger, "_PATIENCE", 3600.0)
+        rest = ledger.ask(20)
+    assert [c.number for c in first + rest] == list(range(1, 11))
+    assert len({c.params["C"] for c in first + rest}) == 10
