@@ -24,6 +24,7 @@ from sklearn.utils.validation import _check_method_params
 
 from skcyto.metrics import get_scorer_names
 from skcyto.model_selection._group_keywords import hand_groups_on
+from skcyto.model_selection._quiet_optuna import quiet_optuna
 from skcyto.model_selection._search_checks import check_objectives, draw_splits, named_scorers
 from skcyto.model_selection._search_ledger import RECORD, TrialLedger
 from skcyto.model_selection._search_results import fill_folds, format_results
@@ -32,7 +33,6 @@ from skcyto.model_selection._search_space import Space, make_space
 from skcyto.model_selection._search_study import (
     check_study,
     open_study,
-    quiet_optuna,
     sampler_of_rank,
     search_key,
 )

@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params
 
-from skcyto.model_selection._search_study import quiet_optuna
+from skcyto.model_selection._quiet_optuna import quiet_optuna
 
 # Scores take their time, and storages theirs to keep them.
 _REPORTS_PER_FOLD = 20

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
-import logging
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import joblib
@@ -25,24 +23,6 @@ from skcyto.model_selection._search_ledger import key_of, queue_again
 _EXECUTION = ("device", "memory", "n_jobs", "verbose")
 _HEARTBEAT_SECONDS = 60
 _CONNECTION_ATTEMPTS = 5
-
-
-@contextmanager
-def quiet_optuna(level: int = logging.WARNING) -> Iterator[None]:
-    """Hold back optuna's log below a level inside the block.
-
-    Parameters
-    ----------
-    level : int
-        Of :mod:`logging`.
-    """
-    logger = logging.getLogger("optuna")
-    before = logger.level
-    logger.setLevel(max(before, level))
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def search_key(

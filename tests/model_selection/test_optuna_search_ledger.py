@@ -13,8 +13,6 @@ from skcyto.model_selection._search_ledger import OWNER, TrialLedger
 from skcyto.model_selection._search_space import make_space
 from skcyto.model_selection._search_worker import Worker
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-
 
 @pytest.fixture
 def make_ledger(tmp_path):
