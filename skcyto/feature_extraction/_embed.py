@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -22,6 +23,8 @@ from skcyto.exceptions import EmbeddingCacheWarning
 from skcyto.feature_extraction._embedding_store import EmbeddingStore, make_keys
 from skcyto.feature_extraction._tokens import PoolingHead, TokenBackbone
 from skcyto.utils._backbone import BackboneInfo
+from skcyto.utils._backbone_memory import inference_memory
+from skcyto.utils._device_memory import reserve_memory
 from skcyto.utils._image_inputs import ImageInputs, LoadedImage, explain
 from skcyto.utils._image_transforms import make_transform
 from skcyto.utils._memory import BatchHalver, describe_shortage, shortage_raises
@@ -125,6 +128,7 @@ class EmbeddingRun:
         self._advance = advance
         self._transform = make_transform(info)
         self._backbone: TokenBackbone | None = None
+        self._reservation = ExitStack()
         self._in_flight: tuple[list[_Miss], torch.Tensor] | None = None
         self._head: PoolingHead | None = None
         self._bad: dict[int, str] = {}
@@ -157,10 +161,11 @@ class EmbeddingRun:
             self._bad = inputs.find_missing_files()
         self._head = self._look_up_head()
         pool = ThreadPoolExecutor(self._n_threads, thread_name_prefix="skcyto-images")
-        try:
-            self._forward_all(self._prepare(inputs, pool))
-        finally:
-            pool.shutdown(cancel_futures=True)
+        with self._reservation:
+            try:
+                self._forward_all(self._prepare(inputs, pool))
+            finally:
+                pool.shutdown(cancel_futures=True)
         for index, original in self._copies:
             self._embeddings[index] = self._embeddings[original]
             if original in self._bad:
@@ -284,6 +289,11 @@ class EmbeddingRun:
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
         import torch
 
+        if self._n_forward_images == 0 and self._in_flight is None:
+            # Not before: a call that finds everything in its cache needs no device.
+            size = self._batches.batch_size
+            needed = inference_memory(self._info, size, self._precision)
+            self._reservation.enter_context(reserve_memory(self._device, needed))
         backbone = self._get_backbone()
 
         def work(batch_size: int) -> torch.Tensor:

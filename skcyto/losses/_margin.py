@@ -196,6 +196,14 @@ class LDAM(Loss):
                     stacklevel=3,
                 )
             first_weighted_epoch = self.drw_start * max_epochs
+            if class_weight is not None and first_weighted_epoch > max_epochs - 1:
+                warnings.warn(
+                    f"LDAM(drw_start={self.drw_start!r}) defers class weights past the last of "
+                    f"{max_epochs} epochs, so that they never count: lower drw_start or raise "
+                    "max_epochs",
+                    ImbalanceWarning,
+                    stacklevel=3,
+                )
         return LDAMCriterion(
             class_counts,
             class_weight=class_weight,

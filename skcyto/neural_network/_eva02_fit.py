@@ -31,7 +31,9 @@ from skcyto.utils._backbone import (
     describe_backbone,
     resolve_weights_path,
 )
+from skcyto.utils._backbone_memory import inference_memory, training_memory
 from skcyto.utils._device import resolve_device, resolve_precision
+from skcyto.utils._device_memory import reserve_memory
 from skcyto.utils._image_check import check_images
 from skcyto.utils._image_inputs import ImageInputs, list_bad_images
 from skcyto.utils._memory import BatchHalver, describe_shortage, shortage_raises
@@ -184,30 +186,38 @@ def fine_tune(estimator: EVA02Classifier, inputs: ImageInputs, targets: Targets)
         estimator.batch_size,
         partial(describe_shortage, device, "to train on", info.model_name, info.image_size, remedy),
     )
-    with shortage_raises(batches.make_error):
-        network = _place(network, device)
-        tuning = FineTuning(
-            network,
-            criterion.to(device),
-            TrainingSettings(
-                learning_rate=estimator.learning_rate,
-                weight_decay=estimator.weight_decay,
-                lr_scheduler=estimator.lr_scheduler,
-                layer_decay=estimator.layer_decay,
-                max_epochs=estimator.max_epochs,
-                restore_best_weights=estimator.restore_best_weights,
-                compile=estimator.compile,
-            ),
-            plan,
-            targets.encoded,
-            targets.sample_weight,
-            precision=precision,
-            batches=batches,
-        )
-        if state is not None:
-            tuning.load_state_dict(state)
-    _run(estimator, inputs, info, tuning, plan, checkpoint, seeds, device)
-    tuning.restore_best()
+    needed = training_memory(
+        network,
+        info,
+        estimator.batch_size,
+        precision,
+        gradient_checkpointing=estimator.gradient_checkpointing,
+    )
+    with reserve_memory(device, needed):
+        with shortage_raises(batches.make_error):
+            network = _place(network, device)
+            tuning = FineTuning(
+                network,
+                criterion.to(device),
+                TrainingSettings(
+                    learning_rate=estimator.learning_rate,
+                    weight_decay=estimator.weight_decay,
+                    lr_scheduler=estimator.lr_scheduler,
+                    layer_decay=estimator.layer_decay,
+                    max_epochs=estimator.max_epochs,
+                    restore_best_weights=estimator.restore_best_weights,
+                    compile=estimator.compile,
+                ),
+                plan,
+                targets.encoded,
+                targets.sample_weight,
+                precision=precision,
+                batches=batches,
+            )
+            if state is not None:
+                tuning.load_state_dict(state)
+        _run(estimator, inputs, info, tuning, plan, checkpoint, seeds, device)
+        tuning.restore_best()
     return FineTuned(network.eval(), info, loss, criterion, counts, tuning.history)
 
 
@@ -280,9 +290,6 @@ def predict_logits(estimator: EVA02Classifier, inputs: ImageInputs) -> torch.Ten
         estimator.batch_size,
         partial(describe_shortage, device, "for", info.model_name, info.image_size, remedy),
     )
-    with shortage_raises(batches.make_error):
-        network = _place(estimator.network_, device).eval()
-        estimator.criterion_.to(device)
     n_batches = -(-len(inputs) // estimator.batch_size)
     stream = ImageStream(
         inputs,
@@ -294,14 +301,14 @@ def predict_logits(estimator: EVA02Classifier, inputs: ImageInputs) -> torch.Ten
     bar = progress_bar(
         total=len(inputs), desc="Predicting", unit="image", verbose=estimator.verbose
     )
-    with bar, torch.inference_mode():
-        return compute_logits(
-            network,
-            stream,
-            resolve_precision(estimator.precision, device),
-            batches,
-            advance=bar.update,
-        )
+    precision = resolve_precision(estimator.precision, device)
+    needed = inference_memory(info, min(estimator.batch_size, len(inputs)), precision)
+    with reserve_memory(device, needed):
+        with shortage_raises(batches.make_error):
+            network = _place(estimator.network_, device).eval()
+            estimator.criterion_.to(device)
+        with bar, torch.inference_mode():
+            return compute_logits(network, stream, precision, batches, advance=bar.update)
 
 
 def _place(network: TransformerClassifier, device: torch.device) -> TransformerClassifier:

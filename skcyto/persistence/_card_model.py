@@ -82,9 +82,11 @@ def describe_loss(pipeline: BaseEstimator) -> str:
         sampler = (
             "shuffled" if network.sampler is None else f"drawn by the {network.sampler} sampler"
         )
+        # The others keep the last epoch, whichever was the best.
+        kept = network.best_epoch_ if network.restore_best_weights else network.n_iter_
         parts.append(
             f"`{type(network).__name__}` minimised `{network.loss_!r}`; batches were {sampler}. "
-            f"Epoch {network.best_epoch_} of {network.n_iter_} is kept.\n\n{table}"
+            f"Epoch {kept} of {network.n_iter_} is kept.\n\n{table}"
         )
     return "\n\n".join(parts) or "No step is a network of skcyto; see the parameters below."
 

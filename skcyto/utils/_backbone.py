@@ -40,6 +40,8 @@ class BackboneInfo:
         Tokens before the patch tokens: class token, distillation token, registers.
     has_class_token : bool
         Whether the first of them is a class token.
+    n_parameters : int
+        Weights, without those of a classifier.
     data_config : mapping
         timm's own preprocessing: input size, interpolation, mean, std, crop.
     final_norm : torch.nn.Module
@@ -52,6 +54,7 @@ class BackboneInfo:
     embedding_dim: int
     n_prefix_tokens: int
     has_class_token: bool
+    n_parameters: int
     data_config: Mapping[str, Any]
     final_norm: nn.Module
 
@@ -188,6 +191,7 @@ def describe_backbone(model_name: str, image_size: int | None = None) -> Backbon
         embedding_dim=model.num_features,
         n_prefix_tokens=model.num_prefix_tokens,
         has_class_token=getattr(model, "cls_token", None) is not None,
+        n_parameters=sum(weight.numel() for weight in model.parameters()),
         data_config=data_config,
         final_norm=copy.deepcopy(find_final_norm(model)),
     )

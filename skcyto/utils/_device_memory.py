@@ -11,6 +11,7 @@ from __future__ import annotations
 import getpass
 import os
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 _SHARE = 0.9
 # Seconds between looks at whether there is room.
 _POLL = 0.2
-# Devices on which this process has a reservation.
-_HELD: set[str] = set()
+# Unused memory that torch may keep for its own process once a reservation has ended.
+_KEPT_SHARE = 0.05
+# Devices on which a thread of this process has a reservation.
+_HELD: set[tuple[str, int]] = set()
 
 
 def free_memory(device: torch.device) -> float:
@@ -56,9 +59,10 @@ def free_memory(device: torch.device) -> float:
 def reserve_memory(device: torch.device, n_bytes: float) -> Iterator[None]:
     """Wait until a GPU has room, and keep it while the block runs.
 
-    Processes of one user on one machine see one another. A process that has a reservation on a
-    device already gets another one at once, since waiting for its own would never end; and one
-    that finds no other goes ahead however much it needs, and leaves the complaint to torch.
+    Processes of one user on one machine see one another, and so do threads. A thread that has a
+    reservation on a device already gets another one at once, since waiting for its own would never
+    end; and one that finds no other goes ahead however much it needs, and leaves the complaint to
+    torch.
 
     Parameters
     ----------
@@ -71,7 +75,8 @@ def reserve_memory(device: torch.device, n_bytes: float) -> Iterator[None]:
         yield
         return
     name, total = _identify(device)
-    if name in _HELD:
+    key = name, threading.get_ident()
+    if key in _HELD:
         yield
         return
     folder = _folder(name)
@@ -85,12 +90,22 @@ def reserve_memory(device: torch.device, n_bytes: float) -> Iterator[None]:
                 Path(ours.lock_file).with_suffix(".bytes").write_text(str(int(n_bytes)))
                 break
         time.sleep(_POLL)
-    _HELD.add(name)
+    _HELD.add(key)
     try:
         yield
     finally:
-        _HELD.discard(name)
+        _HELD.discard(key)
+        _give_back(device, _KEPT_SHARE * total)
         _remove(ours)
+
+
+def _give_back(device: torch.device, kept: float) -> None:
+    """Return what torch keeps unused to the device, where others would miss it."""
+    import torch
+
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if unused > kept:
+        torch.cuda.empty_cache()
 
 
 def _reserved(folder: Path) -> list[int]:

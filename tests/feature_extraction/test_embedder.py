@@ -3,6 +3,7 @@
 import io
 import pickle
 import warnings
+from contextlib import contextmanager
 
 import joblib
 import numpy as np
@@ -33,10 +34,10 @@ from skcyto.exceptions import (
     PretrainedWeightsError,
     RandomWeightsWarning,
 )
-from skcyto.feature_extraction import EVA02TokenEmbedder
+from skcyto.feature_extraction import EVA02TokenEmbedder, _embed
 from skcyto.feature_extraction._backbone_pool import clear_backbones
 from skcyto.feature_extraction._tokens import TokenBackbone
-from skcyto.utils._backbone import BackboneSource
+from skcyto.utils._backbone import BackboneSource, describe_backbone
 from skcyto.utils._random import draw_seed
 
 TINY = "eva02_tiny_patch14_224"
@@ -505,3 +506,31 @@ def test_fit_is_idempotent(image_paths):
         first = embedder.fit(image_paths).transform(image_paths)
         second = embedder.fit(image_paths).transform(image_paths)
     np.testing.assert_array_equal(first, second)
+
+
+def test_memory_of_the_device_is_reserved_where_an_image_goes_through_the_network(
+    image_paths, features, tmp_path, monkeypatch
+):
+    events = []
+
+    @contextmanager
+    def reserve(device, n_bytes):
+        events.append(("reserved", n_bytes))
+        yield
+        events.append("given back")
+
+    forward = TokenBackbone.forward
+    monkeypatch.setattr(
+        TokenBackbone, "forward", lambda *args: events.append("forward") or forward(*args)
+    )
+    monkeypatch.setattr(_embed, "reserve_memory", reserve)
+    embedder = make_embedder(cache=tmp_path / "cache", batch_size=2).fit(image_paths)
+    assert_same(embedder.transform(image_paths), features)
+    (_, n_bytes), *rest = events
+    assert rest[-1] == "given back"
+    assert set(rest[:-1]) == {"forward"}
+    assert len(rest) > 2
+    assert n_bytes > 4 * describe_backbone(embedder.model_name).n_parameters
+    events.clear()
+    embedder.transform(image_paths)
+    assert events == []

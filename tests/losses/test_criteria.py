@@ -337,7 +337,12 @@ def test_deferred_reweighting(weight):
         (LDAM(drw_start=0.6), "balanced", [0, 0, 0, 1, 1]),
         (LDAM(drw_start=0.5), [1.0, 2.0], [0, 0, 0, 1, 1]),
         (LDAM(drw_start=0), "balanced", [0] * 5),  # in force from the start
-        (LDAM(drw_start=1), "balanced", [0] * 5),  # and never
+        pytest.param(
+            LDAM(drw_start=1),
+            "balanced",
+            [0] * 5,  # and never
+            marks=pytest.mark.filterwarnings("ignore:LDAM.*defers class weights past the last"),
+        ),
         (LDAM(drw_start=0.6), [1.0, 1.0], [0] * 5),  # weights that change nothing
         (LDAM(), "balanced", [0] * 5),
     ],
@@ -361,6 +366,13 @@ def test_deferred_reweighting_needs_epochs_and_weights():
         LDAM(drw_start=0.8).build([9, 1], class_weight="balanced")
     with pytest.warns(ImbalanceWarning, match="defers class weights, and there are none"):
         LDAM(drw_start=0.8).build([9, 1], max_epochs=10)
+
+
+@pytest.mark.parametrize(("start", "n_epochs"), [(0.8, 4), (1, 50), (0.99, 50)])
+def test_class_weights_that_would_never_count_are_pointed_out(start, n_epochs):
+    with pytest.warns(ImbalanceWarning, match=f"past the last of {n_epochs} epochs"):
+        LDAM(drw_start=start).build([9, 1], class_weight="balanced", max_epochs=n_epochs)
+    LDAM(drw_start=0.8).build([9, 1], class_weight="balanced", max_epochs=5)
 
 
 def test_ldam_margins_and_scores():

@@ -5,6 +5,7 @@ import pickle
 import random
 import re
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -662,3 +663,37 @@ def test_a_fit_leaves_no_warning(images, make_classifier):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         make_classifier(max_epochs=1, n_jobs=2).fit(*images).predict(images[0])
+
+
+def test_memory_of_the_device_is_reserved_while_it_is_used(images, make_classifier, monkeypatch):
+    events = []
+
+    @contextmanager
+    def reserve(device, n_bytes):
+        events.append(("reserved", n_bytes))
+        yield
+        events.append("given back")
+
+    def watch(cls, name, event):
+        original = getattr(cls, name)
+        monkeypatch.setattr(
+            cls, name, lambda *args, **kwargs: events.append(event) or original(*args, **kwargs)
+        )
+
+    monkeypatch.setattr(_eva02_fit, "reserve_memory", reserve)
+    watch(FineTuning, "run", "trains")
+    watch(_eva02_fit, "compute_logits", "predicts")
+    X, y = images
+    classifier = make_classifier(max_epochs=1).fit(X, y)
+    (_, training), *rest = events
+    assert rest == ["trains", "given back"]
+    events.clear()
+    classifier.predict(X)
+    (_, predicting), *rest = events
+    assert rest == ["predicts", "given back"]
+    n_weights = sum(weight.numel() for weight in classifier.network_.parameters())
+    assert 4 * n_weights < predicting < training
+    # Twice the images of a step need more, and at most twice.
+    events.clear()
+    make_classifier(max_epochs=1, batch_size=16).fit(X, y)
+    assert training < events[0][1] < 2 * training

@@ -89,6 +89,16 @@ def test_loss_prior_and_steps_are_those_of_the_model(network):
     assert "no scores were given" in found["Limits"]
 
 
+@pytest.mark.parametrize("restore", [True, False])
+def test_the_epoch_that_is_kept(data, restore):
+    classifier = ImbalancedMLPClassifier(
+        (64,), learning_rate=0.1, max_epochs=40, restore_best_weights=restore, random_state=0
+    ).fit(*data)
+    assert classifier.best_epoch_ < classifier.n_iter_
+    kept = classifier.best_epoch_ if restore else classifier.n_iter_
+    assert f"Epoch {kept} of {classifier.n_iter_} is kept" in skcyto.model_card(classifier)
+
+
 def test_given_prior_and_tuned_decision(data):
     classifier = ImbalancedMLPClassifier(
         (8,), predict_proba_prior=[0.2, 0.3, 0.5], max_epochs=3, random_state=0

@@ -251,6 +251,34 @@ def test_a_process_does_not_wait_for_itself(small_gpu):
     assert not _device_memory._HELD
 
 
+def test_threads_of_a_process_wait_for_one_another(small_gpu):
+    entered = threading.Event()
+
+    def reserve():
+        with reserve_memory(GPU, 600):
+            entered.set()
+
+    thread = threading.Thread(target=reserve)
+    with reserve_memory(GPU, 600):
+        thread.start()
+        assert not entered.wait(0.3)
+    assert entered.wait(60)
+    thread.join()
+
+
+@pytest.mark.parametrize(("unused", "is_given_back"), [(20, False), (500, True)])
+def test_memory_that_torch_keeps_unused_is_given_back(
+    small_gpu, monkeypatch, unused, is_given_back
+):
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 100 + unused)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 100)
+    emptied = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
+    with reserve_memory(GPU, 600):
+        assert not emptied
+    assert bool(emptied) == is_given_back
+
+
 def test_nothing_is_done_on_the_cpu(tmp_path, monkeypatch):
     monkeypatch.setattr(_device_memory.tempfile, "gettempdir", lambda: str(tmp_path))
     with reserve_memory(torch.device("cpu"), 1e15):

@@ -134,10 +134,15 @@ def _source(value: Any, role: str) -> Source:
         return Source(path=os.fspath(value))
     if type(value).__module__.partition(".")[0] == "SimpleITK":
         return Source(image=value)
-    if isinstance(value, np.ndarray):
-        return Source(array=value)
-    if isinstance(value, tuple | list) and len(value) == 2 and isinstance(value[0], np.ndarray):
-        return _array_source(value[0], value[1], role)
+    spaced = isinstance(value, tuple | list) and len(value) == 2
+    array = value[0] if spaced else value
+    if isinstance(array, np.ma.MaskedArray):
+        return Source(
+            problem=f"the {role} is a masked array, whose hidden values would be measured too: "
+            "fill it (numpy.ma.filled), and leave voxels out by the mask of the case"
+        )
+    if isinstance(array, np.ndarray):
+        return _array_source(array, value[1], role) if spaced else Source(array=array)
     missing = value is None or type(value).__name__ in ("NAType", "NaTType")
     missing = missing or (isinstance(value, float) and np.isnan(value))
     found = "missing" if missing else f"of type {type(value).__name__}"

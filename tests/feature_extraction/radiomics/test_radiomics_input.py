@@ -219,6 +219,12 @@ BAD = {
         r"spacing \(1, 2\) of the image must be 3",
     ),
     "zero spacing": (lambda i, m: ((i, (1, 2, 0)), m), FIRST, "must be 3 positive numbers"),
+    "masked image": (lambda i, m: (np.ma.masked_less(i, 0), m), FIRST, "image is a masked array"),
+    "masked mask": (
+        lambda i, m: (i, (np.ma.masked_equal(m, 2), (1, 1, 1))),
+        FIRST,
+        r"mask is a masked array.*numpy\.ma\.filled",
+    ),
     "no file": (
         lambda i, m: ("nowhere.nii.gz", m),
         FIRST,
