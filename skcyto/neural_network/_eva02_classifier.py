@@ -335,8 +335,8 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If labels or a parameter are not as described, the checkpoint belongs to another fit,
-            or training diverges.
+            If labels or a parameter are not as described, a class has one image and images are
+            held out for validation, the checkpoint belongs to another fit, or training diverges.
         InvalidImageError
             If images cannot be read; found before the training.
         PretrainedWeightsError
@@ -345,7 +345,14 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
             If the device's memory does not hold the training on one image.
         """
         inputs = check_image_input(self, X, reset=True)
-        targets = check_targets(type(self).__name__, len(inputs), y, sample_weight, groups)
+        targets = check_targets(
+            type(self).__name__,
+            len(inputs),
+            y,
+            sample_weight,
+            groups,
+            is_validated=self.validation_fraction is not None,
+        )
         result = fine_tune(self, inputs, targets)
         self.classes_ = targets.classes
         self.network_, self.criterion_ = result.network, result.criterion

@@ -48,6 +48,8 @@ def check_targets(
     y: Any,
     sample_weight: ArrayLike | None,
     groups: ArrayLike | None,
+    *,
+    is_validated: bool,
 ) -> Targets:
     """Check what comes with the images.
 
@@ -63,6 +65,8 @@ def check_targets(
         Weights.
     groups : array-like of shape (n_images,) or None
         Groups.
+    is_validated : bool
+        Whether some of the images will be held out to choose the best epoch.
 
     Returns
     -------
@@ -72,12 +76,12 @@ def check_targets(
     ------
     ValueError
         If lengths differ, labels are missing, of mixed types or of fewer than two classes, or no
-        weight is positive.
+        weight is positive; or if a class has one image and images are held out.
 
     Warns
     -----
     ImbalanceWarning
-        If a class has one image.
+        If a class has one image and none is held out.
     """
     if y is None:
         raise ValueError(
@@ -101,7 +105,7 @@ def check_targets(
         raise ValueError(
             f"{name} needs at least 2 classes; the data given to fit have 1 class: {classes[0]!r}"
         )
-    _warn_of_single_images(classes[np.bincount(codes) == 1])
+    _check_single_images(classes[np.bincount(codes) == 1], is_validated)
     encoded = np.full(n_images, -1, dtype=np.intp)
     encoded[rows] = codes
     return Targets(classes, rows, encoded, sample_weight, groups)
@@ -115,18 +119,23 @@ def _check_length(name: str, values: Any, n_images: int) -> None:
         )
 
 
-def _warn_of_single_images(classes: NDArray) -> None:
+def _check_single_images(classes: NDArray, is_validated: bool) -> None:
     """Say before the training that a class with one image can be neither validated nor scored."""
     if not len(classes):
         return
     names = [repr(label) for label in classes[:_MAX_NAMED].tolist()]
     if len(classes) > _MAX_NAMED:
         names.append(f"and {len(classes) - _MAX_NAMED} more")
+    found = f"{len(classes)} class(es) with one image: {', '.join(names)}"
+    remedy = "give more images, merge the class with another, or leave it out"
+    if is_validated:
+        raise ValueError(
+            f"{found}. An image can't both train and choose the best epoch: {remedy}; or set "
+            "validation_fraction=None to train on it without validation"
+        )
     warnings.warn(
-        f"{len(classes)} class(es) with one image: {', '.join(names)}. It is trained on; none is "
-        "left to choose the best epoch by, and cross-validation is impossible, since the class "
-        "would be missing in the training or the test images. Give more images, merge the class "
-        "with another, or leave it out",
+        f"{found}. It is trained on, but can't be cross-validated, since the class would be "
+        f"missing in the training or the test images: {remedy}",
         ImbalanceWarning,
         stacklevel=5,
     )

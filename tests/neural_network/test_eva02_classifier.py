@@ -226,12 +226,12 @@ def test_all_bad_images_are_named_at_prediction(image_files, make_classifier):
 
 
 @pytest.mark.parametrize("grouped", [False, True])
-def test_a_class_with_one_image_is_trained_on(images, make_classifier, grouped):
+def test_a_class_with_one_image_is_trained_on_without_validation(images, make_classifier, grouped):
     X, y = images
     y = y.astype(object)
     y[5] = "rare"
     groups = np.arange(36) // 2 if grouped else None
-    classifier = make_classifier(max_epochs=1, validation_fraction=0.3)
+    classifier = make_classifier(max_epochs=1, validation_fraction=None)
     with pytest.warns(ImbalanceWarning, match=r"1 class\(es\) with one image: 'rare'\.") as caught:
         classifier.fit(X, y, groups=groups)
     assert [w.filename for w in caught] == [__file__]
@@ -243,16 +243,17 @@ def test_a_class_with_one_image_is_trained_on(images, make_classifier, grouped):
     ("rare", "weight", "named"),
     [
         ([], None, None),
-        ([7], None, "1 class.* 7. It is trained on"),
-        ([9, 8], None, "2 class.* 8, 9. It"),
-        (list(range(10, 18)), None, "8 class.* 10, 11, 12, 13, 14, and 3 more. It"),
+        ([7], None, "1 class.* 7. "),
+        ([9, 8], None, "2 class.* 8, 9. "),
+        (list(range(10, 18)), None, "8 class.* 10, 11, 12, 13, 14, and 3 more. "),
         # One of two images takes no part; a class whose only image takes none is none.
-        ([7, 7], [1, 0], "1 class.* 7. It"),
+        ([7, 7], [1, 0], "1 class.* 7. "),
         ([7], [0], None),
     ],
 )
+@pytest.mark.parametrize("fraction", [0.1, None])
 def test_classes_with_one_image_are_named_before_training(
-    images, make_classifier, monkeypatch, rare, weight, named
+    images, make_classifier, monkeypatch, rare, weight, named, fraction
 ):
     class Began(Exception):
         pass
@@ -266,15 +267,19 @@ def test_classes_with_one_image_are_named_before_training(
     y[: len(rare)] = rare
     weights = np.ones(36)
     weights[: len(rare)] = 1 if weight is None else weight
+    classifier = make_classifier(validation_fraction=fraction)
+    if named and fraction is not None:
+        with pytest.raises(ValueError, match=named + "An image can't.*validation_fraction=None"):
+            classifier.fit(X, y, sample_weight=weights)
+        return
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with pytest.raises(Began):
-            make_classifier().fit(X, y, sample_weight=weights)
+            classifier.fit(X, y, sample_weight=weights)
     messages = [str(w.message) for w in caught if w.category is ImbalanceWarning]
     assert len(messages) == (named is not None)
     if named:
-        assert re.search(named, messages[0])
-        assert "cross-validation is impossible" in messages[0]
+        assert re.search(named + "It is trained on, but can't be cross-validated", messages[0])
 
 
 def test_every_form_of_input_gives_the_same_network(image_files, images, make_classifier):
