@@ -24,6 +24,7 @@ from skcyto.feature_extraction._radiomics._shape import measure_mesh
 
 SHARED = "_skcyto_shared"  # key of the settings under which one label's classes share their bins
 _TOLERANCE = 1e-10
+_UNSURE = 1e-6  # below it, the square root of what rounding made would differ in the ninth digit
 
 
 def share_bins(
@@ -100,6 +101,8 @@ class _FastGLCM(_SharedBins):
         # In the order of the parent: cluster shade, a small difference, magnifies them.
         ux = np.sum(i[None, :, :, None] * self.P_glcm, (1, 2), keepdims=True)
         uy = np.sum(j[None, :, :, None] * self.P_glcm, (1, 2), keepdims=True)
+        # In memory, the parent's matrix lies as deletions left it, and sums follow that order.
+        self._axes = np.argsort([-stride for stride in self.P_glcm.strides], kind="stable")
         # Angles first in memory: sums over i and j then run along contiguous rows.
         matrix = np.moveaxis(np.ascontiguousarray(np.moveaxis(self.P_glcm, 3, 1)), 1, 3)
         self.P_glcm = matrix
@@ -133,7 +136,11 @@ class _FastGLCM(_SharedBins):
         return self._cluster(4)
 
     def getClusterShadeFeatureValue(self: Any) -> NDArray[np.float64]:
-        return self._cluster(3)
+        shade = self._cluster(3)
+        # Of equal bulges to both sides nothing is left but rounding.
+        if (np.abs(shade) <= _UNSURE * self._cluster(2) ** 1.5).any():
+            return self._in_parents_order("getClusterShadeFeatureValue")
+        return shade
 
     def getClusterTendencyFeatureValue(self: Any) -> NDArray[np.float64]:
         return self._cluster(2)
@@ -147,7 +154,35 @@ class _FastGLCM(_SharedBins):
         scaled = matrix / (px * py + self.coefficients["eps"])
         eigenvalues = np.linalg.eigvals(scaled @ matrix.swapaxes(-1, -2))
         eigenvalues.sort()
-        return np.nanmean(np.sqrt(eigenvalues[..., -2]), 1).real
+        second = eigenvalues[..., -2]
+        if np.iscomplexobj(second) or (np.abs(second) < _UNSURE).any():
+            return self._in_parents_order("getMCCFeatureValue")
+        return np.nanmean(np.sqrt(second), 1)
+
+    def getImc2FeatureValue(self: Any) -> NDArray[np.float64]:
+        both = self.coefficients["px"] * self.coefficients["py"]
+        information = -np.sum(both * np.log2(both + self.coefficients["eps"]), (1, 2))
+        squared = 1 - np.exp(-2 * (information - self.coefficients["HXY"]))
+        if (np.abs(squared) < _UNSURE).any():
+            return self._in_parents_order("getImc2FeatureValue")
+        return np.nanmean(np.sqrt(squared), 1)
+
+    def _in_parents_order(self: Any, feature: str) -> Any:
+        """Compute a feature bit for bit as the parent does.
+
+        A number that is zero but for rounding is an angle that counts, one that counts as zero or
+        one that does not count, by what the last digit happens to be.
+        """
+        fast = self.P_glcm, self.coefficients
+        parent = super(type(self), self)
+        try:
+            matrix = np.ascontiguousarray(self.P_glcm.transpose(self._axes))
+            self.P_glcm = matrix.transpose(np.argsort(self._axes))
+            self.coefficients = dict(self.coefficients)
+            parent._calculateCoefficients()
+            return getattr(parent, feature)()
+        finally:
+            self.P_glcm, self.coefficients = fast
 
 
 def _sum_by(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +57,8 @@ class Region:
         What the user should know about them.
     many_levels : dict of str to int
         Image types with so many gray levels that textures are slow, and how many.
+    problem : ScanProblem or None
+        Why there are no features of this label, which the other labels do not suffer from.
     """
 
     label: int
@@ -65,6 +69,7 @@ class Region:
     values: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     many_levels: dict[str, int] = field(default_factory=dict)
+    problem: ScanProblem | None = None
 
 
 def prepare(
@@ -163,7 +168,8 @@ def extract(
     Parameters
     ----------
     regions : list of Region
-        Of one case. Those that have the same image object share its filtered images.
+        Of one case. Those that have the same image object share its filtered images. One that
+        pyradiomics cannot measure gets a `problem`.
     settings : Settings
     shape : bool, default=True
         Whether to compute shape, which is the same for all channels of a picture.
@@ -191,16 +197,32 @@ def extract(
                     for filtered in filtered_images(
                         region.image, region.mask, image_type, own, region.box, whole=True
                     ):
-                        _compute_textures(region, filtered, patches[region.label], settings)
+                        with _failing_alone(region):
+                            _compute_textures(region, filtered, patches[region.label], settings)
                 continue
             for filtered in filtered_images(
                 group[0].image, group[0].mask, image_type, kwargs, box, whole=whole
             ):
                 for region in group:
-                    _compute_textures(region, filtered, patches[region.label], settings)
+                    with _failing_alone(region):
+                        _compute_textures(region, filtered, patches[region.label], settings)
     for region in regions:
         if region.many_levels:
             region.notes.append(_many_levels_note(region.many_levels))
+
+
+@contextmanager
+def _failing_alone(region: Region) -> Iterator[None]:
+    """Keep what pyradiomics cannot do with one label from the others."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        reason = _reason(error)
+        if "angle count" in reason:
+            reason += " The region is smaller than the setting 'distances' reaches"
+        region.problem = region.problem or ScanProblem(
+            f"pyradiomics cannot measure it: {reason}", region.label
+        )
 
 
 def _many_levels_note(many: dict[str, int]) -> str:
@@ -272,7 +294,7 @@ def _compute_textures(region: Region, filtered: Filtered, patch: Patch, settings
         region.many_levels[filtered.name] = levels
     for name in classes:
         names = settings.feature_classes[name]
-        if name in LOCAL_CLASSES:
+        if name in LOCAL_CLASSES and (name != "glrlm" or patch.keeps_runs(kwargs)):
             own = {**kwargs, SHARED: shared}
             _run_class(region, name, names, filtered.name, image, patch.mask, own)
         else:

@@ -5,10 +5,16 @@ C code, though, walks through the whole box. The box of paired muscles or scatte
 mostly empty. Of every run of planes (along any axis) without a voxel of the region, only as many
 are kept as the largest distance between neighbours: no voxels become neighbours that were none,
 runs stay broken, zones apart, and the values are the same, bit for bit.
+
+Run lengths need one thing more. pyradiomics leaves out the directions in which no line holds two
+voxels of the region, also where a gap lies between the two, and a diagonal line meets others
+once planes are gone. Where the region has two voxels side by side in every direction, all of them
+count either way; where not, its run lengths are measured in the whole box.
 """
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -49,6 +55,21 @@ class Patch:
         self.mask = self.take(mask)
         self.inside = sitk.GetArrayViewFromImage(self.mask) == label
 
+    def keeps_runs(self, settings: dict[str, Any]) -> bool:
+        """Say whether run lengths are the same as in the whole box.
+
+        Parameters
+        ----------
+        settings : dict
+            Of the image type; ``force2D`` takes directions away.
+
+        Returns
+        -------
+        keeps : bool
+        """
+        flat = settings.get("force2Ddimension", 0) if settings.get("force2D") else None
+        return not self.is_cut or has_pair_in_every_direction(self.inside, flat)
+
     def take(self, image: Any) -> Any:
         """Take the same planes of an image that is cut to the region's box."""
         import SimpleITK as sitk
@@ -81,3 +102,36 @@ def planes_to_keep(inside: NDArray[np.bool_], distance: int) -> list[NDArray[np.
         last_occupied = np.maximum.accumulate(np.where(inside.any(axis=others), plane, 0))
         keep.append(np.flatnonzero(plane - last_occupied <= distance))
     return keep
+
+
+def has_pair_in_every_direction(inside: NDArray[np.bool_], flat: int | None) -> bool:
+    """Say whether two voxels of a region are next to one another in each of the directions.
+
+    Parameters
+    ----------
+    inside : ndarray of bool
+        Where the region is.
+    flat : int or None
+        Axis along which there is no direction.
+
+    Returns
+    -------
+    has : bool
+    """
+    for steps in product((-1, 0, 1), repeat=inside.ndim):
+        # Of a direction and its opposite, one will do.
+        if steps <= (0,) * inside.ndim or (flat is not None and steps[flat]):
+            continue
+        here = tuple(
+            slice(max(-step, 0), size - max(step, 0)) for step, size in _sized(steps, inside)
+        )
+        there = tuple(
+            slice(max(step, 0), size - max(-step, 0)) for step, size in _sized(steps, inside)
+        )
+        if not (inside[here] & inside[there]).any():
+            return False
+    return True
+
+
+def _sized(steps: tuple[int, ...], inside: NDArray[np.bool_]) -> Any:
+    return zip(steps, inside.shape, strict=True)

@@ -113,15 +113,18 @@ def _run(
         plane = sitk.VectorIndexSelectionCast(image, number) if channel else image
         check_finite(plane, everywhere=_spreads(settings))
         regions, problems = prepare(plane, mask, labels, settings)
+        if not check_only:
+            extract(regions, settings, shape=number == 0, whole=task.whole)
+            problems += [region.problem for region in regions if region.problem is not None]
         for problem in problems:
             where = f" in the {channel} channel" if channel else ""
             result.problems.append((problem.label, problem.reason + where))
             labels = [label for label in labels if label != problem.label]
         if check_only:
             continue
-        extract(regions, settings, shape=number == 0, whole=task.whole)
         for region in regions:
-            _collect(region, channel, found[region.label], result)
+            if region.problem is None:
+                _collect(region, channel, found[region.label], result)
     if check_only:
         return
     for label in labels:

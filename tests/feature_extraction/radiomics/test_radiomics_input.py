@@ -263,6 +263,21 @@ def test_bad_cases_are_named_and_the_others_survive(good, spoil, settings, messa
     assert np.flatnonzero(nan.all(axis=1)).tolist() == named
 
 
+def test_a_label_too_small_for_the_distances_does_not_cost_the_others():
+    rng = np.random.default_rng(0)
+    image, mask = rng.normal(100, 40, (10, 20, 20)), np.zeros((10, 20, 20), dtype=np.uint8)
+    mask[2:7, 3:13, 3:13], mask[8:, 17:19, 17:19] = 1, 2
+    settings = {"setting": {"distances": [2]}, "featureClass": {"glcm": ["Contrast"]}}
+    extractor = RadiomicsExtractor({"large": 1, "small": 2}, settings)
+    reason = r"case 0, label 2 \(small\): pyradiomics cannot measure it: .*'distances' reaches"
+    with pytest.raises(InvalidScanError, match=reason):
+        extractor.fit_transform([(image, mask)])
+    with pytest.warns(InvalidInputWarning, match=reason):
+        values = extractor.set_params(on_error="nan").fit_transform([(image, mask)])
+    alone = RadiomicsExtractor({"large": 1}, settings).fit_transform([(image, mask)])
+    np.testing.assert_array_equal(values, [[alone[0, 0], np.nan]])
+
+
 def test_nan_outside_the_labels_is_fine_where_nothing_spreads_it(good):
     image = _with(good[0], OUTSIDE, np.nan)
     np.testing.assert_array_equal(_extract([(image, good[1])]), _extract([good]))

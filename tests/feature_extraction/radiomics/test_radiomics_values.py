@@ -7,10 +7,14 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 
 from skcyto.feature_extraction import RadiomicsExtractor
 from skcyto.feature_extraction._radiomics._classes import feature_classes
-from skcyto.feature_extraction._radiomics._patches import planes_to_keep
+from skcyto.feature_extraction._radiomics._patches import (
+    has_pair_in_every_direction,
+    planes_to_keep,
+)
 from skcyto.feature_extraction._radiomics._settings import PRESETS, resolve_settings
 
 TED = PRESETS["ted1648"]
@@ -135,6 +139,39 @@ def test_equal_for_scattered_parts(scans, distances):
     scans.compare_with_radiomics(RadiomicsExtractor([1, 2, 5], settings=params), params, *pair)
 
 
+@pytest.mark.parametrize("size", [(1, 1, 2), (1, 2, 2), (1, 3, 3), (3, 1, 2), (2, 2, 2)])
+@pytest.mark.parametrize("force2D", [False, True])
+def test_equal_for_small_foci_and_contours_of_every_other_slice(scans, size, force2D):
+    """Run lengths leave out directions without two voxels in line, whatever lies between."""
+    rng = np.random.default_rng(0)
+    image = rng.normal(100, 60, (14, 24, 24))
+    mask = np.zeros(image.shape, dtype=np.uint8)
+    for label in (1, 2, 3):
+        for _ in range(2 * label):
+            corner = [rng.integers(0, length - 3) for length in image.shape]
+            mask[tuple(slice(a, a + n) for a, n in zip(corner, size, strict=True))] = label
+    mask[3:12:4, 9:13, 10:14] = 4
+    params = _params(
+        {"force2D": force2D, "force2Ddimension": 0},
+        classes={name: [] for name in ("glcm", "gldm", "glrlm", "glszm", "ngtdm")},
+    )
+    pair = scans.to_sitk(image), scans.to_sitk(mask)
+    scans.compare_with_radiomics(RadiomicsExtractor([1, 2, 3, 4], settings=params), params, *pair)
+
+
+@pytest.mark.parametrize("steps", [(0, 0, 1), (0, 1, -1), (1, 1, 1), (1, -1, 0), (1, 0, 0)])
+def test_a_direction_without_two_voxels_side_by_side_is_seen(steps):
+    mask = np.ones((4, 5, 6), dtype=bool)
+    assert has_pair_in_every_direction(mask, None)
+    # Planes across the direction, two steps apart: none has a neighbour along it.
+    across = sum(step * axis for step, axis in zip(steps, np.indices(mask.shape), strict=True))
+    mask &= across % 2 == 0
+    assert not has_pair_in_every_direction(mask, None)
+    assert not has_pair_in_every_direction(np.zeros((3, 3), dtype=bool), None)
+    assert not has_pair_in_every_direction(np.ones((1, 5, 6), dtype=bool), None)
+    assert has_pair_in_every_direction(np.ones((1, 5, 6), dtype=bool), 0)
+
+
 @given(
     mask=st.lists(st.booleans(), min_size=1, max_size=40).map(lambda a: [True, *a, True]),
     distance=st.integers(1, 4),
@@ -146,6 +183,36 @@ def test_planes_are_left_out_only_where_no_neighbours_arise(mask, distance):
     before, after = np.flatnonzero(mask), np.flatnonzero(mask[keep])
     far = np.subtract.outer(before, before), np.subtract.outer(after, after)
     np.testing.assert_array_equal(*(np.where(abs(gap) <= distance, gap, 99) for gap in far))
+
+
+# Seeds whose co-occurrence matrices have an angle where a number is zero but for rounding.
+@pytest.mark.parametrize(
+    ("distances", "seeds"),
+    [([1, 2], (1, 10, 42, 70, 72)), ([1, 3], (0, 18, 36, 42, 60, 83, 100, 112))],
+)
+def test_equal_where_rounding_decides_whether_an_angle_counts(scans, distances, seeds):
+    params = _params(
+        {"symmetricalGLCM": False, "distances": distances, "binWidth": 50}, classes={"glcm": []}
+    )
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        image = gaussian_filter(rng.normal(size=(5, 6, 5)), 1) * 100
+        mask = np.ones(image.shape, dtype=np.uint8)
+        mask[rng.random(image.shape) < 0.2] = 0
+        pair = scans.to_sitk(image), scans.to_sitk(mask)
+        scans.compare_with_radiomics(RadiomicsExtractor([1], settings=params), params, *pair)
+
+
+@pytest.mark.parametrize("seed", [9, 92, 214])
+def test_equal_where_bulges_to_both_sides_cancel(scans, seed):
+    """A cluster shade that is zero but for rounding, to the ninth digit."""
+    rng = np.random.default_rng(seed)
+    shape = tuple(rng.integers(3, 7, 3))
+    image = rng.normal(100, 40, shape)
+    mask = (rng.random(shape) < rng.choice([0.15, 0.3, 0.6])).astype(np.uint8)
+    params = _params({"binWidth": 50}, classes={"glcm": []})
+    pair = scans.to_sitk(image), scans.to_sitk(mask)
+    scans.compare_with_radiomics(RadiomicsExtractor([1], settings=params), params, *pair)
 
 
 @settings(max_examples=12, deadline=None)
