@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from skcyto.feature_selection._feature_pvalue_display import FeaturePValueDisplay
 
 
+# Relative difference up to which p-values, statistics and scores are equal.
+_EQUAL = 1e-9
+
+
 class CorrelationTTestFilter(SelectorMixin, BaseEstimator):
     """Keep features that differ between classes and do not repeat each other.
 
@@ -70,7 +74,7 @@ class CorrelationTTestFilter(SelectorMixin, BaseEstimator):
         Which feature of a correlated pair stays: the earlier column, the one with the lower p-value
         (of equal ones that with the larger statistic), the one with the higher variance (which
         depends on the features' units) or the one with the higher mutual information with `y`.
-        Ties go to the earlier column.
+        Ties, up to rounding, go to the earlier column.
 
     random_state : int, RandomState instance or None, default=None
         For the estimate of mutual information; used with ``keep="mutual_info"`` only.
@@ -288,7 +292,7 @@ class CorrelationTTestFilter(SelectorMixin, BaseEstimator):
             return columns
         if self.keep == "lowest_pvalue":
             keys = (-np.abs(self.statistics_[columns]), self.pvalues_[columns])
-            return columns[np.lexsort(keys)]
+            return columns[np.lexsort([_rank(key) for key in keys])]
         if self.keep == "highest_variance":
             score = np.empty(len(columns))
             for batch in batches(len(columns), rows_in_memory(len(X), copies=3)):
@@ -296,7 +300,7 @@ class CorrelationTTestFilter(SelectorMixin, BaseEstimator):
                 score[batch] = np.nanvar(part, axis=0, ddof=1)
         else:
             score = mutual_info_classif(X[:, columns], codes, random_state=self.random_state)
-        return columns[np.argsort(-score, kind="stable")]
+        return columns[np.argsort(_rank(-score), kind="stable")]
 
     def _input_names(self) -> np.ndarray:
         if hasattr(self, "feature_names_in_"):
@@ -412,6 +416,20 @@ class CorrelationTTestFilter(SelectorMixin, BaseEstimator):
         tags.input_tags.allow_nan = self.keep != "mutual_info"
         tags.target_tags.required = True
         return tags
+
+
+def _rank(keys: np.ndarray) -> np.ndarray:
+    """Rank sort keys so that those that differ by rounding alone have the same rank.
+
+    A copy in other units, or one that is computed in another block, has another last digit.
+    """
+    order = np.argsort(keys, kind="stable")
+    ascending = keys[order]
+    before, after = ascending[:-1], ascending[1:]
+    is_new = ~np.isclose(after, before, rtol=_EQUAL, atol=0)
+    ranks = np.zeros(len(keys), dtype=np.intp)
+    ranks[order[1:]] = np.cumsum(is_new)
+    return ranks
 
 
 def _refuse(fit_params: dict[str, Any]) -> None:

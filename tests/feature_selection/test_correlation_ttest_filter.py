@@ -8,6 +8,7 @@ import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.feature_selection import mutual_info_classif
 from sklearn.linear_model import LogisticRegression
@@ -20,6 +21,7 @@ from statsmodels.stats.oneway import anova_oneway
 from skcyto.exceptions import DroppedFeatureWarning
 from skcyto.feature_selection import CorrelationTTestFilter
 from skcyto.feature_selection._class_tests import has_welch_anova
+from skcyto.feature_selection._correlation_ttest_filter import _rank
 
 # Welch's analysis of variance is in scipy 1.16 and later; before, the filter refuses it.
 EQUAL_VAR = [True, False] if has_welch_anova() else [True]
@@ -468,3 +470,28 @@ def test_constant_in_one_class(table, equal_var):
         with pytest.warns(DroppedFeatureWarning, match=r"\('x0'\), which have too few values, or"):
             filter_.fit(X, y)
         assert filter_.dropped_["reason"].tolist() == ["untestable"]
+
+
+@pytest.mark.parametrize("keep", ["lowest_pvalue", "highest_variance"])
+@pytest.mark.parametrize("seed", range(8))
+def test_rounding_does_not_decide_between_copies(keep, seed):
+    """Columns in other units, in blocks of any size, rows in any order: the earlier one stays."""
+    rng = np.random.default_rng(seed)
+    y = np.repeat([0, 1], [25, 35])
+    signal = rng.normal(size=60) + 2 * y
+    copies = [-signal, signal] if keep == "highest_variance" else [signal * 10, signal * 2.54]
+    X = np.column_stack([*rng.normal(size=(3, 60)), copies[0], signal, copies[1]])
+    X[:, 0] += y  # another one, between them in strength
+    rows = rng.permutation(60)
+    for working_memory in (1024, 0.02, 0.001):
+        with config_context(working_memory=working_memory):
+            for each in (slice(None), rows):
+                kept = CorrelationTTestFilter(keep=keep).fit(X[each], y[each]).get_support()
+                assert kept[3:].tolist() == [True, False, False]
+
+
+def test_what_differs_by_more_than_rounding_is_no_tie():
+    keys = np.array(
+        [3.0, 1.0, np.inf, 1.0 + 1e-12, 1.0 - 1e-12, 1.0 + 1e-8, np.inf, 0.0, 0.0, -2.0]
+    )
+    assert _rank(keys).tolist() == [4, 2, 5, 2, 2, 3, 5, 1, 1, 0]
