@@ -17,17 +17,13 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d
 
 from skcyto.model_selection._comparison_candidates import make_candidates
-from skcyto.model_selection._comparison_checkpoint import (
-    Checkpoint,
-    fingerprint_data,
-    fingerprint_estimator,
-    record_key,
-)
+from skcyto.model_selection._comparison_checkpoint import Checkpoint, record_key
 from skcyto.model_selection._comparison_metadata import check_metadata, route_metadata
 from skcyto.model_selection._comparison_records import FoldFailure, FoldRecord
 from skcyto.model_selection._comparison_result import ModelComparison
 from skcyto.model_selection._comparison_run import FoldPart, check_engine, run_folds
 from skcyto.model_selection._comparison_scoring import check_measures, resolve_scoring
+from skcyto.model_selection._fingerprints import fingerprint_data, fingerprint_estimator
 from skcyto.model_selection._splits import make_splits
 from skcyto.utils._progress import progress_bar
 from skcyto.utils._random import draw_seed
@@ -177,7 +173,7 @@ def compare_models(
         for name, candidate in candidates.items()
     }
     check_engine(engine, candidates)
-    store = None if checkpoint is None else Checkpoint(checkpoint)
+    store = None if checkpoint is None else Checkpoint(checkpoint, scorers)
     seed = draw_seed(random_state)
     if store is not None and random_state is None:
         seed = store.seed(seed)
@@ -197,7 +193,7 @@ def compare_models(
                 data, digests[name], splits.splits[fold], fold_seeds[fold], routes[name]
             )
             keys[name, fold] = key
-            record = store.read(key, set(scorers))
+            record = store.read(key)
             if record is not None:
                 results[name, fold] = record
     remaining = [task for task in tasks if task not in results]

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import io
 import json
 import os
-import sys
 import tempfile
+import warnings
+import zipfile
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 
 from skcyto.model_selection._comparison_records import FoldRecord, Predictions
+from skcyto.model_selection._fingerprints import fingerprint_estimator
 from skcyto.model_selection._splits import Split
 
 # Raised whenever what a record means changes, so that older ones are not taken for it.
-_FORMAT = 1
+_FORMAT = 2
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 class Checkpoint:
@@ -39,10 +36,14 @@ class Checkpoint:
     ----------
     folder : str or path
         Made if it doesn't exist.
+    scorers : dict of str to callable
+        Scores that only a fitted estimator can tell. They are kept with what defines them, so
+        that another scorer of the same name is not taken for them.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], scorers: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
+        self._scorers = {name: fingerprint_estimator(each) for name, each in scorers.items()}
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"checkpoint={str(folder)!r} is a file; give a folder")
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -65,15 +66,15 @@ class Checkpoint:
         self._write(path, json.dumps({"seed": drawn}).encode())
         return drawn
 
-    def read(self, key: str, scores: set[str]) -> FoldRecord | None:
-        """Return a record, or None where there is none that holds these scores.
+    def read(self, key: str) -> FoldRecord | None:
+        """Return a record, or None where there is none that holds the scores.
+
+        A damaged file is named in a warning and counts as none.
 
         Parameters
         ----------
         key : str
             What the record depends on.
-        scores : set of str
-            Scores that only a fitted estimator could tell.
 
         Returns
         -------
@@ -82,13 +83,23 @@ class Checkpoint:
         path = self.folder / f"{key}.npz"
         if not path.exists():
             return None
-        with np.load(path, allow_pickle=False) as file:
-            facts = json.loads(str(file["facts"]))
-            response = file["response"] if facts["kind"] else None
-            predictions = Predictions(file["codes"], response, facts["kind"])
-        if not scores <= set(facts["scores"]):
+        try:
+            # Opened here: numpy leaves a file open that it cannot make sense of.
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+                facts = json.loads(str(file["facts"]))
+                response = file["response"] if facts["kind"] else None
+                predictions = Predictions(file["codes"], response, facts["kind"])
+        except _DAMAGE as error:
+            reason = f"{type(error).__name__}: {error}"
+            warnings.warn(
+                f"the record {path} is damaged, so its fold is computed anew ({reason})",
+                UserWarning,
+                stacklevel=3,
+            )
             return None
-        kept = {name: facts["scores"][name] for name in scores}
+        if any(facts["scorers"].get(name) != digest for name, digest in self._scorers.items()):
+            return None
+        kept = {name: facts["scores"][name] for name in self._scorers}
         return FoldRecord(predictions, kept, facts["fit_time"], facts["predict_time"])
 
     def write(self, key: str, record: FoldRecord) -> None:
@@ -105,6 +116,7 @@ class Checkpoint:
         facts = {
             "kind": predictions.kind,
             "scores": record.scores,
+            "scorers": {name: self._scorers[name] for name in record.scores},
             "fit_time": record.fit_time,
             "predict_time": record.predict_time,
         }
@@ -151,87 +163,3 @@ def record_key(
     parts = [_FORMAT, data, estimator, seed, sorted(routes.items())]
     rows = [hashlib.sha256(part.astype("<i8").tobytes()).hexdigest() for part in split]
     return hashlib.sha256(json.dumps([parts, rows]).encode()).hexdigest()[:40]
-
-
-def fingerprint_data(X: Any, y: NDArray[Any], metadata: Mapping[str, NDArray[Any]]) -> str:
-    """Return a digest of the data; of files, size and time of the last change stand for content.
-
-    Parameters
-    ----------
-    X : array-like, list or DataFrame
-        Cases.
-    y : ndarray
-        Labels.
-    metadata : dict of str to ndarray
-        Groups and weights.
-
-    Returns
-    -------
-    digest : str
-    """
-    parts: list[Any] = [joblib.hash(X), joblib.hash(np.asarray(y)), joblib.hash(dict(metadata))]
-    if isinstance(X, pd.DataFrame):
-        columns = [X[name] for name in X.columns if not pd.api.types.is_numeric_dtype(X[name])]
-    elif isinstance(X, np.ndarray) and np.issubdtype(X.dtype, np.number):
-        columns = []
-    else:
-        columns = [X]
-    for column in columns:
-        for item in column:
-            for path in item if isinstance(item, (tuple, list)) else (item,):
-                if isinstance(path, (str, os.PathLike)) and os.path.isfile(path):
-                    facts = os.stat(path)
-                    parts.append((facts.st_size, facts.st_mtime_ns))
-    return joblib.hash(parts)
-
-
-def fingerprint_estimator(estimator: Any) -> str:
-    """Return a digest of an estimator: its classes, their versions or source, all parameters.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Unfitted.
-
-    Returns
-    -------
-    digest : str
-    """
-    return hashlib.sha256(json.dumps(_describe(estimator)).encode()).hexdigest()
-
-
-def _describe(value: Any) -> Any:
-    if isinstance(value, BaseEstimator):
-        params = value.get_params(deep=False)
-        # Where a cache lies makes no difference to what is computed.
-        params.pop("memory", None)
-        return [_code_of(type(value)), {key: _describe(params[key]) for key in sorted(params)}]
-    if isinstance(value, partial):
-        return ["partial", _describe(value.func), _describe(value.args), _describe(value.keywords)]
-    if inspect.isfunction(value):
-        closure = [cell.cell_contents for cell in value.__closure__ or ()]
-        return [*_code_of(value), _describe(value.__defaults__), _describe(closure)]
-    if isinstance(value, type) or inspect.isroutine(value):
-        return _code_of(value)
-    if isinstance(value, (list, tuple)):
-        return [type(value).__name__, [_describe(item) for item in value]]
-    if isinstance(value, dict):
-        return ["dict", [[_describe(key), _describe(value[key])] for key in value]]
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return repr(value)
-    return joblib.hash(value)
-
-
-def _code_of(item: Any) -> list[str]:
-    """Name a class or function, with the version of its package or else its source."""
-    module = getattr(item, "__module__", None) or ""
-    name = f"{module}.{getattr(item, '__qualname__', repr(item))}"
-    version = getattr(sys.modules.get(module.partition(".")[0]), "__version__", None)
-    if version is not None:
-        return [name, str(version)]
-    try:
-        return [name, inspect.getsource(item)]
-    except (OSError, TypeError):
-        # Typed at a prompt: no source, but a function has its byte code.
-        code = getattr(item, "__code__", None)
-        return [name, "" if code is None else code.co_code.hex()]

@@ -16,7 +16,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from skcyto.model_selection._comparison_checkpoint import fingerprint_estimator
+from skcyto.model_selection._fingerprints import fingerprint_estimator
 
 # Which dict of a list of dicts a trial has drawn.
 _SUBSPACE = "subspace"
@@ -212,6 +212,9 @@ def make_dimension(name: str, value: Any) -> Dimension:
     labels = _labels(choices)
     distribution = CategoricalDistribution(labels)
     description = optuna.distributions.distribution_to_json(distribution)
+    if labels != choices:
+        # Labels are names: two functions, or an array before and after a change, may share one.
+        description += fingerprint_estimator(choices)
     return Dimension("", distribution, _Choose(distribution, choices), description)
 
 

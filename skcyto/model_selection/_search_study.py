@@ -16,7 +16,7 @@ from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler, TPESampler
 from sklearn.base import BaseEstimator, clone
 
-from skcyto.model_selection._comparison_checkpoint import fingerprint_data, fingerprint_estimator
+from skcyto.model_selection._fingerprints import fingerprint_data, fingerprint_estimator
 from skcyto.model_selection._search_ledger import key_of, queue_again
 
 # Parameters that say how something is computed, not what: machines may differ in them.

@@ -15,7 +15,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import delayed
 from sklearn.utils.validation import _check_method_params
 
-from skcyto.model_selection._comparison_checkpoint import fingerprint_estimator
+from skcyto.model_selection._fingerprints import fingerprint_estimator
 
 Runner = Callable[[Iterable[Any]], Iterable[Any]]
 

@@ -21,18 +21,15 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeClassifier
 
 from skcyto.model_selection import compare_models
-from skcyto.model_selection._comparison_checkpoint import (
-    Checkpoint,
-    fingerprint_data,
-    fingerprint_estimator,
-)
+from skcyto.model_selection._comparison_checkpoint import Checkpoint
+from skcyto.model_selection._fingerprints import fingerprint_data, fingerprint_estimator
+
+FITS = []
 
 
 class Counted(DecisionTreeClassifier):
-    fits = 0
-
     def fit(self, X, y, sample_weight=None):
-        type(self).fits += 1
+        FITS.append(self)
         return super().fit(X, y, sample_weight)
 
 
@@ -46,7 +43,7 @@ def run(tmp_path, data):
     """Compare with a checkpoint; return comparison and number of fits."""
 
     def compare(estimators=None, X=None, y=None, **options):
-        Counted.fits = 0
+        FITS.clear()
         options.setdefault("random_state", 0)
         options.setdefault("cv", 3)
         found = compare_models(
@@ -56,7 +53,7 @@ def run(tmp_path, data):
             checkpoint=tmp_path / "checkpoint",
             **options,
         )
-        return found, Counted.fits
+        return found, len(FITS)
 
     return compare
 
@@ -177,9 +174,49 @@ def power(exponent):
     return FunctionTransformer(lambda X: X**exponent)
 
 
+first, second = lambda X: X + 1, lambda X: X - 1
+EXPONENT = 2
+
+
+def to_the_power(X):
+    return X**EXPONENT
+
+
+def by_way_of_another(X):
+    return to_the_power(X)
+
+
+class Mixin:
+    factor = 2
+
+
+class Scaled(Mixin, BaseEstimator):
+    def transform(self, X):
+        return self.factor * X
+
+
+def defined(source, name):
+    """Define something as at a prompt, where no source can be found."""
+    scope = {"__name__": "__main__", "BaseEstimator": BaseEstimator}
+    exec(source, scope)
+    return scope[name]
+
+
 @pytest.mark.parametrize(
     ("one", "two"),
     [
+        (FunctionTransformer(first), FunctionTransformer(second)),
+        (
+            FunctionTransformer(defined("def f(X): return X + 1", "f")),
+            FunctionTransformer(defined("def f(X): return X + 2", "f")),
+        ),
+        (
+            defined("class A(BaseEstimator):\n    def fit(self, X): return 1", "A")(),
+            defined("class A(BaseEstimator):\n    def fit(self, X): return 2", "A")(),
+        ),
+        (make_scorer(first), make_scorer(second)),
+        (make_scorer(double), make_scorer(double, greater_is_better=False)),
+        ([first], [second]),
         (GaussianNB(), GaussianNB(var_smoothing=1e-8)),
         (GaussianNB(priors=np.array([0.5, 0.5])), GaussianNB(priors=np.array([0.4, 0.6]))),
         (FunctionTransformer(double), FunctionTransformer(halve)),
@@ -196,8 +233,78 @@ def power(exponent):
 def test_fingerprints_tell_estimators_apart(one, two):
     from sklearn.base import clone
 
-    assert fingerprint_estimator(one) == fingerprint_estimator(clone(one))
+    assert fingerprint_estimator(one) == fingerprint_estimator(clone(one, safe=False))
     assert fingerprint_estimator(one) != fingerprint_estimator(two)
+
+
+@pytest.mark.parametrize("item", [to_the_power, by_way_of_another, make_scorer(by_way_of_another)])
+def test_a_constant_that_a_function_uses_counts(item, monkeypatch):
+    before = fingerprint_estimator(item)
+    assert before == fingerprint_estimator(item)
+    monkeypatch.setattr(sys.modules[__name__], "EXPONENT", 3)
+    assert fingerprint_estimator(item) != before
+
+
+def test_a_base_class_of_the_users_own_counts(monkeypatch):
+    before = fingerprint_estimator(Scaled())
+    monkeypatch.setattr(Mixin, "factor", 3)
+    assert fingerprint_estimator(Scaled()) != before
+
+
+def test_functions_that_call_themselves_and_sets_have_one_digest_in_every_process():
+    script = """
+        from skcyto.model_selection._fingerprints import fingerprint_estimator
+
+        def recurse(X, depth=3):
+            return X if depth in {1, "a", "b", "c"} else recurse(X, depth - 1)
+
+        class A:
+            def again(self):
+                return A().again()
+
+        print(fingerprint_estimator([recurse, A]))
+    """
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(script)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+        ).stdout
+        for seed in range(3)
+    }
+    assert len(found) == 1
+
+
+def test_another_scorer_of_the_same_name_is_computed_anew(run):
+    def cost(factor):
+        return lambda estimator, X, y: -factor * float((estimator.predict(X) != y).mean())
+
+    first, _ = run(scoring={"cost": cost(5)})
+    second, fits = run(scoring={"cost": cost(9)})
+    assert fits == 3
+    nine, five = (each.table()["cost"]["mean"] for each in (second, first))
+    np.testing.assert_allclose(nine, five * 9 / 5)
+    assert (nine < 0).all()
+    assert run(scoring={"cost": cost(9)})[1] == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", "half", "flipped"])
+def test_a_damaged_record_is_named_and_computed_anew(run, tmp_path, content):
+    first, _ = run({"tree": Counted()})
+    path = sorted((tmp_path / "checkpoint").glob("*.npz"))[1]
+    sound = path.read_bytes()
+    if content == "half":
+        content = sound[: len(sound) // 2]
+    elif content == "flipped":
+        content = sound[:200] + bytes([sound[200] ^ 255]) + sound[201:]
+    path.write_bytes(content)
+    with pytest.warns(UserWarning, match=f"the record .*{path.name} is damaged"):
+        second, fits = run({"tree": Counted()})
+    assert fits == 1
+    pd.testing.assert_frame_equal(first.scores, second.scores, check_exact=True)
+    assert path.read_bytes()[:2] == b"PK"
 
 
 def test_the_cache_of_a_pipeline_is_no_difference(tmp_path):
@@ -221,7 +328,7 @@ def test_files_count_by_what_is_in_them(tmp_path):
 
 
 def test_a_half_written_record_never_appears(tmp_path, monkeypatch):
-    store = Checkpoint(tmp_path)
+    store = Checkpoint(tmp_path, {})
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         store.seed(3)

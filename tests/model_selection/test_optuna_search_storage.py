@@ -23,7 +23,7 @@ from sklearn.model_selection import (
     cross_validate,
 )
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from skcyto.model_selection import OptunaSearchCV
@@ -210,18 +210,20 @@ def test_killed_and_resumed_loses_no_finished_trial(data, url, log, n_jobs):
 
 
 def test_interrupted_and_resumed_in_one_session(data, url, log, monkeypatch):
-    calls = []
+    fit, calls = DecisionTreeClassifier.fit, []
 
-    def interrupt(self, X, y, sample_weight=None, check_input=True):
+    def interrupt(self, X, y):
         calls.append(1)
         if len(calls) == 16:
             raise KeyboardInterrupt
-        return DecisionTreeClassifier.fit(self, X, y)
+        return fit(self, X, y)
 
     with monkeypatch.context() as patch:
-        patch.setattr(LoggedTree, "fit", interrupt)
+        # Not the class's own method: other code would be another estimator.
+        patch.setattr(DecisionTreeClassifier, "fit", interrupt)
         with pytest.raises(KeyboardInterrupt):
             make_search(url, n_trials=12).fit(*data)
+    log.write_text("", encoding="utf-8")
     resumed = make_search(url, n_trials=12).fit(*data)
     # Of 15 fits, five trials were whole.
     assert fits(log) == (12 - 5) * 3
@@ -393,3 +395,42 @@ def test_failed_and_pruned_trials_come_back(data, url):
         scored = clone(search).set_params(error_score=-1.0).fit(*data)
     failed = first.cv_results_["status"] == "failed"
     assert (scored.cv_results_["mean_test_score"][failed] == -1).all()
+
+
+def everything(X):
+    return X
+
+
+def nothing_but_the_first(X):
+    return X[:, :1]
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ([nothing_but_the_first], [everything]),
+        ([lambda X: X[:, :1]], [lambda X: X]),
+        ([None, nothing_but_the_first], [None, everything]),
+    ],
+)
+def test_choices_of_the_same_label_are_not_taken_for_one_another(data, url, one, two):
+    def search(functions, storage):
+        pipeline = make_pipeline(FunctionTransformer(), LogisticRegression())
+        return OptunaSearchCV(
+            pipeline,
+            {"functiontransformer__func": functions},
+            n_trials=len(functions) + 1,
+            sampler=optuna.samplers.BruteForceSampler(seed=0),
+            cv=3,
+            storage=storage,
+            random_state=0,
+        ).fit(*data)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        search(one, url)
+        second, alone = search(two, url), search(two, None)
+    assert second.best_params_ == alone.best_params_
+    np.testing.assert_array_equal(
+        second.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"]
+    )

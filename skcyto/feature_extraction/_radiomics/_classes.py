@@ -174,7 +174,7 @@ class _FastGLCM(_SharedBins):
         one that does not count, by what the last digit happens to be.
         """
         fast = self.P_glcm, self.coefficients
-        parent = super(type(self), self)
+        parent: Any = super(type(self), self)
         try:
             matrix = np.ascontiguousarray(self.P_glcm.transpose(self._axes))
             self.P_glcm = matrix.transpose(np.argsort(self._axes))
