@@ -113,7 +113,7 @@ class BalancedSampler(_ClassSampler, Sampler[int]):
             Positions of the rows of each batch; the last batch may be smaller.
         """
         rows = self._draw().to(device) if device is not None else self._draw()
-        return rows.split(self.batch_size or len(rows))
+        return rows.split(int(self.batch_size or len(rows)))
 
     def draws_per_row(self) -> np.ndarray:
         """Average number of times that an epoch shows a row of each class.

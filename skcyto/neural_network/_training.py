@@ -90,7 +90,7 @@ class ShuffledBatches:
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         order = torch.randperm(self.n_samples, generator=self.generator)
-        batches = list(order.split(self.batch_size))
+        batches = list(order.split(int(self.batch_size)))
         if len(batches) > 1 and len(batches[-1]) == 1:
             batches[-2:] = [torch.cat(batches[-2:])]
         return iter(batches)

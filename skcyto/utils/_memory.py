@@ -78,7 +78,7 @@ class BatchHalver:
         self, device: torch.device, batch_size: int, make_error: Callable[[str], DeviceMemoryError]
     ) -> None:
         self.device = device
-        self.batch_size = batch_size
+        self.batch_size = int(batch_size)  # of numpy, torch takes no integer
         self.make_error = make_error
 
     def run(self, work: Callable[[int], Result]) -> Result:

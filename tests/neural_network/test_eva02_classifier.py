@@ -702,3 +702,11 @@ def test_memory_of_the_device_is_reserved_while_it_is_used(images, make_classifi
     events.clear()
     make_classifier(max_epochs=1, batch_size=16).fit(X, y)
     assert training < events[0][1] < 2 * training
+
+
+def test_integers_of_numpy_are_integers(images, make_classifier):
+    X, y = images
+    plain = make_classifier(max_epochs=1, grad_accumulation=2).fit(X, y)
+    numbers = {"max_epochs": 1, "batch_size": 8, "grad_accumulation": 2, "image_size": 32}
+    other = make_classifier(**{name: np.int64(n) for name, n in numbers.items()}).fit(X, y)
+    np.testing.assert_array_equal(plain.predict_proba(X), other.predict_proba(X))

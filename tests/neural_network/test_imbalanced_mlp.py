@@ -750,3 +750,15 @@ def test_batches_of_one_row_need_no_batch_norm():
     with pytest.raises(ValueError, match=r"batch_size=1 leaves nothing.*batch_norm=False"):
         ImbalancedMLPClassifier(**settings_).fit(X, y)
     ImbalancedMLPClassifier(**settings_, batch_norm=False).fit(X, y)
+
+
+@pytest.mark.parametrize("sampler", [None, "balanced", "stratified", "grouped"])
+def test_integers_of_numpy_are_integers(sampler):
+    """As a grid over ``2 ** np.arange(4, 8)`` sets them."""
+    X, y = data()
+    settings_ = {**QUICK, "max_epochs": 2, "sampler": sampler}
+    plain = ImbalancedMLPClassifier(**settings_).fit(X, y)
+    numbers = {"max_epochs": 2, "batch_size": 32, "n_iter_no_change": 15}
+    settings_ |= {name: np.int64(number) for name, number in numbers.items()}
+    other = ImbalancedMLPClassifier(**settings_).fit(X, y)
+    np.testing.assert_array_equal(plain.predict_proba(X), other.predict_proba(X))
