@@ -14,7 +14,11 @@ from skcyto.datasets._report import Findings
 from skcyto.exceptions import InvalidDatasetError
 
 IMAGE_EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-SCAN_EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", *IMAGE_EXTENSIONS)
+SCAN_EXTENSIONS = (
+    *(".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd"),
+    *(".gipl.gz", ".gipl", ".hdr", ".mrc", ".vtk"),
+    *IMAGE_EXTENSIONS,
+)
 
 # What file managers leave behind; it belongs to no data set and is worth no error.
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}

@@ -15,6 +15,7 @@ from skcyto.datasets._files import (
     as_folder,
     as_labels,
     clean_rows,
+    has_extension,
     keep_sound_files,
     read_list,
     walk_files,
@@ -132,6 +133,8 @@ def load_image_mask_folder(
     findings = Findings(f"load_image_mask_folder({str(folder)!r})")
 
     found = _find_cases(folder, patterns, findings)
+    for kind, pattern in (("image", image), ("mask", mask)):
+        _report_unknown_endings(folder, pattern, found[kind], findings)
     both = [case for case in found["image"] if case in found["mask"]]
     for here, there in (("image", "mask"), ("mask", "image")):
         lonely = [found[here][case] for case in found[here] if case not in found[there]]
@@ -184,11 +187,33 @@ def _compile(pattern: str, name: str) -> re.Pattern[str]:
             f"{name}={pattern!r} must hold {{case}} once, such as 'scans/{{case}}.nii'"
         )
     extensions = "|".join(re.escape(extension) for extension in SCAN_EXTENSIONS)
+    return _replace(pattern, f"(?i:{extensions})")
+
+
+def _replace(pattern: str, extension: str) -> re.Pattern[str]:
     # str.format would stumble over other braces, which a path may hold.
     text = re.escape(pattern)
     text = text.replace(re.escape("{case}"), r"(?P<case>[^/]+?)")
-    text = text.replace(re.escape("{extension}"), f"(?i:{extensions})")
-    return re.compile(text)
+    return re.compile(text.replace(re.escape("{extension}"), extension))
+
+
+def _report_unknown_endings(
+    folder: Path, pattern: str, found: dict[str, str], findings: Findings
+) -> None:
+    """Report files that only their ending keeps out, save those that go with a file that is in."""
+    if "{extension}" not in pattern:
+        return
+    loose = _replace(pattern, r"\.[^./]+")
+    matches = {name: match for name in walk_files(folder) if (match := loose.fullmatch(name))}
+    known = set(found.values())
+    unknown = [
+        name
+        for name, match in matches.items()
+        if name not in known
+        and match.group("case") not in found
+        and not has_extension(name, SCAN_EXTENSIONS)
+    ]
+    findings.add("unknown ending", unknown, "no image or scan by its ending; left out")
 
 
 def _find_cases(

@@ -32,6 +32,20 @@ def test_pairs_by_name_whatever_the_extension(tmp_path, pairs):
     assert data.groups is None
 
 
+def test_what_belongs_to_a_scan_is_no_problem(tmp_path, put):
+    for kind in ("images", "masks"):
+        put(f"{kind}/a.mhd")
+        put(f"{kind}/a.raw")
+        put(f"{kind}/b.c.hdr")
+        put(f"{kind}/b.c.img")
+        put(f"{kind}/d.gipl.gz")
+        put(f"{kind}/e.VTK")
+    put("images/d.json")
+    data = load_image_mask_folder(tmp_path)
+    assert data.cases.tolist() == ["a", "b.c", "d", "e"]
+    assert len(data.report) == 0
+
+
 def test_index_gives_order_labels_and_patients(tmp_path, pairs, put):
     put("list.csv", "case,grade,patient,age\np.2,2,007,50\np.1,1,007,\n")
     data = load_image_mask_folder(
@@ -87,6 +101,11 @@ PROBLEMS = {
         ["images/c.nii", "masks/c.nii"],
         ["c,"],
         [("missing value", "line 4 (c)"), ("unlisted case", "c")],
+    ),
+    "no known ending": (
+        ["images/c.foo", "images/README.txt"],
+        [],
+        [("unknown ending", "images/README.txt"), ("unknown ending", "images/c.foo")],
     ),
     "twice": ([], ["p.1,1"], [("duplicate row", "line 4 (p.1)")]),
     "empty file": (

@@ -98,13 +98,16 @@ def make_cases(X: Any, image_column: str, mask_column: str) -> list[Case]:
 
 def _pairs(X: Any, image_column: str, mask_column: str) -> tuple[list[Any], list[Any] | None]:
     if hasattr(X, "columns") and hasattr(X, "__getitem__"):
-        columns = [str(column) for column in X.columns]
+        columns = list(X.columns)
         absent = [name for name in (image_column, mask_column) if name not in columns]
         if absent:
             raise ValueError(
                 f"X has no column {' and no column '.join(map(repr, absent))}; its columns are "
                 f"{columns}. Name them with image_column= and mask_column="
             )
+        twice = [name for name in (image_column, mask_column) if columns.count(name) > 1]
+        if twice:
+            raise ValueError(f"X has more than one column {twice[0]!r}: rename or drop the others")
         pairs = list(zip(list(X[image_column]), list(X[mask_column]), strict=True))
         return pairs, list(X.index) if hasattr(X, "index") else None
     wanted = (

@@ -226,6 +226,11 @@ def _is_picture(path: str) -> bool:
         return False
 
 
+def _has_16_bits(opened: Any) -> bool:
+    """Say whether Pillow is about to drop half of the bits of a colour picture."""
+    return any(";16" in str(tile[3]) for tile in opened.tile)
+
+
 def _read_picture(path: str, role: str) -> NDArray[Any]:
     from PIL import Image, ImageOps
 
@@ -233,6 +238,11 @@ def _read_picture(path: str, role: str) -> NDArray[Any]:
         with Image.open(path) as opened:
             if getattr(opened, "n_frames", 1) > 1:
                 raise ScanProblem(f"the {role} {path} is an animation: save one frame")
+            if role == "image" and opened.mode.startswith("RGB") and _has_16_bits(opened):
+                raise ScanProblem(
+                    f"the image {path} has 16 bits a channel, of which 8 would be lost: read it "
+                    "with SimpleITK.ReadImage and pass that, or save it with 8 bits a channel"
+                )
             picture = ImageOps.exif_transpose(opened)
             if picture.mode in ("1", "L", "I", "F", "I;16", "I;16B", "I;16L"):
                 pixels = np.asarray(picture)

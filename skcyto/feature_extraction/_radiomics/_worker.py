@@ -109,6 +109,11 @@ def _run(
     result.missing = {label: missing_reason(present) for label in labels if label not in present}
     labels = [label for label in labels if label in present]
     found: dict[int, dict[tuple[str, str], float]] = {label: {} for label in labels}
+    if len(schema.channels) > 1 and _changes_shape(settings):
+        raise ScanProblem(
+            "resegmentShape=True would give each channel of a colour image a shape of its own: set "
+            "it to False, or pass the channels one by one"
+        )
     for number, channel in enumerate(schema.channels):
         plane = sitk.VectorIndexSelectionCast(image, number) if channel else image
         check_finite(plane, everywhere=_spreads(settings))
@@ -134,6 +139,13 @@ def _run(
 def _spreads(settings: Settings) -> bool:
     """Tell whether one NaN anywhere in the image reaches the labels."""
     return bool(settings.setting.get("normalize")) or set(settings.image_types) != {"Original"}
+
+
+def _changes_shape(settings: Settings) -> bool:
+    """Tell whether shape depends on intensities."""
+    setting = settings.setting
+    has_shape = {"shape", "shape2D"} & set(settings.feature_classes)
+    return bool(has_shape and setting.get("resegmentRange") and setting.get("resegmentShape"))
 
 
 def _collect(

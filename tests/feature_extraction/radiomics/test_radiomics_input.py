@@ -113,6 +113,12 @@ def test_data_frames_name_their_columns_and_keep_their_index(scans, good):
     extractor.set_params(mask_column="mask")
     with pytest.raises(ValueError, match="no column 'mask'"):
         extractor.fit(frame)
+    twice = pd.DataFrame([[*pair, pair[0]]], columns=["image", "mask", "image"])
+    with pytest.raises(ValueError, match="more than one column 'image'"):
+        RadiomicsExtractor([1], settings=FIRST).fit(twice)
+    numbered = RadiomicsExtractor([1], settings=FIRST, image_column="0", mask_column="1")
+    with pytest.raises(ValueError, match=r"no column '0' .*\[0, 1\]"):
+        numbered.fit(pd.DataFrame([pair]))
 
 
 def test_polars_frames_work(scans, good, tmp_path):
@@ -631,6 +637,28 @@ class TestPictures:
         distance = (y - 15) ** 2 + (x - 18) ** 2
         mask = np.select([distance < 30, distance < 150], [2, 1], 0).astype(np.uint8)
         return pixels, mask
+
+    @pytest.mark.parametrize("ending", ["png", "tif"])
+    def test_sixteen_bits_of_colour_are_not_made_eight(self, cell, tmp_path, ending):
+        import SimpleITK as sitk
+
+        pixels, mask = cell
+        deep = pixels.astype(np.uint16) * 200
+        path = str(tmp_path / f"deep.{ending}")
+        sitk.WriteImage(sitk.GetImageFromArray(deep, isVector=True), path)
+        extractor = RadiomicsExtractor([2], {"featureClass": {"firstorder": ["Mean"]}})
+        with pytest.raises(InvalidScanError, match=r"16 bits a channel.*SimpleITK\.ReadImage"):
+            extractor.fit([(path, mask)])
+        found = extractor.fit_transform([(sitk.ReadImage(path), mask)])
+        np.testing.assert_allclose(found[0], deep[mask == 2].mean(axis=0))
+
+    def test_a_shape_for_each_channel_is_refused(self, cell):
+        setting = {"resegmentRange": [50, 255], "resegmentShape": True}
+        settings = {"setting": setting, "featureClass": {"shape2D": [], "firstorder": ["Mean"]}}
+        with pytest.raises(InvalidScanError, match="resegmentShape=True would give each channel"):
+            RadiomicsExtractor([1], settings).fit_transform([cell])
+        gray = cell[0][..., 0], cell[1]
+        assert np.isfinite(RadiomicsExtractor([1], settings).fit_transform([gray])).all()
 
     def test_colour_gives_textures_by_channel_and_shape_once(self, cell, tmp_path):
         pixels, mask = cell
