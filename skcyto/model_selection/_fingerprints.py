@@ -68,37 +68,47 @@ def fingerprint_estimator(estimator: Any) -> str:
     return hashlib.sha256(json.dumps(_describe(estimator)).encode()).hexdigest()
 
 
-def _describe(value: Any) -> Any:
+def _describe(value: Any, known: tuple[Any, ...] = ()) -> Any:
+    """Describe a value; `known` are the functions and objects inside of which it was found."""
     if isinstance(value, BaseEstimator):
         params = value.get_params(deep=False)
         # Where a cache lies makes no difference to what is computed.
         params.pop("memory", None)
-        return [_code_of(type(value)), {key: _describe(params[key]) for key in sorted(params)}]
+        described = {key: _describe(params[key], known) for key in sorted(params)}
+        return [_code_of(type(value)), described]
     if isinstance(value, partial):
-        return ["partial", _describe(value.func), _describe(value.args), _describe(value.keywords)]
+        return ["partial", *(_describe(v, known) for v in (value.func, value.args, value.keywords))]
     if isinstance(value, FunctionType):
-        closure = [cell.cell_contents for cell in value.__closure__ or ()]
-        return [_code_of(value), _describe(value.__defaults__), _describe(closure)]
+        closure: list[Any] = []
+        if not _is_among(value, known):  # one that calls itself is in its own closure
+            cells = [cell.cell_contents for cell in value.__closure__ or ()]
+            closure = [_describe(each, (*known, value)) for each in cells]
+        return [_code_of(value), _describe(value.__defaults__, (*known, value)), closure]
     if isinstance(value, type) or inspect.isroutine(value):
         return _code_of(value)
     if isinstance(value, (list, tuple)):
-        return [type(value).__name__, [_describe(item) for item in value]]
+        return [type(value).__name__, [_describe(item, known) for item in value]]
     if isinstance(value, dict):
-        return ["dict", [[_describe(key), _describe(value[key])] for key in value]]
+        return ["dict", [[_describe(k, known), _describe(value[k], known)] for k in value]]
     if isinstance(value, _PLAIN):
         return repr(value)
-    return _describe_object(value)
+    return _describe_object(value, known)
 
 
-def _describe_object(value: Any) -> Any:
+def _describe_object(value: Any, known: tuple[Any, ...]) -> Any:
     """Describe by what is pickled, and by the code of functions, of which a pickle has the name."""
     held = dict(sorted(getattr(value, "__dict__", {}).items()))
     try:
         pickled = joblib.hash(value)
     except Exception:  # Whatever cannot be pickled fails in its own way.
-        return [_code_of(type(value)), _describe(held)]
-    functions = {name: _describe(item) for name, item in held.items() if _is_function(item)}
+        inside = [] if _is_among(value, known) else _describe(held, (*known, value))
+        return [_code_of(type(value)), inside]
+    functions = {name: _describe(item, known) for name, item in held.items() if _is_function(item)}
     return [_code_of(type(value)), pickled, functions]
+
+
+def _is_among(value: Any, others: tuple[Any, ...]) -> bool:
+    return any(value is other for other in others)
 
 
 def _is_function(value: Any) -> bool:

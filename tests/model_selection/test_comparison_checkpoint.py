@@ -262,7 +262,16 @@ def test_functions_that_call_themselves_and_sets_have_one_digest_in_every_proces
             def again(self):
                 return A().again()
 
-        print(fingerprint_estimator([recurse, A]))
+        def inner():
+            def one(n):
+                return n and two(n - 1)
+
+            def two(n):
+                return n and one(n - 1)
+
+            return one
+
+        print(fingerprint_estimator([recurse, A, inner()]))
     """
     found = {
         subprocess.run(
@@ -275,6 +284,15 @@ def test_functions_that_call_themselves_and_sets_have_one_digest_in_every_proces
         for seed in range(3)
     }
     assert len(found) == 1
+
+
+def test_an_object_that_holds_itself_and_cannot_be_pickled_has_a_digest():
+    class Knot:
+        def __init__(self, power):
+            self.me, self.function = self, lambda X: X**power
+
+    assert fingerprint_estimator(Knot(2)) == fingerprint_estimator(Knot(2))
+    assert fingerprint_estimator(Knot(2)) != fingerprint_estimator(Knot(3))
 
 
 def test_another_scorer_of_the_same_name_is_computed_anew(run):
