@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from numbers import Integral
 from typing import Any
 
@@ -12,6 +13,7 @@ from sklearn.utils import Bunch
 from skcyto.datasets._cell_types import draw_frame, draw_slide
 from skcyto.datasets._sampling import Weights, check_weights, draw_classes, sample_rng
 from skcyto.utils._random import draw_seed
+from skcyto.utils._validation import RANDOM_STATE, check_parameters
 
 CELL_CLASSES = ("healthy", "rubbish", "unhealthy", "bothcells")
 
@@ -37,6 +39,7 @@ For demonstrations and tests only: scores on these images say nothing about real
 """
 
 
+@check_parameters(weights=[Mapping, "array-like", None], random_state=RANDOM_STATE)
 def make_cell_images(
     n_samples: int = 300,
     *,

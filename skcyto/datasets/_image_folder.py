@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,17 @@ from skcyto.datasets._files import (
     walk_files,
 )
 from skcyto.datasets._report import Findings, OnError, check_on_error
+from skcyto.utils._validation import OPTIONAL_PATH, PATH, check_parameters
 
 
+@check_parameters(
+    root=PATH,
+    index=OPTIONAL_PATH,
+    file_column=[str],
+    target_column=[str],
+    group_column=[str, None],
+    group_pattern=[str, re.Pattern, None],
+)
 def load_image_folder(
     root: str | os.PathLike[str],
     *,
@@ -219,7 +228,7 @@ def bunch_of_images(
 
 def _check_extensions(extensions: Sequence[str]) -> tuple[str, ...]:
     """Refuse endings that could never match."""
-    if isinstance(extensions, str) or not len(extensions):
+    if isinstance(extensions, str) or not isinstance(extensions, Collection) or not extensions:
         raise ValueError(
             f"extensions={extensions!r} must be a non-empty sequence such as ['.png', '.bmp']"
         )

@@ -21,8 +21,18 @@ from skcyto.datasets._files import (
     walk_files,
 )
 from skcyto.datasets._report import Findings, OnError, check_on_error
+from skcyto.utils._validation import OPTIONAL_PATH, PATH, check_parameters
 
 
+@check_parameters(
+    root=PATH,
+    image=[str],
+    mask=[str],
+    index=OPTIONAL_PATH,
+    case_column=[str],
+    target_column=[str, None],
+    group_column=[str, None],
+)
 def load_image_mask_folder(
     root: str | os.PathLike[str],
     *,

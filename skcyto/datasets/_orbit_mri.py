@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from skcyto.datasets._orbit_drawing import TED_LABELS, OrbitField, draw_disease,
 from skcyto.datasets._sampling import Weights, check_weights, draw_classes, sample_rng
 from skcyto.utils._optional import import_optional
 from skcyto.utils._random import draw_seed
+from skcyto.utils._validation import OPTIONAL_PATH, RANDOM_STATE, check_parameters
 
 ORBIT_CLASSES = ("control", "ted")
 _DEFAULT_WEIGHTS = {"control": 2.0, "ted": 1.0}
@@ -43,6 +44,13 @@ For demonstrations and tests only: scores on these volumes say nothing about rea
 """
 
 
+@check_parameters(
+    weights=[Mapping, "array-like", None],
+    size=["array-like"],
+    spacing=["array-like"],
+    directory=OPTIONAL_PATH,
+    random_state=RANDOM_STATE,
+)
 def make_orbit_mri(
     n_samples: int = 30,
     *,

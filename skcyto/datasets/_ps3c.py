@@ -25,6 +25,7 @@ from skcyto.datasets._files import (
 from skcyto.datasets._image_folder import bunch_of_images
 from skcyto.datasets._report import Findings, OnError, check_on_error
 from skcyto.exceptions import InvalidDatasetError
+from skcyto.utils._validation import PATH, check_parameters
 
 PS3C_CLASSES = ("bothcells", "healthy", "rubbish", "unhealthy")
 PS3C_SPLITS = ("train", "test", "eval")
@@ -33,6 +34,7 @@ SUBMISSION_CLASSES = ("healthy", "rubbish", "unhealthy")
 _KEY = "image_name"
 
 
+@check_parameters(root=PATH, merge_bothcells=["boolean"])
 def load_ps3c(
     root: str | os.PathLike[str],
     *,
@@ -175,6 +177,7 @@ def load_ps3c(
     )
 
 
+@check_parameters(path=PATH)
 def write_ps3c_submission(
     path: str | os.PathLike[str],
     image_names: Iterable[str | os.PathLike[str]],

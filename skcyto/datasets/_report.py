@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from typing import Literal
 
 import pandas as pd
 
 from skcyto.exceptions import InvalidDatasetError, InvalidInputWarning
+from skcyto.utils._warnings import warn
 
 OnError = Literal["raise", "warn"]
 
@@ -83,11 +83,10 @@ class Findings:
                 "samples; the whole list is the attribute `report` of this error.",
                 report,
             )
-        warnings.warn(
+        warn(
             f"{self.source}: {count}; {n_loaded} sound samples were loaded.\n{self.message()}\n"
             "The whole list is the entry `report` of what was returned.",
             InvalidInputWarning,
-            stacklevel=3,
         )
         return report
 

@@ -13,8 +13,10 @@ from PIL import Image
 from sklearn.utils import check_consistent_length
 
 from skcyto.datasets._ps3c import PS3C_CLASSES, PS3C_SPLITS
+from skcyto.utils._validation import PATH, check_parameters, check_vector
 
 
+@check_parameters(root=PATH, prefix=[str])
 def write_image_folder(
     root: str | os.PathLike[str],
     images: Sequence[np.ndarray] | np.ndarray,
@@ -75,6 +77,7 @@ def write_image_folder(
     return _write_list(folder / "index.csv", {"file": files, **columns})
 
 
+@check_parameters(root=PATH)
 def write_ps3c_folder(
     root: str | os.PathLike[str],
     images: Sequence[np.ndarray] | np.ndarray,
@@ -144,6 +147,7 @@ def write_ps3c_folder(
     return folder
 
 
+@check_parameters(root=PATH, prefix=[str])
 def write_image_mask_folder(
     root: str | os.PathLike[str],
     images: Sequence[np.ndarray] | np.ndarray,
@@ -217,11 +221,14 @@ def _check_images(images: Sequence[np.ndarray] | np.ndarray, what: str) -> None:
     """Refuse what PNG would not keep as it is."""
     for i, image in enumerate(images):
         array = np.asarray(image)
-        if array.dtype != np.uint8 or array.ndim not in (2, 3):
+        n_channels = array.shape[2] if array.ndim == 3 else 1
+        if array.dtype != np.uint8 or array.ndim not in (2, 3) or n_channels not in (1, 3, 4):
             raise ValueError(
-                f"{what}[{i}] must be a uint8 array of two or three dimensions, "
-                f"got {array.dtype} of shape {array.shape}"
+                f"{what}[{i}] must be a uint8 array of two dimensions, or of three with 1, 3 or 4 "
+                f"channels, got {array.dtype} of shape {array.shape}"
             )
+        if not array.size:
+            raise ValueError(f"{what}[{i}] has no pixels: its shape is {array.shape}")
 
 
 def _columns(
@@ -237,7 +244,7 @@ def _columns(
 
 
 def _folder_names(target: Sequence[Any] | np.ndarray) -> list[str]:
-    names = [str(label) for label in target]
+    names = [str(label) for label in check_vector(target, "target")]
     for name in set(names):
         if not name.strip() or name.startswith(".") or any(c in name for c in '/\\:*?"<>|'):
             raise ValueError(f"the class {name!r} cannot name a folder")
@@ -261,7 +268,10 @@ def _empty_folder(folder: Path) -> Path:
 
 def _write_png(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.asarray(image)).save(path, compress_level=3)
+    array = np.asarray(image)
+    Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array).save(
+        path, compress_level=3
+    )
 
 
 def _write_list(path: Path, columns: dict[str, list[Any]]) -> Path:

@@ -8,7 +8,6 @@ the number of images, apart from the result.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -29,6 +28,7 @@ from skcyto.utils._image_inputs import ImageInputs, LoadedImage, explain
 from skcyto.utils._image_transforms import make_transform
 from skcyto.utils._memory import BatchHalver, describe_shortage, shortage_raises
 from skcyto.utils._prefetch import map_ahead
+from skcyto.utils._warnings import warn
 
 if TYPE_CHECKING:
     import torch
@@ -333,10 +333,9 @@ class EmbeddingRun:
 
     def _do_without_store(self, what: str, error: OSError) -> None:
         """Say once that the store takes no more; what is embedded is worth more than it."""
-        warnings.warn(
+        warn(
             f"{what}, the rest of this call goes without the cache: {error}",
             EmbeddingCacheWarning,
-            stacklevel=2,
         )
         self._store = None
 
@@ -347,9 +346,8 @@ class EmbeddingRun:
         if len(self._damaged) > _MAX_NAMED:
             names.append(f"and {len(self._damaged) - _MAX_NAMED} more")
         path = "" if self._store is None else f" {self._store.path}"
-        warnings.warn(
+        warn(
             f"{len(self._damaged)} damaged embeddings in the embedding cache{path} were computed "
             f"anew: those of {', '.join(names)}",
             EmbeddingCacheWarning,
-            stacklevel=2,
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skcyto.feature_extraction._embedding_store import EmbeddingStore
+from skcyto.utils._validation import PATH, check_parameters
 
 _FILE_NAME = "embeddings.sqlite3"
 
@@ -79,6 +80,7 @@ class EmbeddingCache:
     0
     """
 
+    @check_parameters(directory=PATH)
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = directory
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from skcyto.exceptions import EmbeddingCacheWarning
+from skcyto.utils._warnings import warn
 
 Result = TypeVar("Result")
 
@@ -217,11 +217,10 @@ class EmbeddingStore:
                 Path(f"{self.path}{suffix}").unlink(missing_ok=True)
         finally:
             lock.close()
-        warnings.warn(
+        warn(
             f"the embedding cache {self.path} is damaged ({error}); it was replaced by an empty "
             "one, and embeddings are computed anew when they are needed",
             EmbeddingCacheWarning,
-            stacklevel=2,
         )
 
     def _passes_check(self) -> bool:

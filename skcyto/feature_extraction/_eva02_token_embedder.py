@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import warnings
 from contextlib import nullcontext
 from numbers import Integral
 from pathlib import Path
@@ -32,6 +31,7 @@ from skcyto.utils._images import READER_VERSION
 from skcyto.utils._prefetch import resolve_n_threads
 from skcyto.utils._progress import progress_bar
 from skcyto.utils._random import draw_seed
+from skcyto.utils._warnings import warn
 
 if TYPE_CHECKING:
     import torch
@@ -364,7 +364,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
                     f"{message}\nMend or leave out these, or set on_error='nan' for rows of NaN.",
                     result.bad,
                 )
-            warnings.warn(f"{message}\nTheir rows are NaN.", InvalidInputWarning, stacklevel=2)
+            warn(f"{message}\nTheir rows are NaN.", InvalidInputWarning)
         if result.head is None:
             shape = (len(inputs), len(self._token_names) * info.embedding_dim)
             return np.full(shape, np.nan, dtype=np.float32)
@@ -430,11 +430,10 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         seed = 0
         if weights is None:
             seed = draw_seed(self.random_state)
-            warnings.warn(
+            warn(
                 f"weights=None: {self.model_name} has random weights, whose features are good for "
                 "trials only",
                 RandomWeightsWarning,
-                stacklevel=4,
             )
         return BackboneSource(self.model_name, self.image_size, weights, seed)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from sklearn.utils import _safe_indexing
 
 from skcyto.exceptions import InvalidImageError, InvalidInputWarning
 from skcyto.utils._image_inputs import ImageInputs, list_bad_images
+from skcyto.utils._warnings import warn
 
 if TYPE_CHECKING:
     from torch import nn
@@ -134,10 +134,9 @@ def fine_tune(
         if not leave_out_bad or error.bad is None or len(error.bad) == len(inputs):
             raise
         bad = error.bad
-    warnings.warn(
+    warn(
         f"{list_bad_images(inputs, bad)}\nThey were left out of the fine-tuning.",
         InvalidInputWarning,
-        stacklevel=4,
     )
     good = np.setdiff1d(np.arange(len(inputs)), list(bad))
     for name, values in data.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from contextlib import closing
 from numbers import Integral
 from pathlib import Path
@@ -29,6 +28,7 @@ from skcyto.feature_extraction._parquet_parts import count_unreadable, import_pa
 from skcyto.feature_extraction._parquet_runners import ClusterRunner, LocalRunner, Runner
 from skcyto.utils._image_inputs import ImageInputs, list_bad_images
 from skcyto.utils._progress import progress_bar
+from skcyto.utils._warnings import warn
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -217,11 +217,10 @@ def embed_to_parquet(
     write_atomically(folder / SUCCESS, b"")
     if bad:
         listed = "\n".join(f"  {images[row]} (row {row}): {why}" for row, why in bad.items())
-        warnings.warn(
+        warn(
             f"{n_unreadable} of {len(images)} images could not be read; their features are NaN "
             f"and the column 'error' says why. Among them:\n{listed}",
             InvalidInputWarning,
-            stacklevel=2,
         )
     return ParquetEmbeddingInfo(folder, len(images), images.n_parts, len(remaining), n_unreadable)
 
@@ -257,11 +256,10 @@ def _find_remaining(
         if found is None and path.exists():
             damaged.append(path.name)
     if damaged:
-        warnings.warn(
+        warn(
             f"{len(damaged)} parts in {str(folder)!r} are damaged and are embedded again: "
             f"{', '.join(damaged[:_MAX_LISTED])}",
             InvalidInputWarning,
-            stacklevel=4,
         )
     return remaining, n_unreadable
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from skcyto.feature_selection._class_tests import (
     has_welch_anova,
 )
 from skcyto.feature_selection._correlation_scan import scan_correlated
+from skcyto.utils._warnings import warn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -337,18 +337,16 @@ class CorrelationTTestFilter(SelectorMixin, BaseEstimator):
         for reason, explanation in explanations.items():
             names = self.dropped_.loc[self.dropped_["reason"] == reason, "feature"].to_numpy()
             if len(names):
-                warnings.warn(
+                warn(
                     f"dropped {_list_names(names)}, which {explanation}",
                     DroppedFeatureWarning,
-                    stacklevel=4,
                 )
         if not self.support_.any() and np.isfinite(self.corrected_pvalues_).any():
             smallest = np.nanmin(self.corrected_pvalues_)
-            warnings.warn(
+            warn(
                 f"none of {self.n_features_in_} features has p < alpha={self.alpha}; the smallest "
                 f"p is {smallest:.3g} (correction={self.correction!r})",
                 DroppedFeatureWarning,
-                stacklevel=4,
             )
 
     def _get_support_mask(self) -> np.ndarray:

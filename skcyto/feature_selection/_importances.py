@@ -59,7 +59,13 @@ def read_importances(
     elif callable(getter):
         raw = getter(model)
     else:
-        raw = attrgetter(getter)(model)
+        try:
+            raw = attrgetter(getter)(model)
+        except AttributeError as error:
+            raise ValueError(
+                f"importance_getter={getter!r} names no attribute of the fitted "
+                f"{type(model).__name__}: {error}"
+            ) from error
     importances = _aggregate_classes(raw, aggregate, type(model).__name__)
     if columns is not None and len(columns) == len(importances):
         spread = np.zeros(n_features)

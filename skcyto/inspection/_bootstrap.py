@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
+
+from skcyto.utils._validation import check_vector
 
 
 def bootstrap_mean_interval(
@@ -38,10 +41,14 @@ def bootstrap_mean_interval(
     -------
     low, high : ndarray of shape (n_columns,)
     """
+    if not isinstance(n_bootstrap, Integral) or n_bootstrap < 1:
+        raise ValueError(f"n_bootstrap={n_bootstrap!r} must be an int of at least 1")
+    if not 0 < confidence_level < 1:
+        raise ValueError(f"confidence_level={confidence_level!r} must lie between 0 and 1")
     if groups is None:
         members = np.arange(len(samples))
     else:
-        groups = np.asarray(groups)
+        groups = check_vector(groups, "groups")
         if groups.shape != (len(samples),):
             raise ValueError(
                 f"groups has shape {groups.shape}, but {len(samples)} rows were explained"

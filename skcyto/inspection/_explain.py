@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -27,6 +26,7 @@ from skcyto.inspection._response import Response, choose_response_method
 from skcyto.inspection._tables import TableEncoder
 from skcyto.utils._progress import progress_bar
 from skcyto.utils._random import draw_seed
+from skcyto.utils._warnings import warn
 
 # Deviation of the sum of a row's values from its output that rounding alone can cause.
 _ADDITIVITY_TOLERANCE = 1e-6
@@ -349,12 +349,11 @@ def _check_additivity(values: np.ndarray, base_values: np.ndarray, outputs: np.n
     error = float(np.abs(base_values + values.sum(axis=1) - outputs).max())
     scale = max(1.0, float(np.abs(outputs).max()))
     if not error <= _ADDITIVITY_TOLERANCE * scale:
-        warnings.warn(
+        warn(
             f"base value and Shapley values do not sum to the classifier's output: they differ by "
             f"up to {error:.2g}. Is its prediction random, or dependent on the other rows of a "
             "batch? A large l1_reg may leave no feature, too; and exact explainers can fail on a "
             "model: compare method='kernel'",
             AdditivityWarning,
-            stacklevel=2,
         )
     return error

@@ -381,7 +381,8 @@ class Explanation:
     def _output(self, class_name: Any) -> int:
         if str(class_name) not in self.class_names:
             raise KeyError(
-                f"{class_name!r} was not explained; there are: {', '.join(self.class_names)}"
+                f"class_name={class_name!r} was not explained; there are: "
+                f"{', '.join(self.class_names)}"
             )
         return self.class_names.index(str(class_name))
 

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import linalg
 
 from skcyto.inspection._shap import import_shap, quiet_shap
+from skcyto.utils._warnings import warn
 
 _KernelExplainer: Any = import_shap().KernelExplainer
 
@@ -145,11 +146,9 @@ class ChunkedKernelExplainer(_KernelExplainer):
                 warnings.simplefilter("error", linalg.LinAlgWarning)
                 values = linalg.solve(design.T @ design, design.T @ target, assume_a="pos")
         except (linalg.LinAlgError, linalg.LinAlgWarning):
-            warnings.warn(
+            warn(
                 f"{len(design)} distinct coalitions do not determine the Shapley values of "
-                f"{self.M} features, so those of smallest norm are returned: raise n_samples",
-                UserWarning,
-                stacklevel=2,
+                f"{self.M} features, so those of smallest norm are returned: raise n_samples"
             )
             values = linalg.lstsq(design, target)[0]
         return np.vstack([values, total - values.sum(axis=0)])

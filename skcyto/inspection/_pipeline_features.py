@@ -37,6 +37,11 @@ def split_pipeline(estimator: Any) -> tuple[list[tuple[str, Any]], Any]:
     sklearn.exceptions.NotFittedError
         If it is not fitted.
     """
+    if not hasattr(estimator, "__sklearn_tags__") or isinstance(estimator, type):
+        raise TypeError(
+            "pipeline must be a fitted classifier or a pipeline that ends in one, not "
+            f"{estimator!r}"
+        )
     steps: list[tuple[str, Any]] = []
     tuners: list[Any] = []
     while True:

@@ -39,6 +39,8 @@ def parse_radiomics_names(names: Iterable[str]) -> pd.DataFrame:
     >>> parts["filter_family"].tolist()
     ['wavelet', 'other']
     """
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise TypeError(f"names={names!r} must be a sequence of feature names")
     names = [str(name) for name in names]
     return pd.DataFrame(
         [_parse(name) for name in names], index=pd.Index(names, name="name"), columns=list(_PARTS)
@@ -78,6 +80,8 @@ def group_labels(names: Sequence[str], by: str | Sequence[str] | Callable[[str],
         if by not in _PARTS:
             raise ValueError(f"by={by!r} must be one of {', '.join(_PARTS)}, or give a callable")
         return parse_radiomics_names(names)[by].tolist()
+    if not callable(by) and not isinstance(by, Iterable):
+        raise TypeError(f"by={by!r} must be a part of a name, a callable or a sequence")
     labels = [by(name) for name in names] if callable(by) else list(by)
     if len(labels) != len(names):
         raise ValueError(f"by has {len(labels)} groups for {len(names)} features")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
@@ -36,6 +37,11 @@ def ranking_stability(importances: np.ndarray, top: int) -> pd.DataFrame:
     )
 
 
+def _check_top(top: int) -> None:
+    if not isinstance(top, Integral) or top < 1:
+        raise ValueError(f"top={top!r} must be an int of at least 1")
+
+
 def rank_agreement(importances: np.ndarray, top: int) -> pd.Series:
     """Average the agreement of all pairs of rankings.
 
@@ -51,6 +57,7 @@ def rank_agreement(importances: np.ndarray, top: int) -> pd.Series:
     agreement : pandas.Series
         ``spearman``, ``top_overlap`` and ``same_first``.
     """
+    _check_top(top)
     orders = np.argsort(-importances, axis=1, kind="stable")
     size = min(top, importances.shape[1])
     rows = [

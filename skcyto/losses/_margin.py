@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from skcyto.losses._base import Loss, check_number
 from skcyto.losses._criterion import Criterion
 from skcyto.losses._cross_entropy import CrossEntropyCriterion
 from skcyto.losses._weights import ClassWeight
+from skcyto.utils._warnings import warn
 
 
 class LDAMCriterion(CrossEntropyCriterion):
@@ -189,20 +189,18 @@ class LDAM(Loss):
                     f"drw_start={self.drw_start!r} is a share of the epochs: give max_epochs too"
                 )
             if class_weight is None:
-                warnings.warn(
+                warn(
                     f"LDAM(drw_start={self.drw_start!r}) defers class weights, and there are "
                     "none: set class_weight, for instance to 'effective'",
                     ImbalanceWarning,
-                    stacklevel=3,
                 )
             first_weighted_epoch = self.drw_start * max_epochs
             if class_weight is not None and first_weighted_epoch > max_epochs - 1:
-                warnings.warn(
+                warn(
                     f"LDAM(drw_start={self.drw_start!r}) defers class weights past the last of "
                     f"{max_epochs} epochs, so that they never count: lower drw_start or raise "
                     "max_epochs",
                     ImbalanceWarning,
-                    stacklevel=3,
                 )
         return LDAMCriterion(
             class_counts,

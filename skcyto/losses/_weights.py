@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, TypeAlias
 
 import torch
 
 from skcyto.exceptions import MissingClassWarning
+from skcyto.utils._validation import check_parameters
+from skcyto.utils._warnings import warn
 
 ClassWeight: TypeAlias = "str | Sequence[float] | torch.Tensor | None"
 
@@ -54,17 +56,17 @@ def check_class_counts(class_counts: Any) -> torch.Tensor:
     if bool(absent.all()):
         raise ValueError("class_counts are all zero: there is no case to learn from")
     if bool(absent.any()):
-        warnings.warn(
+        warn(
             f"the classes at positions {absent.nonzero().flatten().tolist()} have no case in the "
             "training split; the loss counts one for each. Stratify the split, or leave these "
             "classes out",
             MissingClassWarning,
-            stacklevel=3,
         )
         counts[absent] = min(1.0, float(counts[~absent].min()))
     return counts
 
 
+@check_parameters(beta=[Real])
 def compute_class_weight(
     class_weight: ClassWeight, class_counts: Any, *, beta: float = DEFAULT_BETA
 ) -> torch.Tensor:
@@ -136,7 +138,13 @@ def class_weight_from_counts(
             "a loss knows classes by position: give class_weight as a sequence in the order of "
             "the classes (the classifiers take a dict keyed by label)"
         )
-    weight = torch.as_tensor(class_weight, dtype=torch.float64, device="cpu").detach().clone()
+    try:
+        weight = torch.as_tensor(class_weight, dtype=torch.float64, device="cpu").detach().clone()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"class_weight={class_weight!r} must be None, one of {list(CLASS_WEIGHTS)} or a "
+            f"sequence of numbers: {error}"
+        ) from error
     if weight.shape != counts.shape:
         raise ValueError(
             f"class_weight has shape {tuple(weight.shape)} for {n_classes} classes: give one "

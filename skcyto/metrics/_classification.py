@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import precision_recall_fscore_support, recall_score
 
+from skcyto.utils._validation import check_vector
+
 
 def average_f1_score(
     y_true: ArrayLike,
@@ -62,6 +64,7 @@ def average_f1_score(
     >>> round(f1_score(y_true, y_pred, average="macro"), 3)
     0.723
     """
+    y_true, y_pred = check_vector(y_true, "y_true"), check_vector(y_pred, "y_pred")
     precision, recall, _, _ = precision_recall_fscore_support(
         y_true,
         y_pred,
@@ -105,7 +108,12 @@ def recall_per_class(
     >>> recall_per_class(["ill", "ill", "well", "well"], ["ill", "well", "well", "well"])
     {'ill': 0.5, 'well': 1.0}
     """
-    found: NDArray[Any] = np.unique(np.asarray(y_true)) if labels is None else np.asarray(labels)
+    found: NDArray[Any] = (
+        np.unique(check_vector(y_true, "y_true"))
+        if labels is None
+        else check_vector(labels, "labels")
+    )
+    y_pred = check_vector(y_pred, "y_pred")
     recalls = recall_score(
         y_true,
         y_pred,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
-from sklearn.utils.validation import _check_sample_weight, check_consistent_length, column_or_1d
+from sklearn.utils.validation import _check_sample_weight, check_consistent_length
+
+from skcyto.utils._validation import check_parameters, check_vector
+
+_MOST_BINS = 10**6  # more are none: a bin of so few cases says nothing
 
 
 def macro_roc_auc_score(
@@ -98,6 +103,7 @@ def macro_average_precision_score(
     return _mean_over_classes(average_precision_score, true, score, weight)
 
 
+@check_parameters(n_bins=[Integral], strategy=[str])
 def expected_calibration_error(
     y_true: ArrayLike,
     y_prob: ArrayLike,
@@ -154,8 +160,9 @@ def expected_calibration_error(
     >>> round(expected_calibration_error([0, 1, 1, 1], [0.25, 0.75, 0.75, 0.75]), 6)
     0.25
     """
-    if n_bins < 1:
-        raise ValueError(f"n_bins={n_bins!r} must be at least 1")
+    if not 1 <= n_bins <= _MOST_BINS:
+        raise ValueError(f"n_bins={n_bins!r} must lie between 1 and {_MOST_BINS}")
+    n_bins = int(n_bins)
     if strategy not in ("uniform", "quantile"):
         raise ValueError(f"strategy={strategy!r} must be 'uniform' or 'quantile'")
     true, prob, weight, _ = _check_scores(
@@ -186,10 +193,10 @@ def _check_scores(
     binary: Literal["negate", "complement"] = "negate",
 ) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64], NDArray[Any]]:
     """Return class codes, one score column a class, weights and classes."""
-    y_true = column_or_1d(y_true)
+    y_true = check_vector(y_true, "y_true")
     score = np.asarray(y_score, dtype=float)
     check_consistent_length(y_true, score)
-    classes = np.unique(y_true) if labels is None else np.asarray(labels)
+    classes = np.unique(y_true) if labels is None else check_vector(labels, "labels")
     order = np.argsort(classes)
     position = np.searchsorted(classes, y_true, sorter=order)
     codes = order[np.clip(position, 0, len(classes) - 1)]

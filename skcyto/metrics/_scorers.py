@@ -28,6 +28,7 @@ from skcyto.metrics._probabilistic import (
     macro_average_precision_score,
     macro_roc_auc_score,
 )
+from skcyto.utils._validation import check_parameters
 
 Response = Literal["predict", "score", "predict_proba"]
 _RESPONSE_METHODS: dict[str, Any] = {
@@ -223,6 +224,7 @@ def get_scorer_names() -> list[str]:
     return sorted({*METRICS, *_sklearn_get_scorer_names()})
 
 
+@check_parameters(names=["array-like", None])
 def get_scorers(names: Iterable[str] | None = None) -> dict[str, Any]:
     """Get several scorers, for the multi-metric ``scoring=`` of searches and cross-validation.
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from joblib import Memory
 from numpy.typing import ArrayLike
 from sklearn.exceptions import FitFailedWarning
 from sklearn.utils import indexable
+from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d
 
@@ -27,8 +28,18 @@ from skcyto.model_selection._fingerprints import fingerprint_data, fingerprint_e
 from skcyto.model_selection._splits import make_splits
 from skcyto.utils._progress import progress_bar
 from skcyto.utils._random import draw_seed
+from skcyto.utils._validation import OPTIONAL_PATH, RANDOM_STATE, check_parameters
+from skcyto.utils._warnings import warn
 
 
+@check_parameters(
+    n_jobs=[Integral, None],
+    memory=[*OPTIONAL_PATH, HasMethods("cache")],
+    verbose=["verbose"],
+    params=[Mapping, None],
+    checkpoint=OPTIONAL_PATH,
+    random_state=RANDOM_STATE,
+)
 def compare_models(
     estimators: Mapping[str, Any] | tuple[Any, Any],
     X: Any,
@@ -235,9 +246,8 @@ def compare_models(
                 f"every candidate failed: {summary}\n\n"
                 f"{next(iter(comparison.failures.values()))[0].traceback}"
             )
-        warnings.warn(
+        warn(
             f"left out, since they failed: {summary}. comparison.failures has the tracebacks",
             FitFailedWarning,
-            stacklevel=2,
         )
     return comparison

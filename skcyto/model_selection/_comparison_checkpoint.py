@@ -7,7 +7,6 @@ import io
 import json
 import os
 import tempfile
-import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from skcyto.model_selection._comparison_records import FoldRecord, Predictions
 from skcyto.model_selection._fingerprints import fingerprint_estimator
 from skcyto.model_selection._splits import Split
+from skcyto.utils._warnings import warn
 
 # Raised whenever what a record means changes, so that older ones are not taken for it.
 _FORMAT = 2
@@ -91,11 +91,7 @@ class Checkpoint:
                 predictions = Predictions(file["codes"], response, facts["kind"])
         except _DAMAGE as error:
             reason = f"{type(error).__name__}: {error}"
-            warnings.warn(
-                f"the record {path} is damaged, so its fold is computed anew ({reason})",
-                UserWarning,
-                stacklevel=3,
-            )
+            warn(f"the record {path} is damaged, so its fold is computed anew ({reason})")
             return None
         if any(facts["scorers"].get(name) != digest for name, digest in self._scorers.items()):
             return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +20,7 @@ from skcyto.model_selection._group_keywords import (
     has_grouped_folds,
     unreached_by_groups,
 )
+from skcyto.utils._warnings import warn
 
 
 def check_metadata(
@@ -120,18 +120,14 @@ def _warn_of_lost_groups(name: str, estimator: Any) -> None:
     parts = [estimator, *estimator.get_params(deep=True).values()]
     for part in parts:
         if isinstance(part, BaseEstimator) and has_folds(part) and not has_grouped_folds(part):
-            warnings.warn(
+            warn(
                 f"candidate {name!r}: the inner folds of {type(part).__name__} split groups, "
                 "which tunes it for cases that look like its training cases; give it a grouped cv, "
-                "StratifiedGroupKFold(5) for example",
-                UserWarning,
-                stacklevel=4,
+                "StratifiedGroupKFold(5) for example"
             )
     for part in unreached_by_groups(estimator):
-        warnings.warn(
+        warn(
             f"candidate {name!r}: groups do not reach {part}, whose validation rows may share "
             "groups with the rows that train it; make it a step of a pipeline, or request them "
-            "with set_fit_request(groups=True) and scikit-learn's metadata routing enabled",
-            UserWarning,
-            stacklevel=4,
+            "with set_fit_request(groups=True) and scikit-learn's metadata routing enabled"
         )

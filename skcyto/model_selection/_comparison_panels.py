@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -187,7 +187,11 @@ def check_models(
         if not chosen:
             raise ValueError("no model gives probabilities or decision values to draw a curve from")
         return chosen
+    if not isinstance(models, Iterable):
+        raise TypeError(f"models={models!r} must be a name, a list of names or None")
     chosen = [models] if isinstance(models, str) else list(models)
+    if not chosen:
+        raise ValueError("models is empty: name at least one")
     for name in chosen:
         comparison.records(name)
         if scored and not comparison.gives_scores(name):
@@ -213,7 +217,7 @@ def check_label(comparison: ModelComparison, label: Any) -> list[int]:
         if len(comparison.classes) > 2:
             return list(range(len(comparison.classes)))
         return [int(np.argmin(np.bincount(comparison.y_codes)))]
-    found = np.flatnonzero(comparison.classes == label)
+    found = [code for code, known in enumerate(comparison.classes.tolist()) if known == label]
     if len(found) != 1:
         raise ValueError(f"label={label!r} is no class; there are {comparison.classes.tolist()}")
     return [int(found[0])]

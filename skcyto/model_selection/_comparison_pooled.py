@@ -14,6 +14,7 @@ from skcyto.model_selection._comparison_records import Predictions
 from skcyto.model_selection._comparison_tests import model_pairs, with_holm
 from skcyto.model_selection._statistics_delong import compare_areas, delong_covariance
 from skcyto.model_selection._statistics_pooled import bootstrap_by_group, mcnemar_test
+from skcyto.utils._warnings import warn
 
 if TYPE_CHECKING:
     from skcyto.model_selection._comparison_result import ModelComparison
@@ -39,9 +40,7 @@ def delong_tests(
     """
     table, untested = delong_table(comparison, reference, confidence)
     if untested:
-        warnings.warn(
-            f"DeLong's test leaves out {_list_reasons(untested)}", UserWarning, stacklevel=3
-        )
+        warn(f"DeLong's test leaves out {_list_reasons(untested)}")
     return table
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -277,6 +277,8 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         ValueError
             If there is none of this name or it failed.
         """
+        if not isinstance(model, str):
+            raise TypeError(f"model={model!r} must be the name of a model; there are {self.models}")
         if model in self.failures:
             raise ValueError(
                 f"model {model!r} failed: {self.failures[model][0].error}; failures[{model!r}] has "
@@ -305,6 +307,8 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
             first one that failed: a reference is chosen beforehand.
         """
         if reference is not None:
+            if not isinstance(reference, str) or reference not in self.results:
+                raise ValueError(f"reference={reference!r} is no model; there are {self.models}")
             return self.check_model(reference)
         first = next(iter(self.results))
         if first in self.failures:
@@ -334,9 +338,9 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         """
         if metric is None:
             return self.primary_metric
-        name = metric.removeprefix("neg_")
+        name = metric.removeprefix("neg_") if isinstance(metric, str) else None
         if name not in self.measures:
-            raise ValueError(f"{metric!r} was not scored; there are {self.metrics}")
+            raise ValueError(f"metric {metric!r} was not scored; there are {self.metrics}")
         return name
 
     def check_metrics(self, metrics: str | Sequence[str] | None) -> list[str]:
@@ -358,6 +362,8 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         """
         if metrics is None:
             return self.metrics
+        if not isinstance(metrics, Iterable):
+            raise TypeError(f"metrics={metrics!r} must be a name, a list of names or None")
         return [
             self.check_metric(name) for name in ([metrics] if isinstance(metrics, str) else metrics)
         ]

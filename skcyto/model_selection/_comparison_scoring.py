@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from skcyto.metrics import get_scorer
 from skcyto.metrics._confusion import SCORES_OF_COUNTS, confusion_counts
 from skcyto.metrics._scorers import METRICS, Metric
 from skcyto.model_selection._comparison_records import Predictions
+from skcyto.utils._warnings import warn
 
 RECALL_PER_CLASS = "recall_per_class"
 DEFAULT_SCORING = (*METRICS, RECALL_PER_CLASS)
@@ -165,9 +166,7 @@ class _ScorerOfPredictions:
             # Scores come after hours of fitting: what one fold can't be scored by loses no other.
             # A model without the probabilities that the scorer asks for raises AttributeError.
             if not isinstance(error, AttributeError) or predictions.kind == "predict_proba":
-                warnings.warn(
-                    f"{self.name} is undefined on a fold: {error}", UserWarning, stacklevel=2
-                )
+                warn(f"{self.name} is undefined on a fold: {error}")
             return float("nan")
 
 
@@ -202,6 +201,11 @@ def resolve_scoring(scoring: Any, classes: NDArray[Any]) -> tuple[list[Measure],
         named = {getattr(scoring, "__name__", "score"): scoring}
     elif isinstance(scoring, Mapping):
         named = dict(scoring)
+    elif not isinstance(scoring, Iterable):
+        raise TypeError(
+            f"scoring={scoring!r} must be None, a name, a callable, a list of names or a dict of "
+            "scorers"
+        )
     else:
         given = list(scoring)
         named = {name: name for name in given}

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from skcyto.utils._warnings import warn
+
 # Traceback that is kept of a failed fold.
 _LONGEST_ERROR = 5_000
 
@@ -114,7 +116,7 @@ def format_results(
             for name, values in results.items()
             if name.startswith(("mean_test_", "mean_train_"))
         ):
-            warnings.warn(warning.message, warning.category, stacklevel=3)
+            warn(warning.message, warning.category)
     return results
 
 

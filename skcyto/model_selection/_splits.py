@@ -14,9 +14,12 @@ from sklearn.model_selection import (
     StratifiedKFold,
     check_cv,
 )
-from sklearn.utils import check_random_state
+from sklearn.utils import check_consistent_length
 
 from skcyto.exceptions import MissingClassWarning
+from skcyto.utils._random import make_rng
+from skcyto.utils._validation import check_vector
+from skcyto.utils._warnings import warn
 
 Split = tuple[NDArray[np.intp], NDArray[np.intp]]
 
@@ -114,15 +117,17 @@ class RepeatedStratifiedGroupKFold(BaseCrossValidator):
             value = getattr(self, name)
             if not isinstance(value, (int, np.integer)) or value < least:
                 raise ValueError(f"{name}={value!r} must be an int of at least {least}")
-        y, groups = np.asarray(y), np.asarray(groups)
-        _, y_codes = np.unique(y, return_inverse=True)
-        _, group_codes = np.unique(groups, return_inverse=True)
+        _, y_codes = np.unique(check_vector(y, "y"), return_inverse=True)
+        _, group_codes = np.unique(check_vector(groups, "groups"), return_inverse=True)
+        check_consistent_length(y_codes, group_codes)
+        if not len(group_codes):
+            raise ValueError("y and groups are empty: there is nothing to split")
         if group_codes.max() + 1 < self.n_splits:
             raise ValueError(
                 f"n_splits={self.n_splits} folds need as many groups; there are "
                 f"{group_codes.max() + 1}"
             )
-        rng = check_random_state(self.random_state)
+        rng = make_rng(self.random_state)
         for _ in range(self.n_repeats):
             fold_of_group = _deal(y_codes, group_codes, self.n_splits, rng)
             fold_of_case = fold_of_group[group_codes]
@@ -311,11 +316,10 @@ def _warn_of_missing_classes(splits: list[Split], y: NDArray[Any]) -> None:
                 if part == 0
                 else "its recall and every area under a curve are undefined there and left out"
             )
-            warnings.warn(
+            warn(
                 f"of {len(splits)} folds, the {name} part lacks class {listed}: {effect}. "
                 "Fewer folds would help",
                 MissingClassWarning,
-                stacklevel=4,
             )
 
 
@@ -327,12 +331,10 @@ def _warn_of_equal_rounds(splits: list[Split], rounds: NDArray[np.intp]) -> None
     ]
     repeated = len(rows) - len(set(rows))
     if repeated:
-        warnings.warn(
+        warn(
             f"{repeated} of {len(rows)} rounds of cv have the same folds as another one: they add "
             "no information, but make every interval too narrow. RepeatedStratifiedGroupKFold "
-            "deals groups anew in every round",
-            UserWarning,
-            stacklevel=4,
+            "deals groups anew in every round"
         )
 
 

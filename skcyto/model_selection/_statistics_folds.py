@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+
+from skcyto.utils._validation import check_parameters
 
 
 class CorrectedTTestResult(NamedTuple):
@@ -65,6 +68,7 @@ class BayesianComparison(NamedTuple):
     n_folds: int
 
 
+@check_parameters(test_train_ratio=[Real])
 def corrected_resampled_ttest(
     differences: ArrayLike, test_train_ratio: float, *, confidence: float = 0.95
 ) -> CorrectedTTestResult:
@@ -128,6 +132,7 @@ def corrected_resampled_ttest(
     return CorrectedTTestResult(t, pvalue, df, mean, mean - half, mean + half, effect, len(d))
 
 
+@check_parameters(test_train_ratio=[Real], rope=[Real])
 def bayesian_correlated_ttest(
     differences: ArrayLike, test_train_ratio: float, *, rope: float = 0.01, confidence: float = 0.95
 ) -> BayesianComparison:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from skcyto.utils._random import draw_seed
+from skcyto.utils._validation import RANDOM_STATE, check_parameters
 
 
 class McNemarResult(NamedTuple):
@@ -151,6 +153,7 @@ class BootstrapResult:
         )
 
 
+@check_parameters(statistic=[callable], n_resamples=[Integral], random_state=RANDOM_STATE)
 def bootstrap_by_group(
     statistic: Callable[[NDArray[np.intp]], float | NDArray[np.float64]],
     groups: ArrayLike,

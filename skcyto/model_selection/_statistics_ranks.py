@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+
+from skcyto.utils._validation import check_parameters
 
 
 class FriedmanNemenyiResult(NamedTuple):
@@ -37,6 +40,7 @@ class FriedmanNemenyiResult(NamedTuple):
     pairwise_pvalues: NDArray[np.float64]
 
 
+@check_parameters(alpha=[Real])
 def friedman_nemenyi_test(scores: ArrayLike, *, alpha: float = 0.05) -> FriedmanNemenyiResult:
     r"""Test whether models differ over several data sets, and which pairs do.
 

@@ -59,6 +59,10 @@ def suggest_space(estimator: BaseEstimator) -> dict[str, Any]:
     correlationttestfilter__alpha
     correlationttestfilter__correlation_threshold
     """
+    if not hasattr(estimator, "get_params") or isinstance(estimator, type):
+        raise TypeError(
+            f"estimator={estimator!r} must be an estimator: an instance, of skcyto or holding one"
+        )
     space: dict[str, Any] = {}
     searches: list[str] = []
     parts = {"": estimator, **estimator.get_params(deep=True)}

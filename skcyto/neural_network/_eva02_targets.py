@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from skcyto.exceptions import ImbalanceWarning
 from skcyto.neural_network._row_checks import check_groups, check_labels
+from skcyto.utils._warnings import warn
 
 _MAX_NAMED = 5
 
@@ -133,9 +133,8 @@ def _check_single_images(classes: NDArray, is_validated: bool) -> None:
             f"{found}. An image can't both train and choose the best epoch: {remedy}; or set "
             "validation_fraction=None to train on it without validation"
         )
-    warnings.warn(
+    warn(
         f"{found}. It is trained on, but can't be cross-validated, since the class would be "
         f"missing in the training or the test images: {remedy}",
         ImbalanceWarning,
-        stacklevel=5,
     )

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skcyto.exceptions import ImbalanceWarning, MissingClassWarning
 from skcyto.losses import BalancedSoftmax, Criterion, LogitAdjusted, Loss, VectorScaling
+from skcyto.utils._warnings import warn
 
 CLASS_WEIGHTS = ("balanced", "max_ratio", "effective")
 
@@ -46,11 +47,10 @@ def class_weight_in_order(
             f"{list(class_weight)}"
         )
     if unknown:
-        warnings.warn(
+        warn(
             f"class_weight names {unknown}, which is not among the classes {labels} of the data "
             "given to fit",
             MissingClassWarning,
-            stacklevel=5,
         )
     weights = [float(class_weight.get(label, 1.0)) for label in labels]
     bad = [label for label, w in zip(labels, weights, strict=True) if not 0 <= w < np.inf]
@@ -136,23 +136,21 @@ def build_criterion(
     )
     if shifted_twice or (drawn and by_loss):
         corrections = ([f"sampler={sampler!r}"] if drawn else []) + by_loss
-        warnings.warn(
+        warn(
             f"the imbalance is corrected {len(corrections)} times over: by "
             f"{' and by '.join(corrections)}. Keep one of them",
             ImbalanceWarning,
-            stacklevel=5,
         )
     if loss.needs_every_class_in_batch and sampler is None:
         present = counts[counts > 0]
         expected = batch_size * present.min() / present.sum()
         if expected < 2:
             rarest = classes[counts == present.min()].tolist()[0]
-            warnings.warn(
+            warn(
                 f"a batch of {batch_size} holds {expected:.2g} cases of class {rarest!r} on "
                 f"average, too few for the loss {loss.name!r}, which compares the classes within "
                 "a batch: use sampler='stratified' (or 'grouped'), or a larger batch_size",
                 ImbalanceWarning,
-                stacklevel=5,
             )
     return criterion
 

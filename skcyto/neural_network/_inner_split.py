@@ -11,6 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils import check_random_state
 
 from skcyto.exceptions import ImbalanceWarning, MissingClassWarning
+from skcyto.utils._warnings import warn
 
 _FINEST = 20  # folds that groups are dealt into, for shares of more than one fold in it
 _SHARE_OFF = 1.5  # times that the share of a grouped split may be off without a warning
@@ -77,12 +78,11 @@ def inner_split(
 
 def _warn_no_validation(validation_fraction: float, n_samples: int) -> None:
     """Say that no row can be spared."""
-    warnings.warn(
+    warn(
         f"validation_fraction={validation_fraction} of {n_samples} rows leaves no validation "
         "case, so the best epoch is chosen by the training loss; give more rows, a larger "
         "validation_fraction, or validation_fraction=None",
         ImbalanceWarning,
-        stacklevel=6,
     )
 
 
@@ -140,20 +140,18 @@ def _grouped_split(
     valid = np.sort(np.concatenate([folds[fold] for fold in held_out]))
     lost, _ = badness(held_out, validation_fraction)
     if lost:
-        warnings.warn(
+        warn(
             f"{lost} class(es) have all their cases in groups that were held out for validation; "
             "the network does not see them. Use validation_fraction=None or more groups",
             MissingClassWarning,
-            stacklevel=6,
         )
     share = len(valid) / len(y)
     if not 1 / _SHARE_OFF < share / validation_fraction < _SHARE_OFF:
-        warnings.warn(
+        warn(
             f"{n_groups} groups, which stay whole, make validation_fraction="
             f"{validation_fraction:g} hold out {share:.0%} of the rows: give more groups, another "
             "fraction, or validation_fraction=None",
             ImbalanceWarning,
-            stacklevel=6,
         )
     return np.setdiff1d(np.arange(len(y)), valid, assume_unique=True), valid
 

@@ -6,7 +6,6 @@ Apart from the training itself, so that one network and many that train together
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -42,6 +41,7 @@ from skcyto.neural_network._training import (
 )
 from skcyto.utils._device import resolve_device
 from skcyto.utils._random import draw_seed
+from skcyto.utils._warnings import warn
 
 if TYPE_CHECKING:
     from skcyto.neural_network._imbalanced_mlp_classifier import ImbalancedMLPClassifier
@@ -350,7 +350,12 @@ def check_prior(prior: Any, classes: NDArray) -> NDArray[np.float64] | None:
     """
     if prior is None or isinstance(prior, str):
         return None
-    shares = np.asarray(prior, dtype=np.float64)
+    try:
+        shares = np.asarray(prior, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"predict_proba_prior={prior!r} must be None, 'train' or one number a class"
+        ) from error
     n_classes = len(classes)
     if shares.shape != (n_classes,) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
         raise ValueError(
@@ -415,12 +420,11 @@ def _choose_head(classifier: ImbalancedMLPClassifier) -> bool:
     if classifier.cosine_head == "auto":
         return loss.needs_cosine_head
     if loss.needs_cosine_head and not classifier.cosine_head:
-        warnings.warn(
+        warn(
             f"the loss {loss.name!r} expects logits between -1 and 1, which "
             "cosine_head=False does not give: its margin and scale lose their meaning. Use "
             "cosine_head='auto'",
             ImbalanceWarning,
-            stacklevel=5,
         )
     return bool(classifier.cosine_head)
 

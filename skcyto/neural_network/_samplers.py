@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,13 @@ import torch
 from torch.utils.data import Sampler
 
 from skcyto.utils._random import draw_seed
+from skcyto.utils._validation import check_vector
+
+
+def _check_batch_size(batch_size: Any) -> int:
+    if not isinstance(batch_size, Integral) or not 1 <= batch_size < 2**31:
+        raise ValueError(f"batch_size={batch_size!r} must be an int between 1 and 2**31 - 1")
+    return int(batch_size)
 
 
 class _ClassSampler(ABC):
@@ -19,11 +27,9 @@ class _ClassSampler(ABC):
 
     def __init__(self, target: Any, random_state: Any) -> None:
         labels = target.detach().cpu().numpy() if isinstance(target, torch.Tensor) else target
-        labels = np.asarray(labels)
-        if labels.ndim != 1 or len(labels) == 0:
-            raise ValueError(
-                f"target must hold one class a row, for one row or more; got shape {labels.shape}"
-            )
+        labels = check_vector(labels, "target")
+        if len(labels) == 0:
+            raise ValueError("target is empty: it must hold the class of one row or more")
         _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
         self._codes = torch.from_numpy(codes.astype(np.int64))
         self._counts: np.ndarray = counts
@@ -88,9 +94,7 @@ class BalancedSampler(_ClassSampler, Sampler[int]):
         self, target: Any, batch_size: int | None = None, *, random_state: Any = None
     ) -> None:
         super().__init__(target, random_state)
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size={batch_size!r} must be at least 1")
-        self.batch_size = batch_size
+        self.batch_size = None if batch_size is None else _check_batch_size(batch_size)
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -142,9 +146,7 @@ class _DealtBatchSampler(_ClassSampler, Sampler[list[int]]):
 
     def __init__(self, target: Any, batch_size: int, random_state: Any) -> None:
         super().__init__(target, random_state)
-        if batch_size < 1:
-            raise ValueError(f"batch_size={batch_size!r} must be at least 1")
-        self.batch_size = batch_size
+        self.batch_size = _check_batch_size(batch_size)
         quotas = self._quotas()
         self._sizes: list[int] = quotas.sum(axis=1).tolist()
         self._dealt = dealt = quotas.sum(axis=0)

@@ -24,8 +24,13 @@ from skcyto.persistence._versions import compare_versions
 from skcyto.persistence._walk import walk
 from skcyto.utils._device import resolve_device
 from skcyto.utils._persistence import PersistentEstimator
+from skcyto.utils._validation import PATH, check_parameters
+from skcyto.utils._warnings import warn
 
 
+@check_parameters(
+    path=PATH, device=[str, None], trusted=["array-like", tuple], on_version_mismatch=[str]
+)
 def load(
     path: str | os.PathLike[str],
     *,
@@ -99,6 +104,8 @@ def load(
     """
     if on_version_mismatch not in ("raise", "warn"):
         raise ValueError(f"on_version_mismatch={on_version_mismatch!r} must be 'raise' or 'warn'")
+    if device is not None:
+        resolve_device(device)
     folder = Path(os.path.abspath(os.path.expanduser(path)))
     manifest = read_manifest(folder)
     _check_versions(folder, manifest["versions"], on_version_mismatch)
@@ -142,11 +149,10 @@ def _check_versions(folder: Path, saved: dict[str, str], on_version_mismatch: st
             "fail or predict otherwise. Install those versions, fit and save the model again, or "
             "set on_version_mismatch='warn' and check its predictions"
         )
-    warnings.warn(
+    warn(
         f"{folder} was saved with other versions than are installed ({listed}): check its "
         "predictions",
         ModelVersionWarning,
-        stacklevel=3,
     )
 
 
@@ -209,5 +215,5 @@ def _adapt(estimator: BaseEstimator, device: str | None) -> None:
     try:
         resolve_device(state["device"])
     except (ValueError, TypeError) as error:
-        warnings.warn(f"{type(estimator).__name__} runs on the CPU: {error}", stacklevel=3)
+        warn(f"{type(estimator).__name__} runs on the CPU: {error}")
         estimator.device = "cpu"

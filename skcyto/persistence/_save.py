@@ -7,7 +7,6 @@ import inspect
 import os
 import shutil
 import uuid
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,11 @@ from skcyto.persistence._tables import SavedTable
 from skcyto.persistence._trusted_types import trusted_types, type_name
 from skcyto.persistence._walk import walk
 from skcyto.utils._persistence import PersistentEstimator
+from skcyto.utils._validation import PATH, check_parameters
+from skcyto.utils._warnings import warn
 
 
+@check_parameters(path=PATH, card=[str, None], trusted=["array-like", tuple], overwrite=["boolean"])
 def save(
     pipeline: BaseEstimator,
     path: str | os.PathLike[str],
@@ -210,11 +212,10 @@ def _leave_out(estimator: BaseEstimator) -> None:
     function = getattr(state.get("scoring"), "_score_func", state.get("scoring"))
     known = inspect.isfunction(function) and type_name(function) in trusted_types()
     if callable(function) and not known:
-        warnings.warn(
+        warn(
             f"the saved {type(estimator).__name__} predicts the same, but its scoring is a "
             f"function of your own and is left out: {state['scoring']!r}",
             ModelSavingWarning,
-            stacklevel=4,
         )
         default = inspect.signature(type(estimator)).parameters["scoring"].default
         estimator.scoring = default

@@ -6,13 +6,13 @@ import os
 import sqlite3
 import threading
 import time
-import warnings
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from skcyto.exceptions import InvalidInputWarning
+from skcyto.utils._warnings import warn
 
 T = TypeVar("T")
 
@@ -97,11 +97,10 @@ class ContentStore:
         rows = self._run(select)
         found = {key: value for key, checksum, value in rows if zlib.crc32(value) == checksum}
         if len(found) < len(rows):
-            warnings.warn(
+            warn(
                 f"{len(rows) - len(found)} damaged entries of the cache {self.path} are ignored "
                 "and computed again",
                 InvalidInputWarning,
-                stacklevel=2,
             )
         return found
 
@@ -201,9 +200,8 @@ class ContentStore:
                 os.replace(f"{self.path}{suffix}", f"{aside}{suffix}")
             except FileNotFoundError:
                 continue
-        warnings.warn(
+        warn(
             f"the cache {self.path} is damaged ({error}); it was moved to {aside} and is built "
             "anew",
             InvalidInputWarning,
-            stacklevel=4,
         )

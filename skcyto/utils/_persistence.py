@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from skcyto.exceptions import InvalidModelError, ModelSavingWarning
+from skcyto.utils._warnings import warn
 
 if TYPE_CHECKING:
     import torch
@@ -85,11 +85,10 @@ def without_training_code(
             left_out.append(f"optimizer={optimizer.__name__}")
         state["optimizer"] = names.get(optimizer, defaults["optimizer"])
     if left_out:
-        warnings.warn(
+        warn(
             f"the saved {type(estimator).__name__} predicts the same, but these settings of its "
             f"training hold code and are left out: {', '.join(left_out)}",
             ModelSavingWarning,
-            stacklevel=2,
         )
     if "device" in state:
         state["device"] = str(state["device"])

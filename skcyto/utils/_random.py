@@ -27,8 +27,39 @@ def draw_seed(random_state: int | np.random.RandomState | None) -> int:
     -------
     seed : int
         Between 0 and 2**31 - 2.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these.
     """
-    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    return int(make_rng(random_state).randint(np.iinfo(np.int32).max))
+
+
+def make_rng(random_state: int | np.random.RandomState | None) -> np.random.RandomState:
+    """Make a generator of what scikit-learn takes as a `random_state`.
+
+    Parameters
+    ----------
+    random_state : int, RandomState or None
+        As everywhere in scikit-learn.
+
+    Returns
+    -------
+    rng : RandomState
+
+    Raises
+    ------
+    ValueError
+        If it is none of these.
+    """
+    try:
+        return check_random_state(random_state)
+    except ValueError as error:  # of numpy and scikit-learn, which do not say whose it is
+        raise ValueError(
+            f"random_state={random_state!r} must be None, an int between 0 and 2**32 - 1 or a "
+            "RandomState"
+        ) from error
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -39,6 +38,7 @@ from skcyto.feature_extraction._radiomics._schema import (
 from skcyto.feature_extraction._radiomics._settings import resolve_settings
 from skcyto.feature_extraction._radiomics._state import load_extractor_state, save_extractor_state
 from skcyto.feature_extraction._radiomics._worker import Task
+from skcyto.utils._warnings import warn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -240,12 +240,11 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         channels = CHANNELS if n_channels > 1 else ("",)
         self._schema = make_schema(self._settings, self.n_dims_, channels)
         if (lost := lost_shape_class(self._settings, self._schema)) is not None:
-            warnings.warn(
+            warn(
                 f"the images have {self.n_dims_} dimensions: the feature class {lost[0]!r} of the "
                 f"settings gives them no columns. Enable {lost[1]!r} under 'featureClass' for "
                 "their shape",
                 DroppedFeatureWarning,
-                stacklevel=3,  # past scikit-learn's decorator
             )
         if labels is None and self._settings.label is not None:
             labels = {structure_name(self._settings.label): self._settings.label}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import NoReturn
 
 from skcyto.exceptions import InvalidInputWarning, InvalidScanError
 from skcyto.feature_extraction._radiomics._cases import Case
+from skcyto.utils._warnings import warn
 
 _MAX_LISTED = 20
 
@@ -73,10 +73,9 @@ class Report:
             (self.notes, "deserve a look"),
         ):
             if lines:
-                warnings.warn(
+                warn(
                     f"{len(lines)} case(s) or label(s) {sentence}:" + _listed(lines),
                     InvalidInputWarning,
-                    stacklevel=3,
                 )
 
     def raise_error(self, sentence: str) -> NoReturn:
