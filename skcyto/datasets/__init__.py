@@ -11,6 +11,7 @@ from skcyto.datasets._writers import (
     write_image_mask_folder,
     write_ps3c_folder,
 )
+from skcyto.utils._public_paths import use_public_paths
 
 __all__ = [
     "load_image_folder",
@@ -24,3 +25,5 @@ __all__ = [
     "write_ps3c_folder",
     "write_ps3c_submission",
 ]
+
+use_public_paths(__name__, globals(), __all__)

@@ -4,6 +4,7 @@ from skcyto.feature_extraction._embedding_cache import EmbeddingCache, Embedding
 from skcyto.feature_extraction._eva02_token_embedder import EVA02TokenEmbedder
 from skcyto.feature_extraction._parquet import ParquetEmbeddingInfo, embed_to_parquet
 from skcyto.feature_extraction._radiomics._extractor import RadiomicsExtractor
+from skcyto.utils._public_paths import use_public_paths
 
 __all__ = [
     "EVA02TokenEmbedder",
@@ -13,3 +14,5 @@ __all__ = [
     "RadiomicsExtractor",
     "embed_to_parquet",
 ]
+
+use_public_paths(__name__, globals(), __all__)

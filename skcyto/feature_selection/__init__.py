@@ -6,6 +6,7 @@ from skcyto.feature_selection._feature_correlation_display import FeatureCorrela
 from skcyto.feature_selection._feature_pvalue_display import FeaturePValueDisplay
 from skcyto.feature_selection._importance_threshold_display import ImportanceThresholdDisplay
 from skcyto.feature_selection._importance_threshold_selector import ImportanceThresholdSelector
+from skcyto.utils._public_paths import use_public_paths
 
 __all__ = [
     "CorrelationHeatmapDisplay",
@@ -15,3 +16,5 @@ __all__ = [
     "ImportanceThresholdDisplay",
     "ImportanceThresholdSelector",
 ]
+
+use_public_paths(__name__, globals(), __all__)

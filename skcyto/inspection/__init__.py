@@ -7,6 +7,7 @@ from skcyto.inspection._group_importance_display import GroupImportanceDisplay
 from skcyto.inspection._importance_display import ImportanceDisplay
 from skcyto.inspection._radiomics_names import parse_radiomics_names
 from skcyto.inspection._token_map_display import TokenMapDisplay
+from skcyto.utils._public_paths import use_public_paths
 
 __all__ = [
     "Explanation",
@@ -17,3 +18,5 @@ __all__ = [
     "explain",
     "parse_radiomics_names",
 ]
+
+use_public_paths(__name__, globals(), __all__)

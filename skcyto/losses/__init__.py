@@ -10,6 +10,7 @@ from skcyto.losses._registry import available, get_loss
 from skcyto.losses._soft_f1 import SoftF1
 from skcyto.losses._weights import compute_class_weight
 from skcyto.losses._worst_case import CVaR, GroupDRO, Minimax
+from skcyto.utils._public_paths import use_public_paths
 
 __all__ = [
     "LDAM",
@@ -31,3 +32,5 @@ __all__ = [
     "compute_class_weight",
     "get_loss",
 ]
+
+use_public_paths(__name__, globals(), __all__)

@@ -12,6 +12,7 @@ from skcyto.metrics._scorers import (
     get_scorers,
     make_recall_scorer,
 )
+from skcyto.utils._public_paths import use_public_paths
 
 __all__ = [
     "average_f1_score",
@@ -24,3 +25,5 @@ __all__ = [
     "make_recall_scorer",
     "recall_per_class",
 ]
+
+use_public_paths(__name__, globals(), __all__)

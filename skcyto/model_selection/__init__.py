@@ -21,6 +21,7 @@ from skcyto.model_selection._statistics_folds import (
 from skcyto.model_selection._statistics_pooled import bootstrap_by_group, mcnemar_test
 from skcyto.model_selection._statistics_ranks import friedman_nemenyi_test
 from skcyto.model_selection._suggest_space import suggest_space
+from skcyto.utils._public_paths import use_public_paths
 
 __all__ = [
     "CalibrationComparisonDisplay",
@@ -42,3 +43,5 @@ __all__ = [
     "mcnemar_test",
     "suggest_space",
 ]
+
+use_public_paths(__name__, globals(), __all__)

@@ -7,6 +7,7 @@ from skcyto.neural_network._samplers import (
     GroupedBatchSampler,
     StratifiedBatchSampler,
 )
+from skcyto.utils._public_paths import use_public_paths
 
 __all__ = [
     "BalancedSampler",
@@ -15,3 +16,5 @@ __all__ = [
     "ImbalancedMLPClassifier",
     "StratifiedBatchSampler",
 ]
+
+use_public_paths(__name__, globals(), __all__)

@@ -16,6 +16,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 from skcyto.exceptions import InvalidModelError, ModelVersionWarning
 from skcyto.persistence._manifest import ESTIMATOR, check_files, read_manifest
+from skcyto.persistence._moved_types import use_public_names
 from skcyto.persistence._neighbors import rebuild_search_tree
 from skcyto.persistence._tables import SavedTable
 from skcyto.persistence._trees import check_trees
@@ -165,6 +166,8 @@ def _build(folder: Path, trusted: list[str]) -> Any:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             schema = json.loads(archive.read("schema.json"))
+        if use_public_names(schema):
+            data = _with_schema(data, schema)
         found = set(skops.io.get_untrusted_types(data=data))
         odd = check_node_kinds(schema, {k: v for k, v in known.items() if k not in trusted})
     except Exception as error:  # A forged file may break the reader in any way.
@@ -189,6 +192,17 @@ def _build(folder: Path, trusted: list[str]) -> Any:
     if not isinstance(model, BaseEstimator):
         raise InvalidModelError(f"{folder} holds no estimator but a {type(model).__name__}")
     return model
+
+
+def _with_schema(data: bytes, schema: Any) -> bytes:
+    """Return a skops file with another schema."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as former, zipfile.ZipFile(made, "w") as archive:
+        for entry in former.infolist():
+            if entry.filename != "schema.json":
+                archive.writestr(entry, former.read(entry))
+        archive.writestr("schema.json", json.dumps(schema))
+    return made.getvalue()
 
 
 def _complete(model: Any) -> None:

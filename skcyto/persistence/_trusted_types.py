@@ -14,29 +14,6 @@ _OBJECT = frozenset({"ObjectNode"})
 _SPLITTER = frozenset({"ObjectNode", "TypeNode"})
 _FUNCTION = frozenset({"FunctionNode"})
 
-_SKCYTO = (
-    "skcyto.feature_extraction._eva02_token_embedder.EVA02TokenEmbedder",
-    "skcyto.feature_extraction._radiomics._extractor.RadiomicsExtractor",
-    "skcyto.feature_selection._correlation_ttest_filter.CorrelationTTestFilter",
-    "skcyto.feature_selection._importance_threshold_selector.ImportanceThresholdSelector",
-    "skcyto.losses._cross_entropy.CrossEntropy",
-    "skcyto.losses._cross_entropy.WeightedCrossEntropy",
-    "skcyto.losses._focal.ClassBalanced",
-    "skcyto.losses._focal.Focal",
-    "skcyto.losses._focal.Poly1",
-    "skcyto.losses._logit_adjustment.BalancedSoftmax",
-    "skcyto.losses._logit_adjustment.LogitAdjusted",
-    "skcyto.losses._logit_adjustment.VectorScaling",
-    "skcyto.losses._margin.LDAM",
-    "skcyto.losses._soft_f1.SoftF1",
-    "skcyto.losses._worst_case.CVaR",
-    "skcyto.losses._worst_case.GroupDRO",
-    "skcyto.losses._worst_case.Minimax",
-    "skcyto.model_selection._logit_bias.TunedLogitBiasClassifierCV",
-    "skcyto.neural_network._eva02_classifier.EVA02Classifier",
-    "skcyto.neural_network._imbalanced_mlp_classifier.ImbalancedMLPClassifier",
-    "skcyto.persistence._tables.SavedTable",
-)
 _KERNELS = (
     "CompoundKernel",
     "ConstantKernel",
@@ -90,13 +67,6 @@ _FEATURE_SCORES = (
     "_univariate_selection.f_regression",
     "_univariate_selection.r_regression",
 )
-_SCORES = (
-    "average_f1_score",
-    "expected_calibration_error",
-    "macro_average_precision_score",
-    "macro_roc_auc_score",
-    "recall_per_class",
-)
 _IMBLEARN = ("combine", "ensemble", "over_sampling", "pipeline", "under_sampling")
 
 
@@ -109,16 +79,30 @@ def trusted_types() -> dict[str, frozenset[str]]:
     types : dict of str to frozenset of str
         Full name of the type or function, and the names of the skops nodes that may hold it.
     """
-    trusted = dict.fromkeys((*_SKCYTO, *_SKLEARN), _OBJECT)
+    trusted = dict.fromkeys((*_own_types(), *_SKLEARN), _OBJECT)
     trusted["sklearn.tree._tree.Tree"] = frozenset({"TreeNode"})
     trusted["sklearn.utils._bunch.Bunch"] = frozenset({"DictNode"})
     trusted["numpy.dtype"] = frozenset({"DTypeNode"})
     trusted |= dict.fromkeys((f"sklearn.model_selection._split.{s}" for s in _SPLITTERS), _SPLITTER)
-    trusted["skcyto.model_selection._splits.RepeatedStratifiedGroupKFold"] = _SPLITTER
+    trusted["skcyto.model_selection.RepeatedStratifiedGroupKFold"] = _SPLITTER
     for name in _IMBLEARN:
         trusted |= dict.fromkeys(_public_classes(f"imblearn.{name}"), _OBJECT)
     # Scores, as parts of scorers: what a name of scikit-learn's scorers stands for, and ours.
     return trusted | dict.fromkeys(_score_functions(), _FUNCTION)
+
+
+def _own_types() -> Iterable[str]:
+    """List skcyto's public estimators and losses, and what stands for tables."""
+    from skcyto import losses
+    from skcyto.utils import all_estimators
+
+    # A whole search is not saved: its best estimator is.
+    yield from (type_name(cls) for name, cls in all_estimators() if name != "OptunaSearchCV")
+    for name in losses.__all__:
+        item = getattr(losses, name)
+        if inspect.isclass(item) and issubclass(item, losses.Loss) and item is not losses.Loss:
+            yield type_name(item)
+    yield "skcyto.persistence.SavedTable"
 
 
 def _public_classes(module: str) -> Iterable[str]:
@@ -137,8 +121,9 @@ def _score_functions() -> Iterable[str]:
     yield from (f"sklearn.feature_selection.{name}" for name in _FEATURE_SCORES)
     for name in get_scorer_names():
         yield type_name(get_scorer(name)._score_func)
-    for name in _SCORES:
-        yield type_name(getattr(metrics, name))
+    for name in metrics.__all__:
+        if name.endswith(("_score", "_error", "_per_class")):
+            yield type_name(getattr(metrics, name))
     for scorer in metrics.get_scorers().values():
         if inspect.isfunction(scorer._score_func):
             yield type_name(scorer._score_func)

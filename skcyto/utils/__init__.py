@@ -1,5 +1,8 @@
 """Devices, seeds, optional dependencies and checks that the other subpackages share."""
 
 from skcyto.utils._discovery import all_estimators
+from skcyto.utils._public_paths import use_public_paths
 
 __all__ = ["all_estimators"]
+
+use_public_paths(__name__, globals(), __all__)

@@ -1,0 +1,38 @@
+"""Public names say that they live where users import them from."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def use_public_paths(package: str, namespace: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Set ``__module__`` of a package's public classes and functions to the package.
+
+    Saved models and pickles hold this path, and so outlive a move of the private module; it is
+    also what tracebacks, the documentation and scikit-learn's diagrams show.
+
+    Parameters
+    ----------
+    package : str
+        ``__name__`` of the package.
+    namespace : mapping
+        Its globals.
+    names : iterable of str
+        Those that are public.
+    """
+    for name in names:
+        item = namespace[name]
+        if not (inspect.isclass(item) or inspect.isfunction(item)):
+            continue
+        private = item.__module__
+        if not private.startswith(f"{package}."):
+            continue
+        item.__module__ = package
+        if inspect.isclass(item):
+            # Methods too: doctest, for one, takes those of other modules for somebody else's.
+            for method in vars(item).values():
+                function = getattr(method, "__func__", method)
+                if inspect.isfunction(function) and function.__module__ == private:
+                    function.__module__ = package
