@@ -153,9 +153,11 @@ class _FastGLCM(_SharedBins):
         py = np.moveaxis(self.coefficients["py"], 3, 1)
         scaled = matrix / (px * py + self.coefficients["eps"])
         eigenvalues = np.linalg.eigvals(scaled @ matrix.swapaxes(-1, -2))
-        eigenvalues.sort()
-        second = eigenvalues[..., -2]
-        if np.iscomplexobj(second) or (np.abs(second) < _UNSURE).any():
+        # From numpy 2.5 on they are of a complex type, also where all of them are real.
+        if np.iscomplexobj(eigenvalues) and eigenvalues.imag.any():
+            return self._in_parents_order("getMCCFeatureValue")
+        second = np.sort(eigenvalues.real)[..., -2]
+        if (second < _UNSURE).any():
             return self._in_parents_order("getMCCFeatureValue")
         return np.nanmean(np.sqrt(second), 1)
 
