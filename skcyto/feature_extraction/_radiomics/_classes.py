@@ -27,6 +27,23 @@ _TOLERANCE = 1e-10
 _UNSURE = 1e-6  # below it, the square root of what rounding made would differ in the ninth digit
 
 
+def to_float(value: Any) -> float:
+    """Turn what a feature class returns into a number.
+
+    From numpy 2.5 on ``eigvals`` returns complex numbers whatever the matrix, and so do the axes of
+    pyradiomics' shape classes, whose matrix is symmetric and its eigenvalues real.
+
+    Parameters
+    ----------
+    value : number or ndarray of one element
+
+    Returns
+    -------
+    number : float
+    """
+    return float(np.real(value))
+
+
 def share_bins(
     matrix: NDArray[Any],
     region: NDArray[np.bool_],
@@ -306,4 +323,4 @@ def _all_values(calculator: Any) -> dict[str, float]:
     for name, deprecated in calculator.getFeatureNames().items():
         if not deprecated:
             calculator.enableFeatureByName(name)
-    return {name: float(value) for name, value in calculator.execute().items()}
+    return {name: to_float(value) for name, value in calculator.execute().items()}
