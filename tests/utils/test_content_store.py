@@ -57,6 +57,7 @@ def test_values_come_back_and_absent_keys_are_absent(make_store, tmp_path):
     again = pickle.loads(pickle.dumps(store))
     assert again.get_many(["key7"]) == {"key7": items["key7"]}
     again.clear()
+    again.close()
     assert store.info()["entries"] == 0
     store.close()
     assert store.get_many(["key7"]) == {}
