@@ -186,7 +186,8 @@ def _connect(url: str) -> optuna.storages.RDBStorage:
     if url.startswith("sqlite"):
         parsed = make_url(url)
         # A file is cheap to open and need not stay so; a database in memory is its one connection.
-        if parsed.get_dialect().get_pool_class(parsed) is not SingletonThreadPool:
+        dialect: Any = parsed.get_dialect()
+        if dialect.get_pool_class(parsed) is not SingletonThreadPool:
             settings = {"engine_kwargs": {"poolclass": NullPool}}
     else:
         parameters = inspect.signature(optuna.storages.RDBStorage).parameters
