@@ -27,8 +27,9 @@ class Journal:
 
     def __init__(self, path: Path, model: str) -> None:
         self.path = path
+        database: sqlite3.Connection | None = None
         try:
-            self._database = sqlite3.connect(path, timeout=60)
+            self._database = database = sqlite3.connect(path, timeout=60)
             with self._database:
                 self._database.execute("CREATE TABLE IF NOT EXISTS model (identity TEXT)")
                 self._database.execute(
@@ -39,6 +40,8 @@ class Journal:
                 if found is None:
                     self._database.execute("INSERT INTO model VALUES (?)", (model,))
         except sqlite3.Error as error:
+            if database is not None:
+                database.close()
             raise CommandError(
                 f"{path}, which keeps what was predicted until the table is complete, cannot be "
                 f"used: {error}. Remove it, or start anew with --overwrite"

@@ -175,6 +175,7 @@ class EmbeddingStore:
                 return action(self._connection)
             except sqlite3.Error as error:
                 if attempt == 2 or not self._is_recoverable(error):
+                    self._close()  # the next action opens it again, if there is one
                     raise OSError(f"embedding cache {self.path}: {error}") from error
                 self._close()
                 self._mend(error, force=attempt == 1)

@@ -102,11 +102,11 @@ class ImportanceThresholdSelector(MetaEstimatorMixin, SelectorMixin, BaseEstimat
 
     Notes
     -----
-    The knee: of the positive importances sorted in decreasing order, the lower half is looked at
-    on a log10 scale. The last feature kept is the one farthest above the straight line (chord)
-    between the two ends of that half; the threshold is the next smaller importance. Where no point
-    lies above the line, every positive importance is kept. At least half of the positive
-    importances are always kept: the knee cuts off what a model did not use, no more.
+    The knee: the positive importances are sorted in decreasing order, and a straight line (chord)
+    joins the two ends of their curve on a log10 scale. The last feature kept is, of the lower half,
+    the one farthest above the line; the threshold is the next smaller importance. Where no point
+    of the lower half lies above the line, every positive importance is kept. At least half of the
+    positive importances are always kept: the knee cuts off what a model did not use, no more.
 
     Importances of correlated features are shared among them, and impurity-based importances favour
     features with many distinct values, so a low importance is no proof of a useless feature.

@@ -48,14 +48,14 @@ def resolve_threshold(importances: np.ndarray, threshold: float | str) -> float:
 def knee_threshold(importances: np.ndarray) -> float:
     """Find where sorted importances fall off a cliff in their lower tail.
 
-    The positive importances are sorted in decreasing order, ``v[0] >= ... >= v[m - 1]``, and
-    ``log10(v)`` is looked at from the middle rank ``m // 2`` on: the lower tail. A chord joins
-    the two ends of this tail. The knee ``k`` is the point farthest above it, the last one before
-    the fall, and the threshold is the next value, ``v[k + 1]``, so that strict ``>`` keeps exactly
-    ``v[0], ..., v[k]``.
+    The positive importances are sorted in decreasing order, ``v[0] >= ... >= v[m - 1]``, and a
+    chord joins the two ends of the curve of ``log10(v)`` over the ranks. Among the points from the
+    middle rank ``m // 2`` on, the lower tail, the knee ``k`` is the one farthest above the chord,
+    the last one before the fall, and the threshold is the next value, ``v[k + 1]``, so that strict
+    ``>`` keeps exactly ``v[0], ..., v[k]``.
 
     Values that are nothing but rounding beside the largest one (below machine epsilon times it)
-    count as zero. Where the tail has no point above its chord, so no knee, that bound is the
+    count as zero. Where the tail has no point above the chord, so no knee, that bound is the
     threshold and all positive importances are kept.
 
     Parameters
@@ -70,13 +70,14 @@ def knee_threshold(importances: np.ndarray) -> float:
     floor = float(np.finfo(np.float64).eps * importances.max(initial=0.0))
     positive = np.sort(importances[importances > floor])[::-1]
     start = len(positive) // 2
-    tail = np.log10(positive[start:])
-    if len(tail) < _MIN_TAIL:
+    if len(positive) - start < _MIN_TAIL:
         return floor
-    # For a given chord the vertical and the perpendicular distance are largest at the same point.
-    height = tail - np.linspace(tail[0], tail[-1], len(tail))
+    curve = np.log10(positive)
+    # A chord over all ranks is steadier than one whose upper end is the median. For a given chord
+    # the vertical and the perpendicular distance are largest at the same point.
+    height = (curve - np.linspace(curve[0], curve[-1], len(curve)))[start:]
     knee = int(np.argmax(height))
-    if height[knee] <= 1e-9 * (tail[0] - tail[-1]):
+    if height[knee] <= 1e-9 * (curve[0] - curve[-1]):
         return floor
     return float(positive[start + knee + 1])
 

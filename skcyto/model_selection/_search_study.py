@@ -6,6 +6,7 @@ import inspect
 import json
 import time
 import warnings
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -177,10 +178,18 @@ def sampler_of_rank(seed: int, rank: int) -> BaseSampler:
 
 def _connect(url: str) -> optuna.storages.RDBStorage:
     """Open a database, with heartbeats where machines share it."""
+    from sqlalchemy.engine import make_url
     from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.pool import NullPool, SingletonThreadPool
 
     settings: dict[str, Any] = {}
-    if not url.startswith("sqlite"):
+    if url.startswith("sqlite"):
+        parsed = make_url(url)
+        # A file is cheap to open and need not stay so; a database in memory is its one connection.
+        dialect: Any = parsed.get_dialect()
+        if dialect.get_pool_class(parsed) is not SingletonThreadPool:
+            settings = {"engine_kwargs": {"poolclass": NullPool}}
+    else:
         parameters = inspect.signature(optuna.storages.RDBStorage).parameters
         callback = (
             "heartbeat_stale_trial_callback"
@@ -199,7 +208,10 @@ def _connect(url: str) -> optuna.storages.RDBStorage:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                return optuna.storages.RDBStorage(url, **settings)
+                storage = optuna.storages.RDBStorage(url, **settings)
+            # The study outlives the search; with it go the connections that a pool holds.
+            weakref.finalize(storage, storage.engine.dispose)
+            return storage
         except SQLAlchemyError:
             # Processes that start together may all try to make the tables of a new database.
             if attempt == _CONNECTION_ATTEMPTS:

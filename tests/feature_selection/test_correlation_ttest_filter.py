@@ -276,7 +276,11 @@ def test_duplicates_and_mirrored_duplicates_whatever_the_rounding():
     for threshold, n_kept in ((0.9, 1), (1 - 1e-10, 1), (1, 8)):
         filter_ = CorrelationTTestFilter(correlation_threshold=threshold).fit(copies, y)
         assert filter_.get_support().sum() == n_kept
-    assert np.nanmax(np.abs(filter_.correlations_)) == 1
+    # A scalar product of forty terms is 1 but for the rounding of each; by the BLAS it may be above
+    # 1, which is cut off, or below.
+    largest = np.nanmax(np.abs(filter_.correlations_))
+    assert largest <= 1
+    assert largest == pytest.approx(1, abs=40 * np.finfo(np.float64).eps)
 
 
 def test_correlation_exactly_at_the_threshold_is_kept():

@@ -29,7 +29,8 @@ def test_finds_the_cliff_of_forest_like_importances(seed):
 
 
 def test_worked_example():
-    # log10: 0 0 0 -1 | -1 -1 -1 -5, chord from -1 to -5: the last -1 is farthest above it.
+    # log10: 0 0 0 -1 | -1 -1.1 -1.2 -5; the chord falls from 0 to -5 in seven steps of 5/7. The
+    # lower half is 1.86, 2.47, 3.09 and 0 above it: the fall comes after -1.2.
     importances = 10.0 ** np.array([0, 0, 0, -1, -1.0, -1.1, -1.2, -5])
     assert knee_threshold(importances) == importances[-1]
     # The bend is before two values: the larger of them is the threshold, so both are dropped.
@@ -37,11 +38,23 @@ def test_worked_example():
     assert knee_threshold(importances) == importances[6]
 
 
+def test_the_chord_joins_the_ends_of_the_whole_curve():
+    # Lower half from rank 5 on: -2 -2.1 -2.2 -3.2 -4.4. By the chord of the whole curve, which
+    # falls by 4.4 / 9 = 0.49 a rank, they are 0.44, 0.83, 1.22, 0.71 and 0 above: the knee is at
+    # rank 7. A fall in the upper half makes the chord steeper, and what is gentler than it is no
+    # cliff: with the head raised by 8 nothing in the lower half is above the line.
+    curve = np.array([0, -0.5, -1, -1.5, -1.8, -2, -2.1, -2.2, -3.2, -4.4])
+    importances = 10.0**curve
+    assert knee_threshold(importances) == importances[8]
+    importances[0] *= 1e8
+    assert_array_equal(importances > knee_threshold(importances), True)
+
+
 @pytest.mark.parametrize(
     "tail",
     [
         10.0 ** -np.arange(10.0),  # straight: no bend
-        10.0 ** np.array([0, 0, 0, 0, 0, 0, -4, -4.5, -4.7, -4.8]),  # bends the other way
+        10.0 ** np.array([0, -2, -3, -3.6, -4, -4.2, -4.4, -4.6, -4.7, -4.8]),  # bends otherwise
         np.ones(10),
         np.ones(1),
         np.array([1.0, 1e-5]),
@@ -97,6 +110,7 @@ def test_stable_under_bootstrap_on_real_tokens(shared_data):
         kept = importances > knee_threshold(importances)
         assert not kept[:10].any()
         counts.append(kept.sum())
-    # 374 columns are alive; the rule may take a few of the weakest of them.
-    assert min(counts) >= 355
-    assert max(counts) - min(counts) <= 15
+    # 374 columns are alive; the rule may take some of the weakest of them. Twelve resamples kept
+    # 343 to 364: a wider margin than that is for other kernels' trees.
+    assert min(counts) >= 335
+    assert max(counts) - min(counts) <= 30

@@ -270,6 +270,7 @@ def test_a_machine_whose_heart_stops_is_not_waited_for(data, url, log):
     assert states == ["COMPLETE", "COMPLETE", "FAIL", "COMPLETE"]
     assert second.study_.trials[3].params["max_depth"] == trial.params["max_depth"]
     assert list(second.cv_results_["trial"]) == [0, 1, 3]
+    storage.engine.dispose()
 
 
 def callback_name():

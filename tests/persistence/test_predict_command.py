@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import warnings
+from contextlib import closing
 from types import SimpleNamespace
 
 import numpy as np
@@ -218,6 +219,11 @@ def test_thousand_files_five_broken_and_a_kill(saved, cells, tmp_path):
     np.testing.assert_allclose(table[PROBABILITIES].iloc[whole], expected, atol=1e-6)
 
 
+def count_rows(journal):
+    with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as connection:
+        return connection.execute("SELECT count(*) FROM predictions").fetchone()[0]
+
+
 def wait_for_rows(journal, process):
     """Wait until some, but not all inputs are recorded; return how many."""
     end = time.monotonic() + 300
@@ -225,17 +231,12 @@ def wait_for_rows(journal, process):
         assert process.poll() is None, process.stderr.read()
         if journal.exists():
             try:
-                connection = sqlite3.connect(f"file:{journal}?mode=ro", uri=True)
-                (count,) = connection.execute("SELECT count(*) FROM predictions").fetchone()
-                connection.close()
+                count = count_rows(journal)
             except sqlite3.Error:
                 count = 0
             if count:
                 process.send_signal(signal.SIGSTOP)
-                connection = sqlite3.connect(f"file:{journal}?mode=ro", uri=True)
-                (count,) = connection.execute("SELECT count(*) FROM predictions").fetchone()
-                connection.close()
-                return count
+                return count_rows(journal)
         time.sleep(0.02)
     raise AssertionError("nothing was recorded in five minutes")
 

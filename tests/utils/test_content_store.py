@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 
@@ -32,8 +33,22 @@ def _start(program, *arguments):
     return subprocess.Popen([sys.executable, "-c", program, *map(str, arguments)])
 
 
-def test_values_come_back_and_absent_keys_are_absent(tmp_path):
-    store = ContentStore(tmp_path / "folder" / "store.sqlite")
+@pytest.fixture
+def make_store():
+    """Make stores that are closed when the test is over."""
+    stores = []
+
+    def make(path):
+        stores.append(ContentStore(path))
+        return stores[-1]
+
+    yield make
+    for store in stores:
+        store.close()
+
+
+def test_values_come_back_and_absent_keys_are_absent(make_store, tmp_path):
+    store = make_store(tmp_path / "folder" / "store.sqlite")
     items = {f"key{i}": os.urandom(20) for i in range(1200)}
     store.put_many(items)
     store.put_many({})
@@ -42,22 +57,23 @@ def test_values_come_back_and_absent_keys_are_absent(tmp_path):
     again = pickle.loads(pickle.dumps(store))
     assert again.get_many(["key7"]) == {"key7": items["key7"]}
     again.clear()
+    again.close()
     assert store.info()["entries"] == 0
     store.close()
     assert store.get_many(["key7"]) == {}
 
 
-def test_many_processes_write_at_once(tmp_path):
+def test_many_processes_write_at_once(make_store, tmp_path):
     path = tmp_path / "store.sqlite"
     processes = [_start(_WRITER, path, name) for name in "abc"]
     assert [process.wait() for process in processes] == [0, 0, 0]
-    assert ContentStore(path).info()["entries"] == 3 * 80
+    assert make_store(path).info()["entries"] == 3 * 80
 
 
-def test_a_killed_writer_leaves_whole_transactions(tmp_path):
+def test_a_killed_writer_leaves_whole_transactions(make_store, tmp_path):
     path = tmp_path / "store.sqlite"
     process = _start(_ENDLESS_WRITER, path)
-    store = ContentStore(path)
+    store = make_store(path)
     while store.info()["entries"] < 40:
         time.sleep(0.01)
     process.kill()
@@ -68,19 +84,19 @@ def test_a_killed_writer_leaves_whole_transactions(tmp_path):
     assert len(store.get_many(keys)) == entries
 
 
-def test_a_flipped_byte_counts_as_absent(tmp_path):
-    store = ContentStore(tmp_path / "store.sqlite")
+def test_a_flipped_byte_counts_as_absent(make_store, tmp_path):
+    store = make_store(tmp_path / "store.sqlite")
     store.put_many({"a": b"good", "b": b"bad?"})
-    with sqlite3.connect(store.path) as connection:
+    with closing(sqlite3.connect(store.path)) as connection, connection:
         connection.execute("UPDATE entries SET value = ? WHERE key = 'b'", (b"bad!",))
     with pytest.warns(InvalidInputWarning, match="1 damaged entries"):
         assert store.get_many(["a", "b"]) == {"a": b"good"}
 
 
 @pytest.mark.parametrize("when", ["before opening", "while open"])
-def test_a_damaged_file_is_named_moved_aside_and_rebuilt(tmp_path, when):
+def test_a_damaged_file_is_named_moved_aside_and_rebuilt(make_store, tmp_path, when):
     path = tmp_path / "store.sqlite"
-    store = ContentStore(path)
+    store = make_store(path)
     store.put_many({str(i): os.urandom(3000) for i in range(50)})
     store.close()
     content = bytearray(path.read_bytes())
@@ -96,7 +112,7 @@ def test_a_damaged_file_is_named_moved_aside_and_rebuilt(tmp_path, when):
     assert len(list(tmp_path.glob("store.sqlite.damaged-*"))) >= 1
 
 
-def test_an_unusable_place_is_an_error_not_a_damaged_file(tmp_path):
+def test_an_unusable_place_is_an_error_not_a_damaged_file(make_store, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
-        ContentStore(tmp_path / "file" / "store.sqlite").put_many({"a": b""})
+        make_store(tmp_path / "file" / "store.sqlite").put_many({"a": b""})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -68,9 +69,11 @@ def run_batch(
     values : ndarray of shape (n_cases, n_structures * n_features)
     """
     labels = list(structures.values())
-    store = _Results(cases, labels, task, cache)
     rows = np.full((len(cases), len(labels), len(task.schema.features)), np.nan)
-    with progress_bar(total=len(cases), desc="Radiomics", unit="case", verbose=verbose) as bar:
+    with (
+        closing(_Results(cases, labels, task, cache)) as store,
+        progress_bar(total=len(cases), desc="Radiomics", unit="case", verbose=verbose) as bar,
+    ):
         results = store.known()
         bar.update(len(cases) - len(store.wanted))
         for row, result in _compute(cases, store, task, report, n_jobs):
@@ -164,6 +167,11 @@ class _Results:
         self._settings = settings_digest(task.settings, task.schema, whole=task.whole)
         with ThreadPoolExecutor(cpu_count()) as pool:  # hashing releases the GIL
             self._digests = list(pool.map(case_digest, cases))
+
+    def close(self) -> None:
+        """Close the cache."""
+        if self.keeps:
+            self._store.close()
 
     def known(self) -> dict[int, CaseResult]:
         """Look up the cache, and strike what it has from the wanted."""

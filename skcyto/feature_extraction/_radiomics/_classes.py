@@ -27,6 +27,23 @@ _TOLERANCE = 1e-10
 _UNSURE = 1e-6  # below it, the square root of what rounding made would differ in the ninth digit
 
 
+def to_float(value: Any) -> float:
+    """Turn what a feature class returns into a number.
+
+    From numpy 2.5 on ``eigvals`` returns complex numbers whatever the matrix, and so do the axes of
+    pyradiomics' shape classes, whose matrix is symmetric and its eigenvalues real.
+
+    Parameters
+    ----------
+    value : number or ndarray of one element
+
+    Returns
+    -------
+    number : float
+    """
+    return float(np.real(value))
+
+
 def share_bins(
     matrix: NDArray[Any],
     region: NDArray[np.bool_],
@@ -153,9 +170,11 @@ class _FastGLCM(_SharedBins):
         py = np.moveaxis(self.coefficients["py"], 3, 1)
         scaled = matrix / (px * py + self.coefficients["eps"])
         eigenvalues = np.linalg.eigvals(scaled @ matrix.swapaxes(-1, -2))
-        eigenvalues.sort()
-        second = eigenvalues[..., -2]
-        if np.iscomplexobj(second) or (np.abs(second) < _UNSURE).any():
+        # From numpy 2.5 on they are of a complex type, also where all of them are real.
+        if np.iscomplexobj(eigenvalues) and eigenvalues.imag.any():
+            return self._in_parents_order("getMCCFeatureValue")
+        second = np.sort(eigenvalues.real)[..., -2]
+        if (second < _UNSURE).any():
             return self._in_parents_order("getMCCFeatureValue")
         return np.nanmean(np.sqrt(second), 1)
 
@@ -304,4 +323,4 @@ def _all_values(calculator: Any) -> dict[str, float]:
     for name, deprecated in calculator.getFeatureNames().items():
         if not deprecated:
             calculator.enableFeatureByName(name)
-    return {name: float(value) for name, value in calculator.execute().items()}
+    return {name: to_float(value) for name, value in calculator.execute().items()}

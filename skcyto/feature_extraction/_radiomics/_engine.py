@@ -16,7 +16,12 @@ from skcyto.feature_extraction._radiomics._checks import (
     geometry_problem,
     region_box,
 )
-from skcyto.feature_extraction._radiomics._classes import SHARED, feature_classes, share_bins
+from skcyto.feature_extraction._radiomics._classes import (
+    SHARED,
+    feature_classes,
+    share_bins,
+    to_float,
+)
 from skcyto.feature_extraction._radiomics._filters import (
     Box,
     Filtered,
@@ -260,7 +265,7 @@ def _compute_shape(region: Region, settings: Settings) -> None:
         except ValueError as error:
             region.notes.append(f"no shape2D: {_reason(error)}")
             return
-        region.values.update({name: float(value) for name, value in values.items()})
+        region.values.update({name: to_float(value) for name, value in values.items()})
 
 
 def _largest_distance(settings: Settings) -> int:
@@ -315,4 +320,4 @@ def _run_class(
     for name in names:
         calculator.enableFeatureByName(name)
     for name, value in calculator.execute().items():
-        region.values[f"{image_type}_{class_name}_{name}"] = float(value)
+        region.values[f"{image_type}_{class_name}_{name}"] = to_float(value)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from skcyto.feature_extraction import RadiomicsExtractor
+from skcyto.feature_extraction._radiomics import _classes
 from skcyto.feature_extraction._radiomics._classes import feature_classes
 from skcyto.feature_extraction._radiomics._patches import (
     has_pair_in_every_direction,
@@ -338,6 +339,35 @@ def test_every_faster_class_agrees_with_the_installed_radiomics():
     assert chosen.slow == []
     assert set(chosen.classes) >= {"shape", "firstorder", "glcm", "glrlm", "glszm", "gldm", "ngtdm"}
     assert _log.is_exact()
+
+
+@pytest.mark.parametrize("kind", [float, complex])
+def test_correlation_of_gray_levels_is_fast_whatever_the_type_of_eigenvalues(
+    scans, monkeypatch, kind
+):
+    """numpy returns real eigenvalues as complex numbers from version 2.5 on, earlier not."""
+    image, mask = (scans.to_sitk(array) for array in scans.make_volume())
+    eigvals = np.linalg.eigvals
+    monkeypatch.setattr(
+        np.linalg, "eigvals", lambda matrix: np.asarray(eigvals(matrix)).real.astype(kind)
+    )
+    monkeypatch.setattr(
+        _classes._FastGLCM, "_in_parents_order", lambda *args: pytest.fail("the slow path is taken")
+    )
+    feature_classes.cache_clear()
+    try:
+        faster = feature_classes().classes["glcm"]
+        own = faster.__mro__[1]
+        values = []
+        for each in (faster, own):
+            calculator = each(image, mask, label=1, binWidth=25)
+            calculator.enableFeatureByName("MCC")
+            values.append(calculator.execute()["MCC"])
+    finally:
+        feature_classes.cache_clear()
+    assert faster is not own
+    assert not np.iscomplexobj(values[0])
+    assert float(values[0]) == pytest.approx(float(np.real(values[1])), rel=1e-9)
 
 
 def test_a_faster_class_that_disagrees_is_not_used(monkeypatch):
