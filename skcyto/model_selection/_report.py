@@ -275,8 +275,8 @@ def _figures(
             f"from {reference}. Folds lack classes: there are no scores fold by fold."
             if pooled
             else "Left: every fold (dots), mean and confidence interval. Right: paired differences "
-            f"from {reference}, with p-values after Holm's correction; the shaded strip is the region "
-            "of practical equivalence.",
+            f"from {reference}, with p-values after Holm's correction; the shaded strip is the "
+            "region of practical equivalence.",
             lambda: ScoreComparisonDisplay.from_comparison(
                 comparison, reference=reference, rope=rope, confidence=confidence
             ).plot(),
