@@ -124,9 +124,9 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
         of its odds exceeds ``best_bias_[0] - best_bias_[1]``.
 
     best_score_ : float
-        Mean over the folds of the score with these biases; over rounds of pooled predictions where
-        folds lack a class that the score needs ("f1_macro", "balanced_accuracy"). Never below `unbiased_score_`, and
-        optimistic as every score that was maximised is.
+        Mean over the folds of the score with these biases; of the pooled predictions of each round
+        where folds lack a class that the score needs, as macro F1 does. Never below
+        `unbiased_score_`, and optimistic as every score that was maximised is.
 
     unbiased_score_ : float
         The same with all biases zero.
@@ -163,9 +163,8 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
 
     "f1_macro", "f1_weighted", "average_f1", "balanced_accuracy", "accuracy",
     "matthews_corrcoef", "precision_macro" and "recall_macro", given by name, are computed for all
-    candidates at once.
-    Any other score costs one call of the scorer for each candidate and fold, thousands in all:
-    lower `n_candidates` where the score is slow.
+    candidates at once. Any other score costs one call of the scorer for each candidate and fold,
+    thousands in all: lower `n_candidates` where the score is slow.
 
     References
     ----------

@@ -35,6 +35,8 @@ from skcyto.model_selection import (
     TunedLogitBiasClassifierCV,
     compare_models,
 )
+from skcyto.model_selection._comparison_checkpoint import Checkpoint
+from skcyto.model_selection._comparison_records import FoldRecord, Predictions
 from skcyto.neural_network import ImbalancedMLPClassifier
 
 lacking = pytest.mark.filterwarnings("ignore::skcyto.exceptions.MissingClassWarning")
@@ -163,7 +165,7 @@ def test_page_table_and_caption_say_so(by_patient, tmp_path):
     assert "Best macro F1 of pooled predictions: bayes" in text
     assert "macro F1 has no test over folds" in text
     assert "taken from the pooled predictions of the round" in text
-    assert "ROC AUC: over the 0 folds that hold every class" in text
+    assert "ROC AUC: undefined, since no fold holds every class" in text
     assert "No model differs" not in text
     assert "support the tests over folds" not in text
     markdown = by_patient.to_markdown("f1_macro")
@@ -541,3 +543,17 @@ def test_predictions_that_fail_fail_one_trial_only(patients):
     assert set(search.cv_results_["status"][~failed.astype(bool)]) == {"complete"}
     assert search.best_params_ == {"var_smoothing": 1e-9}
     assert np.isfinite(search.cv_results_["mean_test_neg_log_loss"]).all()
+
+
+@pytest.mark.parametrize(
+    ("predictions", "reason"),
+    [
+        (Predictions(np.zeros((4, 1), int), None, None), r"shape \(4, 1\)"),
+        (Predictions(np.zeros(4, int), np.full((4, 2), np.nan), "decision_function"), "NaN"),
+    ],
+)
+def test_records_that_no_score_can_use_are_computed_anew(tmp_path, predictions, reason):
+    store = Checkpoint(tmp_path, {})
+    store.write("key", FoldRecord(predictions))
+    with pytest.warns(UserWarning, match=f"is damaged, so its fold is computed anew.*{reason}"):
+        assert store.read("key") is None
