@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d
 
+from skcyto.metrics._class_dependence import positive_class
 from skcyto.model_selection._comparison_candidates import make_candidates
 from skcyto.model_selection._comparison_checkpoint import Checkpoint, record_key
 from skcyto.model_selection._comparison_metadata import check_metadata, route_metadata
@@ -48,6 +49,7 @@ def compare_models(
     groups: Any = None,
     cv: Any = None,
     scoring: Any = None,
+    pos_label: Any = None,
     n_jobs: int | None = None,
     engine: str = "separate",
     memory: str | Memory | None = None,
@@ -84,6 +86,10 @@ def compare_models(
         balanced accuracy, ROC AUC and average precision (one class against the rest, averaged),
         log-loss, Brier score, expected calibration error, and the recall of every class. Losses
         (``neg_...``) are shown positive, without the prefix.
+    pos_label : label, default=None
+        The positive one of two classes, in every score, test and curve that has one ("f1",
+        "average_precision", DeLong's test, ROC curves). None takes the rarer one, the second of
+        equally many.
     n_jobs : int or None, default=None
         Jobs over (candidate, fold), through joblib, so ``joblib.parallel_config`` applies. The
         results are the same for any number.
@@ -131,6 +137,11 @@ def compare_models(
 
     Notes
     -----
+    A score that averages over classes is another quantity where a class has no case: it is NaN on
+    such folds. If it is one of predicted labels, it is then taken from the pooled predictions of
+    each round instead, and has no test over folds; areas under curves are means over the folds that
+    hold every class, since the probabilities of different models have no common ranking.
+
     With scikit-learn's metadata routing enabled, groups and `params` go to the parts of a
     candidate that requested them: ``classifier.set_fit_request(groups=True)``. Without it, the
     last step of a pipeline gets what its ``fit`` names, so that
@@ -175,8 +186,9 @@ def compare_models(
                 "one of its own if nothing is known of it"
             )
     candidates = make_candidates(estimators, memory)
-    measures, primary = resolve_scoring(scoring, classes)
-    check_measures(measures, np.searchsorted(classes, y), len(classes))
+    positive = positive_class(classes, np.searchsorted(classes, y), pos_label)
+    measures, primary = resolve_scoring(scoring, classes, positive)
+    check_measures(measures, X, y)
     scorers = {measure.name: measure.scorer for measure in measures if measure.scorer is not None}
     metadata = check_metadata(params, groups, len(y))
     routes = {
@@ -235,6 +247,7 @@ def compare_models(
             name: [results[name, fold] for fold in range(len(splits.splits))] for name in candidates
         },
         seed=seed,
+        pos_label=positive,
     )
     if comparison.failures:
         summary = "; ".join(

@@ -207,7 +207,7 @@ def check_label(comparison: ModelComparison, label: Any) -> list[int]:
     comparison : ModelComparison
         The comparison.
     label : object or None
-        A class; None for the rarer of two or the average over more.
+        A class; None for the positive one of two or the average over more.
 
     Returns
     -------
@@ -216,7 +216,7 @@ def check_label(comparison: ModelComparison, label: Any) -> list[int]:
     if label is None:
         if len(comparison.classes) > 2:
             return list(range(len(comparison.classes)))
-        return [int(np.argmin(np.bincount(comparison.y_codes)))]
+        return [int(np.flatnonzero(comparison.classes == comparison.pos_label)[0])]
     found = [code for code, known in enumerate(comparison.classes.tolist()) if known == label]
     if len(found) != 1:
         raise ValueError(f"label={label!r} is no class; there are {comparison.classes.tolist()}")

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn import config_context
 
+from skcyto.model_selection._comparison_panels import check_label
 from skcyto.model_selection._comparison_records import Predictions
 from skcyto.model_selection._comparison_tests import model_pairs, with_holm
 from skcyto.model_selection._statistics_delong import compare_areas, delong_covariance
@@ -70,7 +71,7 @@ def delong_table(
     pairs = model_pairs(comparison, reference, models)
     columns = ["auc", "auc_reference", "difference", "ci_low", "ci_high", "z", "p_value", "p_holm"]
     pooled = {name: pool(comparison, name) for name in models} if pairs else {}
-    codes = range(len(comparison.classes)) if len(comparison.classes) > 2 else (1,)
+    codes = check_label(comparison, None)
     labels = comparison.classes.tolist()
     statistics, untested = {}, {}
     for code in codes if pairs else ():
@@ -198,8 +199,9 @@ def bootstrap_intervals(
     -------
     table : DataFrame
     """
-    score = comparison.measures[metric].from_predictions
-    if score is None:
+    measure = comparison.measures[metric]
+    score = measure.score
+    if measure.from_predictions is None:
         raise ValueError(
             f"{metric!r} needs the fitted estimator: it can't be scored from resampled predictions"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import check_scoring
-from sklearn.model_selection import StratifiedShuffleSplit, check_cv
 from sklearn.utils import Bunch, assert_all_finite, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
 from sklearn.utils.metadata_routing import UNUSED, MetadataRouter, MethodMapping, process_routing
@@ -27,12 +26,21 @@ from sklearn.utils.validation import (
 )
 
 from skcyto.metrics import get_scorer, get_scorer_names
+from skcyto.metrics._class_dependence import (
+    adapt_scorer,
+    is_of_labels,
+    needs_every_class,
+    positive_class,
+)
 from skcyto.model_selection._group_keywords import hand_groups_on
 from skcyto.model_selection._logit_bias_folds import (
     Fold,
     class_scores,
+    draw_folds,
     fit_and_score,
     fit_on,
+    in_columns,
+    pool_rounds,
     take,
     without_weightless,
 )
@@ -42,6 +50,7 @@ from skcyto.model_selection._logit_bias_search import (
     Objective,
     ScorerObjective,
     ascend,
+    first_biases,
 )
 
 
@@ -100,6 +109,10 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
     store_cv_results : bool, default=False
         Keep the biases and scores that the search went through.
 
+    pos_label : label, default=None
+        The positive one of two classes, for scores such as "f1" and "recall". None takes the rarer
+        one, the second of equally many.
+
     Attributes
     ----------
     estimator_ : estimator instance
@@ -111,8 +124,9 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
         of its odds exceeds ``best_bias_[0] - best_bias_[1]``.
 
     best_score_ : float
-        Mean over the folds of the score with these biases. Never below `unbiased_score_`, and
-        optimistic as every score that was maximised is.
+        Mean over the folds of the score with these biases; of the pooled predictions of each round
+        where folds lack a class that the score needs, as macro F1 does. Never below
+        `unbiased_score_`, and optimistic as every score that was maximised is.
 
     unbiased_score_ : float
         The same with all biases zero.
@@ -149,9 +163,8 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
 
     "f1_macro", "f1_weighted", "average_f1", "balanced_accuracy", "accuracy",
     "matthews_corrcoef", "precision_macro" and "recall_macro", given by name, are computed for all
-    candidates at once.
-    Any other score costs one call of the scorer for each candidate and fold, thousands in all:
-    lower `n_candidates` where the score is slow.
+    candidates at once. Any other score costs one call of the scorer for each candidate and fold,
+    thousands in all: lower `n_candidates` where the score is slow.
 
     References
     ----------
@@ -217,6 +230,7 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
         n_jobs: int | None = None,
         random_state: Any = None,
         store_cv_results: bool = False,
+        pos_label: Any = None,
     ) -> None:
         self.estimator = estimator
         self.scoring = scoring
@@ -227,6 +241,7 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.store_cv_results = store_cv_results
+        self.pos_label = pos_label
 
     # estimator is not validated yet
     @_fit_context(prefer_skip_nested_validation=False)
@@ -267,9 +282,14 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
         check_classification_targets(y)
         if self.refit and isinstance(self.cv, str):
             raise ValueError("cv='prefit' fits nothing: set refit=False")
-        scorer = check_scoring(self.estimator, scoring=get_scorer(self.scoring))
+        classes, codes = np.unique(y, return_inverse=True)
+        scorer = adapt_scorer(
+            check_scoring(self.estimator, scoring=get_scorer(self.scoring)),
+            classes,
+            positive_class(classes, codes, self.pos_label),
+        )
         routed = self._route(scorer, sample_weight, params)
-        splits = self._splits(X, y, routed.splitter.split)
+        splits = draw_folds(self, X, y, routed.splitter.split)
         if splits is None:
             self.estimator_ = self.estimator
             try:
@@ -282,7 +302,7 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
         for attribute in ("n_features_in_", "feature_names_in_"):
             if hasattr(self.estimator_, attribute):
                 setattr(self, attribute, getattr(self.estimator_, attribute))
-        folds, classes = self._score_folds(X, y, splits, routed)
+        folds, classes = self._score_folds(X, y, splits, routed, scorer)
         self._tune(folds, classes, scorer, splits)
         return self
 
@@ -305,27 +325,13 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
             estimator=Bunch(fit=params), splitter=Bunch(split=splitter), scorer=Bunch(score=score)
         )
 
-    def _splits(
-        self, X: Any, y: Any, split_params: dict[str, Any]
-    ) -> list[tuple[NDArray, NDArray]] | None:
-        """Train and test positions of each fold; None for "prefit"."""
-        if isinstance(self.cv, str):
-            return None
-        if isinstance(self.cv, Real) and not isinstance(self.cv, Integral):
-            cv: Any = StratifiedShuffleSplit(
-                n_splits=1, test_size=self.cv, random_state=self.random_state
-            )
-        else:
-            cv = check_cv(self.cv, y=y, classifier=True)
-        splits = list(cv.split(X, y, **split_params))
-        if not self.refit and len(splits) > 1:
-            raise ValueError(
-                f"refit=False needs a single split to take the classifier from, got {len(splits)}"
-            )
-        return splits
-
     def _score_folds(
-        self, X: Any, y: Any, splits: list[tuple[NDArray, NDArray]] | None, routed: Bunch
+        self,
+        X: Any,
+        y: Any,
+        splits: list[tuple[NDArray, NDArray]] | None,
+        routed: Bunch,
+        scorer: Any,
     ) -> tuple[list[Fold], NDArray]:
         """Score the rows that each fold's model has not seen; classes in columns."""
         if splits is None or not self.refit:
@@ -341,12 +347,19 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
             )
         labels = [np.asarray(take(y, test)) for test in held_out]
         classes = np.unique(np.concatenate([self.estimator_.classes_, *labels]))
-        folds = []
-        for test, label, (scores, fold_classes) in zip(held_out, labels, answers, strict=True):
-            params = _check_method_params(X, routed.scorer.score, indices=test)
-            full = np.full((len(label), len(classes)), -np.inf)
-            full[:, np.searchsorted(classes, fold_classes)] = scores
-            folds.append(Fold(take(X, test), label, np.searchsorted(classes, label), full, params))
+        filled = [in_columns(classes, scores, fold_classes) for scores, fold_classes in answers]
+        if splits is not None and needs_every_class(scorer) and is_of_labels(scorer):
+            held_out, labels, filled = pool_rounds(splits, labels, filled, len(y), len(classes))
+        folds = [
+            Fold(
+                take(X, test),
+                label,
+                np.searchsorted(classes, label),
+                full,
+                _check_method_params(X, routed.scorer.score, indices=test),
+            )
+            for test, label, full in zip(held_out, labels, filled, strict=True)
+        ]
         folds = [fold for fold in map(without_weightless, folds) if len(fold.y)]
         if not folds:
             raise ValueError("sample_weight is zero for every row that is scored")
@@ -366,13 +379,7 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
             if by_counts
             else ScorerObjective(folds, classes, scorer)
         )
-        share = sum(
-            np.bincount(fold.codes, fold.score_params.get("sample_weight"), minlength=len(classes))
-            for fold in folds
-        )
-        share = np.asarray(share, dtype=np.float64)
-        prior = np.log(share.sum() / np.where(share > 0, share, share.sum()))
-        starts = {"zero": np.zeros(len(classes)), "prior": prior - prior.mean()}
+        starts = first_biases(folds, len(classes))
         paths = {
             name: ascend(objective, folds, start, self.n_candidates)
             for name, start in starts.items()

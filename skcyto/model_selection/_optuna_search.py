@@ -27,8 +27,9 @@ from skcyto.model_selection._group_keywords import hand_groups_on
 from skcyto.model_selection._quiet_optuna import quiet_optuna
 from skcyto.model_selection._search_checks import check_objectives, draw_splits, named_scorers
 from skcyto.model_selection._search_ledger import RECORD, TrialLedger
-from skcyto.model_selection._search_results import fill_folds, format_results
+from skcyto.model_selection._search_results import fill_folds, format_results, refuse_undefined
 from skcyto.model_selection._search_rounds import BatchRunner
+from skcyto.model_selection._search_scoring import prepare_scoring
 from skcyto.model_selection._search_space import Space, make_space
 from skcyto.model_selection._search_study import (
     check_study,
@@ -121,6 +122,9 @@ class OptunaSearchCV(BaseSearchCV):
         As in :class:`~sklearn.model_selection.GridSearchCV`.
     return_train_score : bool, default=False
         Whether ``cv_results_`` has training scores.
+    pos_label : label, default=None
+        The positive one of two classes, for scores such as "f1" and "average_precision". None
+        takes the rarer one, the second of equally many.
 
     Attributes
     ----------
@@ -161,6 +165,11 @@ class OptunaSearchCV(BaseSearchCV):
 
     Notes
     -----
+    A score that averages over classes ("f1_macro", "balanced_accuracy") is another quantity on a
+    fold that lacks a class. One of predicted labels is then NaN for every fold, and the trial's
+    score (``mean_test_...``, what is maximised and what a pruner is told) is that of the pooled
+    predictions of each round. Areas under curves are means over the folds that hold every class.
+
     A pruner is told the mean score of the folds so far, at the number of folds done. Within a
     fold, a net is scored on the fold's test rows some twenty times in a training; its steps are
     epochs, on the scale of the estimator's own ``max_epochs`` also for candidates with another
@@ -235,6 +244,7 @@ class OptunaSearchCV(BaseSearchCV):
         verbose: int = 0,
         pre_dispatch: int | str = "2*n_jobs",
         return_train_score: bool = False,
+        pos_label: Any = None,
     ) -> None:
         super().__init__(
             estimator,
@@ -258,6 +268,7 @@ class OptunaSearchCV(BaseSearchCV):
         self.trials_per_batch = trials_per_batch
         self.engine = engine
         self.random_state = random_state
+        self.pos_label = pos_label
 
     # The fit of BaseSearchCV fits every candidate on every fold and gives up where all fits of one
     # call fail; pruning and single batches need neither, and records of earlier runs come in.
@@ -283,7 +294,8 @@ class OptunaSearchCV(BaseSearchCV):
         Raises
         ------
         ValueError
-            If parameters contradict one another, the study does not fit, or all fits failed.
+            If parameters contradict one another, the study does not fit, a scorer can't work, all
+            fits failed, or the first trials all score NaN.
         """
         scorers, refit_metric = self._get_scorers()
         objectives = check_objectives(self, scorers)
@@ -295,6 +307,9 @@ class OptunaSearchCV(BaseSearchCV):
         handed_on = hand_groups_on(self.estimator, params.get("groups"))
         routed.estimator.fit = handed_on | routed.estimator.fit
         splits = draw_splits(self, X, y, routed.splitter.split)
+        scorers, scoring, marks = prepare_scoring(
+            self, scorers, objectives, X, y, splits, routed.scorer.score
+        )
         self.n_splits_ = len(splits)
         estimator = clone(self.estimator)
         settings = {
@@ -309,7 +324,7 @@ class OptunaSearchCV(BaseSearchCV):
         }
         key = ""
         if self.study is not None or self.storage is not None:
-            measured = [self.scoring, objectives, self.return_train_score]
+            measured = [self.scoring, objectives, self.return_train_score, *marks]
             key = search_key(estimator, X, y, params, splits, measured, space.fingerprint())
 
         with Worker() as worker, quiet_optuna(0 if self.verbose > 1 else 30):
@@ -330,6 +345,7 @@ class OptunaSearchCV(BaseSearchCV):
                     self._error_score(),
                     None if isinstance(pruner, optuna.pruners.NopPruner) else pruner,
                     self.engine,
+                    scoring,
                 )
                 self._run_search(runner, ledger)
             results = self._collect(ledger, refit_metric)
@@ -390,6 +406,9 @@ class OptunaSearchCV(BaseSearchCV):
                         losses += 1
                         if losses > _MOST_LOSSES:
                             raise
+                    refuse_undefined(
+                        [t.user_attrs[RECORD] for t in ledger.recorded()], self.n_trials
+                    )
                 elif ledger.others_run() and time.monotonic() < deadline:
                     time.sleep(_POLL)
                 else:

@@ -67,8 +67,12 @@ def write_html(
     reference = comparison.models[0] if stands_in else comparison.check_reference(reference)
     metric = comparison.primary_metric
     several = len(comparison.models) > 1
-    test = comparison.test(reference=reference, confidence=confidence)
-    bayes = comparison.bayesian(reference=reference, rope=rope)
+    # A score of pooled predictions has no tests over folds; the caption says why.
+    is_pooled = comparison.is_pooled(metric)
+    test = bayes = pd.DataFrame()
+    if not is_pooled:
+        test = comparison.test(reference=reference, confidence=confidence)
+        bayes = comparison.bayesian(reference=reference, rope=rope)
     sentences = _sentences(comparison, reference, test, bayes, confidence, rope)
     if stands_in and several:
         sentences.append(
@@ -95,12 +99,13 @@ def write_html(
         metric_title=comparison.measures[metric].title,
         reference=reference,
         tests=_test_rows(test, bayes),
-        df=int(test["df"].max()) if several else 0,
+        df=int(test["df"].max()) if several and not is_pooled else 0,
         confidence=f"{confidence:.0%}",
         rope=f"{rope:g}",
         figures=_figures(comparison, reference, rope, confidence),
         pooled=pooled_tables(comparison, reference, confidence, n_resamples) if several else [],
         models=_models(comparison),
+        is_pooled=is_pooled,
         versions=_versions(),
     )
     Path(path).write_text(text, encoding="utf-8")
@@ -136,6 +141,17 @@ def _sentences(
     if not best:
         return [f"No model has a {title}: it is undefined on every fold."]
     name = best[0]
+    if comparison.is_pooled(metric):
+        sentences = [
+            f"Best {title} of pooled predictions: {' and '.join(best)}, "
+            f"{format_number(table['mean'][name])}."
+        ]
+        if len(comparison.models) > 1:
+            sentences.append(
+                f"Folds lack classes, so that {title} has no test over folds; the tests on pooled "
+                "predictions below say what can be said."
+            )
+        return sentences
     interval = f"{format_number(table['ci_low'][name])} to {format_number(table['ci_high'][name])}"
     sentences = [
         f"Best mean {title}: {' and '.join(best)}, {format_number(table['mean'][name])} "
@@ -244,22 +260,33 @@ def _figures(
     averaged = len(comparison.classes) > 2
     over = ", averaged over classes" if averaged else ""
     spread = "Mean over folds; the band is one standard deviation, the other models are in grey."
+    pooled = comparison.is_pooled()
+    n_folds, n_whole = len(comparison.splits.splits), comparison.n_whole_folds()
+    lacking = (
+        f" {n_whole} of {n_folds} folds hold every class and are shown."
+        if n_whole < n_folds
+        else ""
+    )
     wanted: list[tuple[bool, str, str, Callable[[], Any]]] = [
         (
             True,
-            "Scores fold by fold",
-            "Left: every fold (dots), mean and confidence interval. Right: paired differences from "
-            f"{reference}, with p-values after Holm's correction; the shaded strip is the region "
-            "of practical equivalence.",
+            "Scores of pooled predictions" if pooled else "Scores fold by fold",
+            f"Left: the pooled predictions of each round (dots) and their mean. Right: differences "
+            f"from {reference}. Folds lack classes: there are no scores fold by fold. "
+            "The shaded strip is the region of practical equivalence."
+            if pooled
+            else "Left: every fold (dots), mean and confidence interval. Right: paired differences "
+            f"from {reference}, with p-values after Holm's correction; the shaded strip is the "
+            "region of practical equivalence.",
             lambda: ScoreComparisonDisplay.from_comparison(
                 comparison, reference=reference, rope=rope, confidence=confidence
             ).plot(),
         ),
-        (scored, f"ROC curves{over}", spread, comparison.plot_roc),
+        (scored, f"ROC curves{over}", f"{spread}{lacking}", comparison.plot_roc),
         (
             scored,
             f"Precision-recall curves{over}",
-            f"{spread} The dotted line is what guessing gives.",
+            f"{spread}{lacking} The dotted line is what guessing gives.",
             comparison.plot_precision_recall,
         ),
         (

@@ -83,7 +83,10 @@ def formatted_scores(
             mean, std, low, high = (
                 format_number(values[key], digits) for key in ("mean", "std", "ci_low", "ci_high")
             )
-            column.append(MISSING if mean == MISSING else f"{mean} ± {std} [{low}, {high}]")
+            if comparison.is_pooled(metric):
+                column.append(mean)
+            else:
+                column.append(MISSING if mean == MISSING else f"{mean} ± {std} [{low}, {high}]")
         cells[metric] = column
     return pd.DataFrame(cells, index=pd.Index(comparison.models, name="model"))
 
@@ -213,10 +216,33 @@ def caption(comparison: ModelComparison, confidence: float) -> str:
     """
     rounds = int(comparison.splits.repeat.max()) + 1
     grouped = "" if comparison.groups is None else " that keep groups whole"
-    return (
+    folds = (
         f"Mean ± standard deviation over {len(comparison.splits.splits)} folds{grouped} "
         f"({rounds} round{'s' if rounds > 1 else ''}), with {confidence:.0%} confidence interval "
         "corrected for the training data that folds share (Nadeau and Bengio)."
+    )
+    areas = [
+        heading(comparison, name)
+        for name in comparison.metrics
+        if comparison.measures[name].needs and not comparison.measures[name].of_labels
+    ]
+    n_whole = comparison.n_whole_folds()
+    if areas and n_whole < len(comparison.splits.splits):
+        folds += (
+            f" {', '.join(areas)}: over the {n_whole} folds that hold every class."
+            if n_whole
+            else f" {', '.join(areas)}: undefined, since no fold holds every class."
+        )
+    pooled = [
+        heading(comparison, name) for name in comparison.metrics if comparison.is_pooled(name)
+    ]
+    if not pooled:
+        return folds
+    whose = "the round" if rounds == 1 else "each round"
+    return (
+        f"{folds} Folds lack classes, so that {', '.join(pooled)} can't be had of each: taken from "
+        f"the pooled predictions of {whose}{', mean over rounds' if rounds > 1 else ''}, without "
+        "spread or interval over folds."
     )
 
 

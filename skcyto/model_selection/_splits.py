@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -259,8 +259,8 @@ def make_splits(
     if not splits:
         raise ValueError(f"cv={cv} gives no fold")
     _warn_of_missing_classes(splits, y)
-    rounds = _rounds(splits, len(y))
-    _warn_of_equal_rounds(splits, rounds)
+    rounds = number_rounds(splits, len(y))
+    _warn_of_equalnumber_rounds(splits, rounds)
     return Splits(splits, rounds, _describe(cv, len(splits)))
 
 
@@ -314,7 +314,10 @@ def _warn_of_missing_classes(splits: list[Split], y: NDArray[Any]) -> None:
             effect = (
                 "no model can learn it there"
                 if part == 0
-                else "its recall and every area under a curve are undefined there and left out"
+                else "its recall and scores that average over classes are undefined there. Those "
+                "of labels (macro F1, balanced accuracy) are taken from the pooled predictions of "
+                "each round and have no test over folds; areas under curves are means over the "
+                "folds that hold every class"
             )
             warn(
                 f"of {len(splits)} folds, the {name} part lacks class {listed}: {effect}. "
@@ -323,7 +326,7 @@ def _warn_of_missing_classes(splits: list[Split], y: NDArray[Any]) -> None:
             )
 
 
-def _warn_of_equal_rounds(splits: list[Split], rounds: NDArray[np.intp]) -> None:
+def _warn_of_equalnumber_rounds(splits: list[Split], rounds: NDArray[np.intp]) -> None:
     tested = [np.sort(test).tobytes() for _, test in splits]
     rows = [
         frozenset(tested[fold] for fold in np.flatnonzero(rounds == number))
@@ -338,8 +341,20 @@ def _warn_of_equal_rounds(splits: list[Split], rounds: NDArray[np.intp]) -> None
         )
 
 
-def _rounds(splits: list[Split], n: int) -> NDArray[np.intp]:
-    """Return each fold's round: a new one begins where a row is tested again, or all have been."""
+def number_rounds(splits: Sequence[Split], n: int) -> NDArray[np.intp]:
+    """Return each fold's round: a new one begins where a row is tested again, or all have been.
+
+    Parameters
+    ----------
+    splits : list of (ndarray, ndarray)
+        Training and test rows.
+    n : int
+        Number of rows.
+
+    Returns
+    -------
+    rounds : ndarray of int
+    """
     rounds, seen, current = [], np.zeros(n, dtype=bool), 0
     for _, test in splits:
         if seen[test].any() or seen.all():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
-from skcyto.model_selection._report_tables import caption, format_number, heading
+from skcyto.model_selection._report_tables import MISSING, caption, format_number, heading
 from skcyto.persistence._card_model import find_networks, is_reweighted, markdown_table
 from skcyto.persistence._walk import walk
 
@@ -104,9 +104,8 @@ def scores_section(comparison: ModelComparison, name: str, confidence: float) ->
     for metric in comparison.metrics:
         values = {k: format_number(table.loc[name, (metric, k)]) for k in ("mean", "std")}
         low, high = (format_number(table.loc[name, (metric, k)]) for k in ("ci_low", "ci_high"))
-        rows.append(
-            (heading(comparison, metric), values["mean"], values["std"], f"{low} to {high}")
-        )
+        interval = MISSING if low == MISSING else f"{low} to {high}"
+        rows.append((heading(comparison, metric), values["mean"], values["std"], interval))
     own = markdown_table(["score", "mean", "std", f"{confidence:.0%} interval"], rows)
     text = f"`{name}`:\n\n{own}\n\n{caption(comparison, confidence)}"
     if len(comparison.models) > 1:
