@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 
 from skcyto.model_selection._report_tables import caption, format_number, heading
 from skcyto.persistence._card_model import find_networks, is_reweighted, markdown_table
@@ -16,43 +16,6 @@ if TYPE_CHECKING:
     from skcyto.model_selection import ModelComparison
 
 _FEW_CASES = 50
-
-
-def choose_candidate(
-    comparison: ModelComparison, pipeline: BaseEstimator, candidate: str | None
-) -> str:
-    """Find out which model of a comparison is meant.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        The comparison.
-    pipeline : estimator
-        The fitted model.
-    candidate : str or None
-        Its name, if it is given.
-
-    Returns
-    -------
-    name : str
-
-    Raises
-    ------
-    ValueError
-        If it can't be told.
-    """
-    if candidate is not None:
-        return comparison.check_model(candidate)
-    if len(comparison.models) == 1:
-        return comparison.models[0]
-    own = repr(clone(pipeline))
-    same = [name for name in comparison.models if repr(clone(comparison.estimators[name])) == own]
-    if len(same) == 1:
-        return same[0]
-    raise ValueError(
-        f"which model of the comparison is this? {len(same)} of {comparison.models} have its "
-        "parameters: give its name as candidate"
-    )
 
 
 def data_section(pipeline: BaseEstimator, comparison: ModelComparison | None, stated: str) -> str:
