@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +15,11 @@ from sklearn import config_context
 from skcyto.model_selection._comparison_records import Predictions
 from skcyto.model_selection._comparison_tests import model_pairs, with_holm
 from skcyto.model_selection._statistics_delong import compare_areas, delong_covariance
-from skcyto.model_selection._statistics_pooled import bootstrap_by_group, mcnemar_test
+from skcyto.model_selection._statistics_pooled import (
+    BootstrapResult,
+    bootstrap_by_group,
+    mcnemar_test,
+)
 
 if TYPE_CHECKING:
     from skcyto.model_selection._comparison_result import ModelComparison
@@ -199,6 +205,49 @@ def bootstrap_intervals(
     -------
     table : DataFrame
     """
+    base = comparison.check_reference(reference)
+    one = draw_scores(comparison, metric, n_resamples, random_state)
+    low, high = one.quantiles(confidence)
+    columns = {"estimate": one.estimate, "ci_low": low, "ci_high": high}
+    # The draws are the same for all models: their differences are paired.
+    number = comparison.models.index(base)
+    paired = one.less(number)
+    low, high = paired.quantiles(confidence)
+    columns |= {"difference": paired.estimate, "difference_low": low, "difference_high": high}
+    table = pd.DataFrame(columns, index=pd.Index(comparison.models, name="model"))
+    table.loc[base, ["difference", "difference_low", "difference_high"]] = np.nan
+    return table
+
+
+def draw_scores(
+    comparison: ModelComparison,
+    metric: str,
+    n_resamples: int,
+    random_state: int | np.random.RandomState,
+) -> BootstrapResult:
+    """Draw the tested cases anew, whole groups at once, and score all models on each draw.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    metric : str
+        Score.
+    n_resamples : int
+        Number of draws.
+    random_state : int or RandomState
+        Seed.
+
+    Returns
+    -------
+    result : BootstrapResult
+        In the order of the models.
+
+    Raises
+    ------
+    ValueError
+        If the score needs the fitted estimator, or too few groups have the rarest class.
+    """
     score = comparison.measures[metric].from_predictions
     if score is None:
         raise ValueError(
@@ -210,11 +259,13 @@ def bootstrap_intervals(
         position = np.full(len(comparison.y), -1)
         position[rows] = np.arange(len(rows))
         rounds.append(position)
-    groups = np.arange(len(comparison.y)) if comparison.groups is None else comparison.groups
-    base = comparison.check_reference(reference)
+    # Cases that only ever train are no part of what is drawn.
+    cases = comparison.tested
+    groups = np.arange(len(cases)) if comparison.groups is None else comparison.groups[cases]
 
-    def scored(rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    def scored(drawn: NDArray[np.intp]) -> NDArray[np.float64]:
         values = np.empty((len(comparison.models), len(rounds)))
+        rows = cases[drawn]
         for i, model in enumerate(comparison.models):
             for j, position in enumerate(rounds):
                 found = position[rows]
@@ -229,6 +280,15 @@ def bootstrap_intervals(
                 values[i, j] = score(true, picked) if tested.any() else np.nan
         return values.mean(axis=1)
 
+    with quiet_scores():
+        return bootstrap_by_group(
+            scored, groups, n_resamples=n_resamples, random_state=random_state
+        )
+
+
+@contextmanager
+def quiet_scores() -> Iterator[None]:
+    """Score thousands of resampled predictions: fast, and without a warning for each."""
     # The predictions were checked when they were made; checking every draw takes time.
     # A draw that lacks a class is counted as undefined, not warned of a thousand times.
     with (
@@ -236,17 +296,7 @@ def bootstrap_intervals(
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings("ignore", message=".* is undefined on a fold")
-        one = bootstrap_by_group(scored, groups, n_resamples=n_resamples, random_state=random_state)
-    low, high = one.quantiles(confidence)
-    columns = {"estimate": one.estimate, "ci_low": low, "ci_high": high}
-    # The draws are the same for all models: their differences are paired.
-    number = comparison.models.index(base)
-    paired = one.less(number)
-    low, high = paired.quantiles(confidence)
-    columns |= {"difference": paired.estimate, "difference_low": low, "difference_high": high}
-    table = pd.DataFrame(columns, index=pd.Index(comparison.models, name="model"))
-    table.loc[base, ["difference", "difference_low", "difference_high"]] = np.nan
-    return table
+        yield
 
 
 def pool(comparison: ModelComparison, model: str) -> list[tuple[NDArray[np.intp], Predictions]]:

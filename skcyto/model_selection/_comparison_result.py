@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
+from skcyto.model_selection._comparison_one_set import describe_set, one_set_table
 from skcyto.model_selection._comparison_plots import PlotMethods
 from skcyto.model_selection._comparison_records import FoldFailure, FoldRecord
 from skcyto.model_selection._comparison_scoring import Measure
@@ -17,6 +18,7 @@ from skcyto.model_selection._comparison_statistics import StatisticsMethods
 from skcyto.model_selection._report_methods import ReportMethods
 from skcyto.model_selection._splits import Splits
 from skcyto.model_selection._statistics_folds import corrected_interval
+from skcyto.model_selection._statistics_pooled import BootstrapResult
 
 
 class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
@@ -43,6 +45,8 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         A record or failure for every candidate and fold.
     seed : int
         Seed of folds and candidates.
+    classes : ndarray or None, default=None
+        Labels that the candidates can know, sorted; None for those of `y`.
 
     Attributes
     ----------
@@ -59,6 +63,11 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         Seconds of fitting and predicting, by the same rows.
     failures : dict of str to list of FoldFailure
         Candidates that failed on a fold, with `fold`, `error` and `traceback` each.
+    external : dict of str to ModelComparison
+        The same candidates, fitted on all of these cases, on data of other places; empty unless
+        :func:`compare_models` was given some. All methods are there for each.
+    tested : ndarray of int
+        Cases that were tested at all.
 
     See Also
     --------
@@ -91,6 +100,7 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         primary_metric: str,
         results: Mapping[str, Sequence[FoldRecord | FoldFailure]],
         seed: int,
+        classes: NDArray[Any] | None = None,
     ) -> None:
         self.estimators = dict(estimators)
         self.y = y
@@ -100,7 +110,12 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         self.primary_metric = primary_metric
         self.results = {name: list(records) for name, records in results.items()}
         self.seed = seed
-        self.classes, self.y_codes = np.unique(y, return_inverse=True)
+        self.classes = np.unique(y) if classes is None else classes
+        self.y_codes = np.searchsorted(self.classes, y)
+        self.external: dict[str, ModelComparison] = {}
+        self.tested = np.unique(np.concatenate([test for _, test in splits.splits]))
+        # Bootstrap draws by score, so that tables, tests and pages share them.
+        self.draws: dict[str, tuple[BootstrapResult | None, str]] = {}
         self.failures = {
             name: failed
             for name, records in self.results.items()
@@ -138,9 +153,13 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
     def __repr__(self) -> str:
         mean = self.table([self.primary_metric])[self.primary_metric].round(3)
         failed = f", {len(self.failures)} failed" if self.failures else ""
+        where = f" on {len(self.y)} cases, {self.splits.description}"
+        if self.splits.one_test_set:
+            where = f". {describe_set(self)}"
+        more = f"\nexternal: {list(self.external)}" if self.external else ""
         return (
-            f"ModelComparison of {len(self.models)} models{failed} on {len(self.y)} cases, "
-            f"{self.splits.description}\n{self.primary_metric}:\n{mean}"
+            f"ModelComparison of {len(self.models)} models{failed}{where}{more}\n"
+            f"{self.primary_metric}:\n{mean}"
         )
 
     def table(
@@ -160,8 +179,12 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         -------
         table : DataFrame
             One row per model; columns (score, "mean"), (score, "std") over folds,
-            (score, "ci_low") and (score, "ci_high").
+            (score, "ci_low") and (score, "ci_high"). On one test set, external or held out, "mean"
+            is the score on it, "std" is NaN, and the interval is one by case, or by group where
+            groups are given.
         """
+        if self.splits.one_test_set:
+            return one_set_table(self, self.check_metrics(metrics), confidence)[0]
         columns: dict[tuple[str, str], list[float]] = {}
         for metric in self.check_metrics(metrics):
             bounds = self.measures[metric].bounds

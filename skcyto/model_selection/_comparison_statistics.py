@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import pandas as pd
 
+from skcyto.model_selection._comparison_one_set import one_set_tests
 from skcyto.model_selection._comparison_pooled import (
     bootstrap_intervals,
     delong_tests,
@@ -28,7 +29,11 @@ class StatisticsMethods:
         metric: str | None = None,
         confidence: float = 0.95,
     ) -> pd.DataFrame:
-        """Test every model against a reference with the corrected resampled t-test.
+        """Test every model against a reference.
+
+        Over folds with the corrected resampled t-test. On one test set, external or held out, the
+        two predictions of each case, or of all cases of a group, are exchanged between the models
+        at random (a permutation test), and the interval is that of :meth:`bootstrap`.
 
         Parameters
         ----------
@@ -46,7 +51,9 @@ class StatisticsMethods:
         table : DataFrame
             By (model, reference): `difference` (model less reference) with `ci_low` and `ci_high`,
             `t`, `df`, `p_value` (two-sided), `p_holm` (Holm's correction over the rows),
-            `effect_size` (difference over its standard deviation over folds), `n_folds`.
+            `effect_size` (difference over its standard deviation over folds), `n_folds`. On one
+            test set `difference`, `ci_low`, `ci_high`, `p_value`, `p_holm` and `n_independent`:
+            the number of groups, or of cases without them.
 
         Raises
         ------
@@ -57,7 +64,8 @@ class StatisticsMethods:
         --------
         corrected_resampled_ttest : The test.
         """
-        return fold_tests(self._self, reference, self._self.check_metric(metric), confidence)
+        tests = one_set_tests if self._self.splits.one_test_set else fold_tests
+        return tests(self._self, reference, self._self.check_metric(metric), confidence)
 
     def bayesian(
         self, *, reference: str | None = None, metric: str | None = None, rope: float = 0.01
@@ -78,6 +86,11 @@ class StatisticsMethods:
         table : DataFrame
             By (model, reference): `p_better`, `p_equivalent`, `p_worse` (for a loss, smaller is
             better), `difference` with `hdi_low` and `hdi_high`, `n_folds`.
+
+        Raises
+        ------
+        ValueError
+            If there is one test set only, external or held out.
 
         See Also
         --------

@@ -119,6 +119,11 @@ def bayesian_tests(
     -------
     table : DataFrame
     """
+    if comparison.splits.one_test_set:
+        raise ValueError(
+            "bayesian() learns from folds how scores vary, and there is one test set: use test(), "
+            "bootstrap(), mcnemar() or delong()"
+        )
     pairs = model_pairs(comparison, reference)
     better = comparison.measures[metric].greater_is_better
     rows = []

@@ -172,11 +172,19 @@ class Splits(NamedTuple):
         Round of every fold: within a round no row is tested twice.
     description : str
         What made the folds, for reports.
+    site : str, default=""
+        Name of the external data that are tested, of which the training rows are no part.
     """
 
     splits: list[Split]
     repeat: NDArray[np.intp]
     description: str
+    site: str = ""
+
+    @property
+    def one_test_set(self) -> bool:
+        """Whether there is one test set, external or held out, and no cross-validation."""
+        return len(self.splits) == 1
 
     @property
     def test_train_ratio(self) -> float:

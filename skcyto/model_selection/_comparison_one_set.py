@@ -1,0 +1,235 @@
+"""Scores, intervals and tests where a comparison has one test set: external or held out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from skcyto.model_selection._comparison_pooled import draw_scores, pool, quiet_scores
+from skcyto.model_selection._comparison_records import Predictions
+from skcyto.model_selection._comparison_tests import model_pairs, with_holm
+from skcyto.model_selection._statistics_pooled import BootstrapResult
+
+if TYPE_CHECKING:
+    from skcyto.model_selection._comparison_result import ModelComparison
+
+_N_RESAMPLES = 1000
+# The smallest p-value is then 0.0005.
+_N_EXCHANGES = 1999
+# Scores of the order of cases alone: two models are exchanged by ranks, whatever their scales.
+_OF_RANKS = ("roc_auc_ovr", "average_precision_macro")
+
+
+def describe_set(comparison: ModelComparison) -> str:
+    """Say on what a comparison with one test set was tested, and on what it was trained.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        With one test set.
+
+    Returns
+    -------
+    text : str
+        Without a full stop.
+    """
+    train, test = comparison.splits.splits[0]
+    groups = comparison.groups
+    tested = f"{len(test)} cases"
+    if groups is not None:
+        tested += f" of {len(np.unique(groups[test]))} groups"
+    if comparison.splits.site:
+        return (
+            f"External validation on {comparison.splits.site}, {tested}; models fitted on all "
+            f"{len(train)} internal cases"
+        )
+    return f"Validation on one test set, {tested}; models fitted on {len(train)} other cases"
+
+
+def unit(comparison: ModelComparison) -> str:
+    """Name what is independent in a test set.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        With one test set.
+
+    Returns
+    -------
+    unit : {"case", "group"}
+    """
+    return "case" if comparison.groups is None else "group"
+
+
+def one_set_table(
+    comparison: ModelComparison, metrics: list[str], confidence: float
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """See :meth:`ModelComparison.table`.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        With one test set.
+    metrics : list of str
+        Scores.
+    confidence : float
+        Coverage.
+
+    Returns
+    -------
+    table : DataFrame
+        With columns as of a table over folds; `std` is NaN.
+    reasons : dict of str to str
+        Why a score that is defined has no interval.
+    """
+    columns: dict[tuple[str, str], Any] = {}
+    reasons: dict[str, str] = {}
+    for metric in metrics:
+        values = np.array([comparison.fold_scores(m, metric)[0] for m in comparison.models])
+        low, high, reason = _intervals(comparison, metric, values, confidence)
+        if reason:
+            reasons[metric] = reason
+        columns |= {
+            (metric, "mean"): values,
+            (metric, "std"): np.full(len(values), np.nan),
+            (metric, "ci_low"): low,
+            (metric, "ci_high"): high,
+        }
+    return pd.DataFrame(columns, index=pd.Index(comparison.models, name="model")), reasons
+
+
+def one_set_tests(
+    comparison: ModelComparison, reference: str | None, metric: str, confidence: float
+) -> pd.DataFrame:
+    """See :meth:`ModelComparison.test`.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        With one test set.
+    reference : str or None
+        Model to compare with.
+    metric : str
+        Score.
+    confidence : float
+        Coverage.
+
+    Returns
+    -------
+    table : DataFrame
+    """
+    pairs = model_pairs(comparison, reference)
+    draws, _ = _draw(comparison, metric)
+    rows = []
+    for model, other in pairs:
+        scores = [comparison.fold_scores(name, metric)[0] for name in (model, other)]
+        low, high = np.nan, np.nan
+        if draws is not None:
+            number = comparison.models.index(model)
+            paired = draws.less(comparison.models.index(other))
+            if _varies(paired.draws[number]):
+                low, high = (limits[number] for limits in paired.quantiles(confidence))
+        rows.append(
+            {
+                "difference": scores[0] - scores[1],
+                "ci_low": low,
+                "ci_high": high,
+                "p_value": _exchange_test(comparison, metric, model, other),
+                "p_holm": np.nan,
+                "n_independent": len(_units(comparison)[1]),
+            }
+        )
+    columns = ["difference", "ci_low", "ci_high", "p_value", "p_holm", "n_independent"]
+    return with_holm(rows, pairs, columns)
+
+
+def _exchange_test(comparison: ModelComparison, metric: str, model: str, other: str) -> float:
+    """Return how often a difference is as large where chance says which model predicted what.
+
+    A case, or a group as a whole, keeps its two predictions, and their models are exchanged at
+    random: every exchange where there are few, so that no p-value is smaller than few groups allow.
+    """
+    score = comparison.measures[metric].from_predictions
+    observed = [comparison.fold_scores(name, metric)[0] for name in (model, other)]
+    if score is None or np.isnan(observed).any():
+        return np.nan
+    rows, first = pool(comparison, model)[0]
+    second = pool(comparison, other)[0][1]
+    if metric in _OF_RANKS:
+        first, second = _ranked(first), _ranked(second)
+    true, (codes, units) = comparison.y_codes[rows], _units(comparison)
+
+    def difference(one: NDArray[np.intp], two: NDArray[np.intp]) -> float:
+        pick, pick_other = one[codes].astype(bool), two[codes].astype(bool)
+        return score(true, _mix(first, second, pick)) - score(true, _mix(first, second, pick_other))
+
+    n_units = len(units)
+    with quiet_scores():
+        result = stats.permutation_test(
+            (np.zeros(n_units, dtype=int), np.ones(n_units, dtype=int)),
+            difference,
+            permutation_type="samples",
+            vectorized=False,
+            n_resamples=_N_EXCHANGES,
+            random_state=np.random.default_rng(comparison.seed),
+        )
+    return float(result.pvalue)
+
+
+def _mix(first: Predictions, second: Predictions, pick: NDArray[np.bool_]) -> Predictions:
+    response = None
+    if first.response is not None and second.response is not None:
+        response = np.where(pick[:, None], second.response, first.response)
+    return Predictions(np.where(pick, second.codes, first.codes), response, first.kind)
+
+
+def _ranked(predictions: Predictions) -> Predictions:
+    assert predictions.response is not None
+    # Between 0 and 1: for two classes the columns stay each other's complement.
+    ranks = (stats.rankdata(predictions.response, axis=0) - 0.5) / len(predictions.response)
+    return Predictions(predictions.codes, ranks, predictions.kind)
+
+
+def _units(comparison: ModelComparison) -> tuple[NDArray[np.intp], NDArray[Any]]:
+    """Return the number of each tested case's group, or of the case, and the groups."""
+    test = comparison.splits.splits[0][1]
+    groups = test if comparison.groups is None else comparison.groups[test]
+    units, codes = np.unique(groups, return_inverse=True)
+    return codes, units
+
+
+def _intervals(
+    comparison: ModelComparison, metric: str, values: NDArray[np.float64], confidence: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
+    low, high = np.full((2, len(values)), np.nan)
+    if np.isnan(values).all():
+        return low, high, ""
+    draws, reason = _draw(comparison, metric)
+    if draws is None:
+        return low, high, reason
+    low, high = draws.quantiles(confidence)
+    flat = np.array([not _varies(row) for row in draws.draws]) & ~np.isnan(values)
+    low[flat] = high[flat] = np.nan
+    if flat.any():
+        reason = f"it is the same in every draw for {', '.join(np.array(comparison.models)[flat])}"
+    return low, high, reason
+
+
+def _draw(comparison: ModelComparison, metric: str) -> tuple[BootstrapResult | None, str]:
+    """Draw cases or groups anew, once for all tables, or tell why that can't be done."""
+    if metric not in comparison.draws:
+        try:
+            drawn = draw_scores(comparison, metric, _N_RESAMPLES, comparison.seed), ""
+        except ValueError as error:
+            drawn = None, str(error)
+        comparison.draws[metric] = drawn
+    return comparison.draws[metric]
+
+
+def _varies(draws: NDArray[np.float64]) -> bool:
+    known = draws[~np.isnan(draws)]
+    return len(known) > 0 and bool(np.ptp(known) > 1e-12)
