@@ -1,4 +1,4 @@
-"""Confidence intervals of proportions and of areas that hold near 0 and 1, by case or by patient."""
+"""Intervals of proportions and areas that hold near 0 and 1, by case or by patient."""
 
 from __future__ import annotations
 
