@@ -24,6 +24,7 @@ from skcyto.model_selection._comparison_fit import measure_fold
 from skcyto.model_selection._comparison_records import FoldFailure, FoldRecord
 from skcyto.model_selection._splits import Split
 from skcyto.utils._parallel import streaming_parallel
+from skcyto.utils._progress import progress_bar
 
 Outcome = FoldRecord | FoldFailure
 _MOST_SHOWN = 5
@@ -149,7 +150,7 @@ def _check_set(
             f"{what} lacks class {', '.join(map(repr, lacking))}: its recall and every area under "
             "a curve are undefined there",
             MissingClassWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     return ExternalSet(name, cases, y.astype(classes.dtype, copy=False), own_groups)
 
@@ -203,44 +204,31 @@ def _shorten(items: Sequence[Any]) -> str:
     return shown + (f" and {len(items) - _MOST_SHOWN} more" if len(items) > _MOST_SHOWN else "")
 
 
-@dataclass
-class ExternalFit:
-    """A candidate that is fitted on all internal cases, and the sets it is to predict.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Unfitted.
-    fit_params : dict of str to ndarray
-        Keywords of ``fit``, one value a case.
-    sets : list of ExternalSet
-        What is not yet predicted.
-    keys : list of str
-        Their records in a checkpoint.
-    """
-
-    estimator: BaseEstimator
-    fit_params: Mapping[str, NDArray[Any]]
-    sets: list[ExternalSet]
-    keys: list[str]
-
-
 def run_external(
-    fits: Sequence[ExternalFit],
+    sets: Sequence[ExternalSet],
+    candidates: Mapping[str, BaseEstimator],
+    fit_params: Mapping[str, Mapping[str, NDArray[Any]]],
     X: Any,
     y: NDArray[Any],
     classes: NDArray[Any],
     scorers: Mapping[str, Any],
     seed: int,
     checkpoint: Checkpoint | None,
+    keys: Mapping[tuple[str, str], str],
+    *,
     n_jobs: int | None,
-) -> Any:
-    """Fit candidates on all internal cases and measure them on external sets.
+    verbose: int,
+) -> dict[str, dict[str, Outcome]]:
+    """Fit every candidate once on all internal cases, and measure it on every external set.
 
     Parameters
     ----------
-    fits : list of ExternalFit
-        What to run.
+    sets : list of ExternalSet
+        What to predict.
+    candidates : dict of str to estimator
+        Unfitted.
+    fit_params : dict of str to dict
+        Keywords of ``fit`` of every candidate, one value a case.
     X, y : array-like
         All internal cases.
     classes : ndarray
@@ -251,37 +239,74 @@ def run_external(
         Seed of the fits.
     checkpoint : Checkpoint or None
         Where to keep records.
+    keys : dict of (candidate, set) to str
+        Their records there.
     n_jobs : int or None
         Fits at once.
+    verbose : int
+        Shows progress above 0.
 
     Returns
     -------
-    outcomes : iterator of list of FoldRecord or FoldFailure
-        For every fit one for each of its sets.
+    outcomes : dict of str to dict
+        By name of the set and of the candidate.
     """
-    return streaming_parallel(n_jobs)(
-        delayed(_fit_and_measure)(fit, X, y, classes, scorers, seed, checkpoint) for fit in fits
+    found: dict[tuple[str, str], Outcome] = {}
+    for (name, place), key in keys.items():
+        record = None if checkpoint is None else checkpoint.read(key)
+        if record is not None:
+            found[name, place] = record
+    remaining = {
+        name: [each for each in sets if (name, each.name) not in found] for name in candidates
+    }
+    remaining = {name: left for name, left in remaining.items() if left}
+    fits = streaming_parallel(n_jobs)(
+        delayed(_fit_and_measure)(
+            candidates[name],
+            X,
+            y,
+            fit_params[name],
+            classes,
+            left,
+            scorers,
+            seed,
+            checkpoint,
+            [keys.get((name, each.name), "") for each in left],
+        )
+        for name, left in remaining.items()
     )
+    with progress_bar(
+        total=len(remaining), desc="external validation", unit="fit", verbose=verbose
+    ) as bar:
+        for (name, left), outcomes in zip(remaining.items(), fits, strict=True):
+            found |= {
+                (name, each.name): outcome for each, outcome in zip(left, outcomes, strict=True)
+            }
+            bar.update()
+    return {each.name: {name: found[name, each.name] for name in candidates} for each in sets}
 
 
 def _fit_and_measure(
-    task: ExternalFit,
+    estimator: BaseEstimator,
     X: Any,
     y: NDArray[Any],
+    fit_params: Mapping[str, NDArray[Any]],
     classes: NDArray[Any],
+    sets: Sequence[ExternalSet],
     scorers: Mapping[str, Any],
     seed: int,
     checkpoint: Checkpoint | None,
+    keys: Sequence[str],
 ) -> list[Outcome]:
     try:
-        model: Any = seed_estimator(clone(task.estimator), seed)
+        model: Any = seed_estimator(clone(estimator), seed)
         start = time.perf_counter()
-        model.fit(X, y, **task.fit_params)
+        model.fit(X, y, **fit_params)
         fitted = model, time.perf_counter() - start
     except Exception as error:  # one failing candidate must not lose the others' hours
         failure = FoldFailure(0, f"{type(error).__name__}: {error}", traceback.format_exc())
-        return [failure] * len(task.sets)
+        return [failure] * len(sets)
     return [
         measure_fold(lambda: fitted, each.X, each.y, classes, 0, scorers, checkpoint, key)
-        for each, key in zip(task.sets, task.keys, strict=True)
+        for each, key in zip(sets, keys, strict=True)
     ]

@@ -12,6 +12,7 @@ from scipy import stats
 from skcyto.model_selection._comparison_pooled import draw_scores, pool, quiet_scores
 from skcyto.model_selection._comparison_records import Predictions
 from skcyto.model_selection._comparison_tests import model_pairs, with_holm
+from skcyto.model_selection._statistics_intervals import auc_interval, proportion_interval
 from skcyto.model_selection._statistics_pooled import BootstrapResult
 
 if TYPE_CHECKING:
@@ -205,18 +206,72 @@ def _units(comparison: ModelComparison) -> tuple[NDArray[np.intp], NDArray[Any]]
 def _intervals(
     comparison: ModelComparison, metric: str, values: NDArray[np.float64], confidence: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
+    """Return limits for every model, and why there are none."""
     low, high = np.full((2, len(values)), np.nan)
-    if np.isnan(values).all():
+    known = np.flatnonzero(~np.isnan(values))
+    if len(known) == 0:
         return low, high, ""
-    draws, reason = _draw(comparison, metric)
-    if draws is None:
-        return low, high, reason
-    low, high = draws.quantiles(confidence)
-    flat = np.array([not _varies(row) for row in draws.draws]) & ~np.isnan(values)
-    low[flat] = high[flat] = np.nan
-    if flat.any():
-        reason = f"it is the same in every draw for {', '.join(np.array(comparison.models)[flat])}"
-    return low, high, reason
+    if _is_by_count(comparison, metric):
+        for row in known:
+            try:
+                low[row], high[row] = _interval_of_counts(
+                    comparison, metric, comparison.models[row], confidence
+                )
+            except ValueError as error:
+                return low, high, str(error)
+        flat = known[np.isnan(low[known])]
+        reason = "no case is told from another by" if len(flat) else ""
+    else:
+        draws, reason = _draw(comparison, metric)
+        if draws is None:
+            return low, high, reason
+        low, high = draws.quantiles(confidence)
+        flat = np.array([row for row in known if not _varies(draws.draws[row])], dtype=int)
+        low[flat] = high[flat] = np.nan
+        reason = "it is the same in every bootstrap draw of" if len(flat) else ""
+    named = ", ".join(comparison.models[row] for row in flat)
+    return low, high, f"{reason} {named}".strip()
+
+
+def _is_by_count(comparison: ModelComparison, metric: str) -> bool:
+    """Say whether a score is made of shares or pairs of cases, which have limits near 0 and 1."""
+    if metric.startswith("recall[") or metric in ("accuracy", "recall_macro", "balanced_accuracy"):
+        return True
+    return metric == "roc_auc_ovr" and len(comparison.classes) == 2
+
+
+def _interval_of_counts(
+    comparison: ModelComparison, metric: str, model: str, confidence: float
+) -> tuple[float, float]:
+    rows, predictions = pool(comparison, model)[0]
+    true = comparison.y_codes[rows]
+    groups = None if comparison.groups is None else comparison.groups[rows]
+    if metric == "roc_auc_ovr":
+        assert predictions.response is not None
+        area = auc_interval(
+            true == 1, predictions.response[:, 1], groups=groups, confidence=confidence
+        )
+        return area.low, area.high
+    hits = predictions.codes == true
+    if metric == "accuracy":
+        share = proportion_interval(hits, groups=groups, confidence=confidence)
+        return share.low, share.high
+    recalls = np.array(
+        [
+            proportion_interval(
+                hits[own], groups=None if groups is None else groups[own], confidence=confidence
+            )[:3]
+            for own in (true == code for code in range(len(comparison.classes)))
+        ]
+    )
+    if metric.startswith("recall["):
+        code = [f"recall[{label}]" for label in comparison.classes.tolist()].index(metric)
+        return float(recalls[code, 1]), float(recalls[code, 2])
+    # Limits of a mean of independent shares from theirs (Zou and Donner, 2008).
+    mean = recalls.mean(axis=0)[0]
+    below, above = (np.sqrt(np.sum((recalls[:, 0] - recalls[:, i]) ** 2)) for i in (1, 2))
+    n_classes = len(recalls)
+    return max(0.0, float(mean - below / n_classes)), min(1.0, float(mean + above / n_classes))
 
 
 def _draw(comparison: ModelComparison, metric: str) -> tuple[BootstrapResult | None, str]:

@@ -190,6 +190,8 @@ class ScoreComparisonDisplay:
         colour: str,
     ) -> None:
         # Dots step up and down by turns, so that equal scores stay visible.
+        if len(values) == 1:  # the mean of one score is the score itself
+            values = values[:0]
         offsets = position + 0.14 * np.where(np.arange(len(values)) % 2, 1, -1)
         ax.scatter(values, offsets, s=9, color=colour, alpha=0.45, linewidths=0, zorder=3)
         if np.isfinite(row["ci_low"]):

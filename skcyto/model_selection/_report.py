@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from skcyto.model_selection._report_figures import Wanted, draw_figures
+from skcyto.model_selection._report_one_set import one_set_part
 from skcyto.model_selection._report_pooled import pooled_tables
 from skcyto.model_selection._report_tables import (
     best_models,
@@ -21,6 +20,7 @@ from skcyto.model_selection._report_tables import (
     heading,
 )
 from skcyto.model_selection._report_template import TEMPLATE
+from skcyto.model_selection._report_template_one_set import ONE_SET
 
 if TYPE_CHECKING:
     from skcyto.model_selection._comparison_result import ModelComparison
@@ -67,17 +67,30 @@ def write_html(
     reference = comparison.models[0] if stands_in else comparison.check_reference(reference)
     metric = comparison.primary_metric
     several = len(comparison.models) > 1
-    test = comparison.test(reference=reference, confidence=confidence)
-    bayes = comparison.bayesian(reference=reference, rope=rope)
-    sentences = _sentences(comparison, reference, test, bayes, confidence, rope)
+    folds = not comparison.splits.one_test_set
+    if folds:
+        test = comparison.test(reference=reference, confidence=confidence)
+        bayes = comparison.bayesian(reference=reference, rope=rope)
+        sentences = _sentences(comparison, reference, test, bayes, confidence, rope)
+    else:
+        test = bayes = pd.DataFrame()
+        sentences = []
+    sets = list(comparison.external.values()) if folds else [comparison]
     if stands_in and several:
         sentences.append(
             f"The first candidate, {first}, was to be the reference and failed. Differences on "
             f"this page are from {reference}, the first that succeeded, which nobody chose for it."
         )
-    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        TEMPLATE
-    )
+    if comparison.external:
+        sentences.append(
+            "These are scores of cross-validation. Below there is external validation on "
+            f"{', '.join(comparison.external)}."
+        )
+    page = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        loader=jinja2.DictLoader({"page": TEMPLATE, "one_set": ONE_SET}),
+    ).get_template("page")
     text = page.render(
         title=title,
         facts=_facts(comparison),
@@ -85,21 +98,36 @@ def write_html(
         failures=[
             (
                 name,
-                f"{failed[0].error} (on {len(failed)} of {len(comparison.splits.splits)} folds)",
+                f"{failed[0].error} (on {len(failed)} of {len(comparison.splits.splits)} folds)"
+                if folds
+                else failed[0].error,
                 failed[0].traceback,
             )
             for name, failed in comparison.failures.items()
         ],
-        score_note=caption(comparison, confidence),
-        score_tables=_score_tables(comparison, confidence),
+        folds=folds,
+        sets=[
+            one_set_part(
+                each,
+                reference,
+                confidence,
+                comparison if folds else None,
+                _score_tables(each, confidence) if each.models else [],
+            )
+            for each in sets
+        ],
+        score_note=caption(comparison, confidence) if folds else "",
+        score_tables=_score_tables(comparison, confidence) if folds else [],
         metric_title=comparison.measures[metric].title,
         reference=reference,
         tests=_test_rows(test, bayes),
-        df=int(test["df"].max()) if several else 0,
+        df=int(test["df"].max()) if several and folds else 0,
         confidence=f"{confidence:.0%}",
         rope=f"{rope:g}",
-        figures=_figures(comparison, reference, rope, confidence),
-        pooled=pooled_tables(comparison, reference, confidence, n_resamples) if several else [],
+        figures=_figures(comparison, reference, rope, confidence) if folds else [],
+        pooled=pooled_tables(comparison, reference, confidence, n_resamples)
+        if several and folds
+        else [],
         models=_models(comparison),
         versions=_versions(),
     )
@@ -136,11 +164,19 @@ def _sentences(
     if not best:
         return [f"No model has a {title}: it is undefined on every fold."]
     name = best[0]
-    interval = f"{format_number(table['ci_low'][name])} to {format_number(table['ci_high'][name])}"
+    limits = f"{format_number(table['ci_low'][name])} to {format_number(table['ci_high'][name])}"
+    known = np.isfinite(table["ci_low"][name])
+    interval = f" ({confidence:.0%} confidence interval {limits})" if known else ""
     sentences = [
-        f"Best mean {title}: {' and '.join(best)}, {format_number(table['mean'][name])} "
-        f"({confidence:.0%} confidence interval {interval})."
+        f"Best mean {title}: {' and '.join(best)}, {format_number(table['mean'][name])}{interval}."
     ]
+    untested = test.index[test["p_value"].isna()].get_level_values("model").tolist()
+    test = test[test["p_value"].notna()]
+    if untested:
+        sentences.append(
+            f"Not tested against {reference} in {title}: {', '.join(untested)}, for which too few "
+            "folds have a score."
+        )
     if test.empty:
         return sentences
     alpha = 1 - confidence
@@ -152,10 +188,10 @@ def _sentences(
         )
     else:
         sentences.append(
-            f"No model differs from {reference} in {title} at the {alpha:.0%} level, corrected "
-            f"for {len(test)} comparison{'s' if len(test) > 1 else ''}."
+            f"No model was found to differ from {reference} in {title} at the {alpha:.0%} level, "
+            f"corrected for {len(test)} comparison{'s' if len(test) > 1 else ''}."
         )
-    if name != reference:
+    if name != reference and name not in untested:
         row = bayes.loc[(name, reference)]
         sentences.append(
             f"{name} is better than {reference} by more than {rope:g} with probability "
@@ -244,7 +280,7 @@ def _figures(
     averaged = len(comparison.classes) > 2
     over = ", averaged over classes" if averaged else ""
     spread = "Mean over folds; the band is one standard deviation, the other models are in grey."
-    wanted: list[tuple[bool, str, str, Callable[[], Any]]] = [
+    wanted: list[Wanted] = [
         (
             True,
             "Scores fold by fold",
@@ -277,31 +313,7 @@ def _figures(
             comparison.plot_calibration,
         ),
     ]
-    figures = []
-    for present, title, text, draw in wanted:
-        if not present:
-            continue
-        figure = {"heading": title, "caption": text, "source": "", "reason": ""}
-        figure["alt"] = f"{title}: {', '.join(comparison.models)}"
-        try:
-            figure["source"] = _embed(draw().figure_)
-        except ValueError as error:
-            # Such as curves where no fold has all classes: the rest of the page is worth having.
-            figure["reason"] = str(error)
-        figures.append(figure)
-    return figures
-
-
-def _embed(figure: Any) -> str:
-    import matplotlib
-    import matplotlib.pyplot as plt
-
-    buffer = io.BytesIO()
-    # Neither a date nor random names inside: the same comparison writes the same page.
-    with matplotlib.rc_context({"svg.hashsalt": "skcyto"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    plt.close(figure)
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return draw_figures(comparison, wanted)
 
 
 def _models(comparison: ModelComparison) -> list[tuple[str, str, str]]:

@@ -71,6 +71,8 @@ def pooled_tables(
 def _areas(comparison: ModelComparison, reference: str, confidence: float) -> dict[str, Any]:
     table, untested = delong_table(comparison, reference, confidence)
     note = "Each class against the rest; areas and their covariance averaged over rounds."
+    if comparison.splits.one_test_set:
+        note = "Each class against the rest." if len(comparison.classes) > 2 else ""
     for label, reason in untested.items():
         note += f" Class {label} can't be tested: {reason}."
     return {
@@ -110,8 +112,9 @@ def _disagreements(comparison: ModelComparison, reference: str) -> dict[str, Any
             ]
             for (model, _), row in comparison.mcnemar(reference=reference).iterrows()
         ],
-        "note": "Counts are means over rounds; with several rounds p is twice the median of "
-        "theirs.",
+        "note": ""
+        if comparison.splits.one_test_set
+        else "Counts are means over rounds; with several rounds p is twice the median of theirs.",
     }
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from skcyto.model_selection._comparison_one_set import describe_set, unit
+
 if TYPE_CHECKING:
     from skcyto.model_selection._comparison_result import ModelComparison
 
@@ -56,7 +58,7 @@ def format_pvalue(value: float) -> str:
 def formatted_scores(
     comparison: ModelComparison, metrics: Sequence[str], confidence: float, digits: int = 3
 ) -> pd.DataFrame:
-    """Return the cells "mean ± std [low, high]" of every model and score.
+    """Return the cells "mean ± std [low, high]" of every model and score, as far as known.
 
     Parameters
     ----------
@@ -83,7 +85,8 @@ def formatted_scores(
             mean, std, low, high = (
                 format_number(values[key], digits) for key in ("mean", "std", "ci_low", "ci_high")
             )
-            column.append(MISSING if mean == MISSING else f"{mean} ± {std} [{low}, {high}]")
+            cell = mean if std == MISSING else f"{mean} ± {std}"
+            column.append(cell if low == MISSING else f"{cell} [{low}, {high}]")
         cells[metric] = column
     return pd.DataFrame(cells, index=pd.Index(comparison.models, name="model"))
 
@@ -211,6 +214,11 @@ def caption(comparison: ModelComparison, confidence: float) -> str:
     -------
     text : str
     """
+    if comparison.splits.one_test_set:
+        return (
+            f"{describe_set(comparison)}. Score with {confidence:.0%} confidence interval by "
+            f"{unit(comparison)}, which takes the fitted models as given."
+        )
     rounds = int(comparison.splits.repeat.max()) + 1
     grouped = "" if comparison.groups is None else " that keep groups whole"
     return (

@@ -60,16 +60,18 @@ figcaption { color: #55606b; font-size: .87rem; margin-top: .3rem; max-width: 78
 <p class="note">{{ facts.n_cases }} cases{% if facts.n_groups %} in {{ facts.n_groups }} groups
 {%- endif %}; {% for name, count, share in facts.classes -%}
 {{ name }} {{ count }} ({{ share }}){{ ", " if not loop.last else "." }}
-{%- endfor %} Folds: {{ facts.folds }}. Seed {{ facts.seed }}.</p>
+{%- endfor %} {{ "Folds" if folds else "Split" }}: {{ facts.folds }}. Seed {{ facts.seed }}.</p>
 
+{% if sentences %}
 <div class="short">
 {% for sentence in sentences %}<p>{{ sentence }}</p>
 {% endfor %}</div>
+{% endif %}
 
 {% if failures %}
 <h2>Failed</h2>
 <div class="failed">
-<p>These candidates failed on at least one fold and are in no table or test below.</p>
+<p>These candidates failed{{ " on at least one fold" if folds }} and are in no table or test below.</p>
 {% for name, summary, traceback in failures %}
 <h3>{{ name }}</h3>
 <p>{{ summary }}</p>
@@ -78,6 +80,7 @@ figcaption { color: #55606b; font-size: .87rem; margin-top: .3rem; max-width: 78
 </div>
 {% endif %}
 
+{% if folds %}
 <h2>Scores</h2>
 <p class="note">{{ score_note }} The best mean of each column is bold, which doesn't mean that it
 is better than the others: see the tests.</p>
@@ -147,6 +150,11 @@ training data: they support the tests over folds, they don't replace them.
 {% endfor %}
 {% endif %}
 
+{% endif %}
+{% for part in sets %}
+{% include "one_set" %}
+{% endfor %}
+
 <h2>Models</h2>
 {% for name, text, seconds in models %}
 <h3>{{ name }}</h3>
@@ -155,6 +163,7 @@ training data: they support the tests over folds, they don't replace them.
 {% endfor %}
 
 <h2>How this was worked out</h2>
+{% if folds %}
 <p>Every model was fitted on the training cases of the same folds; all numbers and figures come from
 its predictions for cases that it wasn't trained on{% if facts.n_groups %}, and no group was on both
 sides of a fold{% endif %}. Training sets of different folds overlap, so that the ordinary paired
@@ -162,6 +171,20 @@ t-test would find differences where there are none; the variance is corrected fo
 Bengio, Machine Learning 52, 2003; Bouckaert and Frank, PAKDD 2004). Bayesian correlated t-test:
 Corani and Benavoli, Machine Learning 100, 2015; Benavoli and others, JMLR 18, 2017. Areas: DeLong
 and others, Biometrics 44, 1988; for groups Obuchowski, Biometrics 53, 1997.</p>
+{% endif %}
+{% if sets %}
+<p>{% if folds %}For external validation every model was fitted once more, on all internal cases,
+and tested on the cases of the other place, none of which it was trained on or chosen by.
+{%- else %}Every model was fitted once, on the training cases, and tested on the others.{% endif %}
+Intervals and tests on one test set ask about new cases of the same kind, taking the fitted models
+as given: how much models would vary with other training data is not in them. Intervals of
+accuracy and of recalls and their mean: Clopper and Pearson's limits with mid-P tails (Agresti and
+Gottard, Computational Statistics and Data Analysis 51, 2007; for groups Korn and Graubard, Survey
+Methodology 24, 1998; for means of recalls Zou and Donner, Statistics in Medicine 27, 2008); of the
+ROC AUC of two classes: Newcombe, Statistics in Medicine 25, 2006; of other scores: percentiles of
+1000 bootstrap draws of whole cases or groups. Areas are compared with the test of DeLong and
+others, Biometrics 44, 1988; for groups Obuchowski, Biometrics 53, 1997.</p>
+{% endif %}
 <p class="note">{{ versions }}</p>
 </body>
 </html>
