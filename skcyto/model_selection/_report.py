@@ -318,13 +318,14 @@ def _figures(
 
 def _models(comparison: ModelComparison) -> list[tuple[str, str, str]]:
     times = comparison.times.groupby(level="model", sort=False).mean()
+    mean = "" if comparison.splits.one_test_set else ", mean of folds"
     rows = []
     for name, estimator in comparison.estimators.items():
         fit, predict = times.loc[name]
         seconds = (
             "Failed."
             if np.isnan(fit)
-            else f"{fit:.3g} s to fit and {predict:.3g} s to predict, mean of folds."
+            else f"{fit:.3g} s to fit and {predict:.3g} s to predict{mean}."
         )
         rows.append((name, repr(estimator), seconds))
     return rows

@@ -16,6 +16,7 @@ from skcyto.persistence._card_results import (
     calibration_section,
     data_section,
     explanation_section,
+    external_sections,
     folds_section,
     known_limits,
     scores_section,
@@ -65,8 +66,8 @@ def model_card(
     pipeline : estimator
         The fitted model.
     comparison : ModelComparison or None, default=None
-        Cross-validation of the model, perhaps among others: gives data, classes and counts, folds,
-        scores with intervals, and calibration.
+        Validation of the model, perhaps among others: gives data, classes and counts, folds,
+        scores with intervals, calibration, and the same on every external set.
     explanation : Explanation or None, default=None
         Shapley values: gives the most important features.
     candidate : str or None, default=None
@@ -135,9 +136,13 @@ def model_card(
     ]
     if comparison is not None and name is not None:
         sections += [
-            ("Folds", folds_section(comparison)),
+            (
+                "Validation" if comparison.splits.one_test_set else "Folds",
+                folds_section(comparison),
+            ),
             ("Scores", scores_section(comparison, name, confidence)),
             ("Calibration", calibration_section(comparison, name)),
+            *external_sections(comparison, name, confidence),
         ]
     sections += [
         ("Loss", describe_loss(pipeline)),
