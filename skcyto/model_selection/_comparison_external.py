@@ -127,7 +127,9 @@ def _check_set(
         raise ValueError(f"{what} holds missing labels in {int(pd.isna(y).sum())} cases")
     labels, counts = np.unique(y, return_counts=True)
     known = set(classes.tolist())
-    unknown = {k: n for k, n in zip(labels.tolist(), counts.tolist(), strict=True) if k not in known}
+    unknown = {
+        k: n for k, n in zip(labels.tolist(), counts.tolist(), strict=True) if k not in known
+    }
     if unknown:
         listed = ", ".join(f"{label!r} ({count} cases)" for label, count in unknown.items())
         raise ValueError(
@@ -181,9 +183,7 @@ def _check_columns(what: str, cases: Any, X: Any) -> None:
     shapes = [getattr(data, "shape", ())[1:] for data in (cases, X)]
     # Images may differ in size, which is for the models to say.
     if len(shapes[0]) != len(shapes[1]) or (len(shapes[0]) == 1 and shapes[0] != shapes[1]):
-        raise ValueError(
-            f"{what} has cases of shape {shapes[0]}, the internal data of {shapes[1]}"
-        )
+        raise ValueError(f"{what} has cases of shape {shapes[0]}, the internal data of {shapes[1]}")
 
 
 def _check_shared_groups(what: str, own: NDArray[Any], internal: NDArray[Any] | None) -> None:

@@ -117,9 +117,7 @@ def _sentences(
         interval = f"{confidence:.0%} confidence interval {low} to {high}"
     else:
         interval = f"without an interval: {reasons.get(metric, 'it varies in no draw')}"
-    sentences = [
-        f"Best {title}: {' and '.join(best)}, {format_number(row['mean'])} ({interval})."
-    ]
+    sentences = [f"Best {title}: {' and '.join(best)}, {format_number(row['mean'])} ({interval})."]
     tested = test[test["p_holm"].notna()]
     alpha = f"at the {1 - confidence:.0%} level"
     number = f"corrected for {len(tested)} comparison{'s' if len(tested) > 1 else ''}"
