@@ -127,9 +127,8 @@ def _check_set(
         raise ValueError(f"{what} holds missing labels in {int(pd.isna(y).sum())} cases")
     labels, counts = np.unique(y, return_counts=True)
     known = set(classes.tolist())
-    unknown = {
-        k: n for k, n in zip(labels.tolist(), counts.tolist(), strict=True) if k not in known
-    }
+    numbers = dict(zip(labels.tolist(), counts.tolist(), strict=True))
+    unknown = {label: number for label, number in numbers.items() if label not in known}
     if unknown:
         listed = ", ".join(f"{label!r} ({count} cases)" for label, count in unknown.items())
         raise ValueError(

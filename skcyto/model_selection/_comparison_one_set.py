@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
+from sklearn.dummy import DummyClassifier
 
 from skcyto.model_selection._comparison_pooled import draw_scores, pool, quiet_scores
 from skcyto.model_selection._comparison_records import Predictions
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
 _N_RESAMPLES = 1000
 # The smallest p-value is then 0.0005.
 _N_EXCHANGES = 1999
+_OF_LABELS = ("precision_macro", "f1_macro", "average_f1")
+# With fewer units, of which a class is, or is predicted to be, intervals by resampling miss often.
+_FEWEST = 5
+# The same for mean losses: (sum of losses)**2 over their sum of squares.
+_FEWEST_LOSSES = 20
 # Scores of the order of cases alone: two models are exchanged by ranks, whatever their scales.
 _OF_RANKS = ("roc_auc_ovr", "average_precision_macro")
 
@@ -124,16 +131,13 @@ def one_set_tests(
     table : DataFrame
     """
     pairs = model_pairs(comparison, reference)
-    draws, _ = _draw(comparison, metric)
     rows = []
     for model, other in pairs:
         scores = [comparison.fold_scores(name, metric)[0] for name in (model, other)]
         low, high = np.nan, np.nan
-        if draws is not None:
-            number = comparison.models.index(model)
-            paired = draws.less(comparison.models.index(other))
-            if _varies(paired.draws[number]):
-                low, high = (limits[number] for limits in paired.quantiles(confidence))
+        if not np.isnan(scores).any():
+            with contextlib.suppress(ValueError):  # the test needs no interval
+                low, high = _interval_of_draws(comparison, metric, model, confidence, less=other)
         rows.append(
             {
                 "difference": scores[0] - scores[1],
@@ -206,31 +210,83 @@ def _units(comparison: ModelComparison) -> tuple[NDArray[np.intp], NDArray[Any]]
 def _intervals(
     comparison: ModelComparison, metric: str, values: NDArray[np.float64], confidence: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
-    """Return limits for every model, and why there are none."""
+    """Return limits for every model, and why some have none."""
     low, high = np.full((2, len(values)), np.nan)
-    known = np.flatnonzero(~np.isnan(values))
-    if len(known) == 0:
-        return low, high, ""
-    if _is_by_count(comparison, metric):
-        for row in known:
-            try:
-                low[row], high[row] = _interval_of_counts(
-                    comparison, metric, comparison.models[row], confidence
-                )
-            except ValueError as error:
-                return low, high, str(error)
-        flat = known[np.isnan(low[known])]
-        reason = "no case is told from another by" if len(flat) else ""
-    else:
-        draws, reason = _draw(comparison, metric)
-        if draws is None:
-            return low, high, reason
-        low, high = draws.quantiles(confidence)
-        flat = np.array([row for row in known if not _varies(draws.draws[row])], dtype=int)
-        low[flat] = high[flat] = np.nan
-        reason = "it is the same in every bootstrap draw of" if len(flat) else ""
-    named = ", ".join(comparison.models[row] for row in flat)
-    return low, high, f"{reason} {named}".strip()
+    reasons: dict[str, list[str]] = {}
+    by_count = _is_by_count(comparison, metric)
+    for row, model in enumerate(comparison.models):
+        if np.isnan(values[row]):
+            continue
+        try:
+            if by_count:
+                limits = _interval_of_counts(comparison, metric, model, confidence)
+            else:
+                limits = _interval_of_draws(comparison, metric, model, confidence)
+            low[row], high[row] = limits
+        except ValueError as error:
+            reasons.setdefault(str(error), []).append(model)
+    texts = [
+        reason if len(models) == len(comparison.models) else f"{reason} ({', '.join(models)})"
+        for reason, models in reasons.items()
+    ]
+    return low, high, "; ".join(texts)
+
+
+def _interval_of_draws(
+    comparison: ModelComparison, metric: str, model: str, confidence: float, less: str | None = None
+) -> tuple[float, float]:
+    """Return limits of a score, or of its difference from that of another model, by resampling."""
+    for name in (model,) if less is None else (model, less):
+        _check_resampling(comparison, metric, name)
+    draws, reason = _draw(comparison, metric)
+    if draws is None:
+        raise ValueError(reason)
+    row = comparison.models.index(model)
+    if less is not None:
+        draws = draws.less(comparison.models.index(less))
+    known = draws.draws[row][~np.isnan(draws.draws[row])]
+    if np.ptp(known) <= 1e-12:
+        raise ValueError("it is the same in every bootstrap draw")
+    # Percentiles are too narrow for few units; those of t widen them (Hesterberg, 2015).
+    k = _fewest_units(comparison)
+    wide = stats.t.ppf(0.5 + confidence / 2, k - 1) * np.sqrt(k / (k - 1))
+    low, high = np.quantile(known, stats.norm.cdf([-wide, wide]))
+    return float(low), float(high)
+
+
+def _check_resampling(comparison: ModelComparison, metric: str, model: str) -> None:
+    """Refuse intervals by resampling where they would not hold what they promise."""
+    if metric == "expected_calibration_error":
+        # Small samples look uncalibrated by chance, and samples of them even more so.
+        raise ValueError("resampling overstates it")
+    kept = unit(comparison)
+    if _fewest_units(comparison) < _FEWEST:
+        raise ValueError(f"fewer than {_FEWEST} {kept}s have the rarest class")
+    rows, predictions = pool(comparison, model)[0]
+    codes, _ = _units(comparison)
+    constant = isinstance(comparison.estimators[model], DummyClassifier)
+    if metric in _OF_LABELS and not constant:
+        said = [len(np.unique(codes[predictions.codes == c])) for c in _codes(comparison)]
+        if min(said) < _FEWEST:
+            label = comparison.classes.tolist()[int(np.argmin(said))]
+            raise ValueError(f"fewer than {_FEWEST} {kept}s are predicted to be {label}")
+    if metric in ("log_loss", "brier_score") and predictions.response is not None and not constant:
+        own = predictions.response[np.arange(len(rows)), comparison.y_codes[rows]]
+        loss = -np.log(np.maximum(own, 1e-15)) if metric == "log_loss" else (1 - own) ** 2
+        by_unit = np.bincount(codes, loss)
+        if by_unit.sum() ** 2 < _FEWEST_LOSSES * (by_unit**2).sum():
+            raise ValueError(f"most of it comes from a few {kept}s")
+
+
+def _codes(comparison: ModelComparison) -> range:
+    return range(len(comparison.classes))
+
+
+def _fewest_units(comparison: ModelComparison) -> int:
+    """Count the groups, or cases, that have the rarest class."""
+    codes, _ = _units(comparison)
+    true = comparison.y_codes[comparison.splits.splits[0][1]]
+    return min(len(np.unique(codes[true == code])) for code in _codes(comparison))
 
 
 def _is_by_count(comparison: ModelComparison, metric: str) -> bool:
@@ -251,6 +307,8 @@ def _interval_of_counts(
         area = auc_interval(
             true == 1, predictions.response[:, 1], groups=groups, confidence=confidence
         )
+        if np.isnan(area.low):
+            raise ValueError("no case is told from another")
         return area.low, area.high
     hits = predictions.codes == true
     if metric == "accuracy":
@@ -283,8 +341,3 @@ def _draw(comparison: ModelComparison, metric: str) -> tuple[BootstrapResult | N
             drawn = None, str(error)
         comparison.draws[metric] = drawn
     return comparison.draws[metric]
-
-
-def _varies(draws: NDArray[np.float64]) -> bool:
-    known = draws[~np.isnan(draws)]
-    return len(known) > 0 and bool(np.ptp(known) > 1e-12)

@@ -71,7 +71,8 @@ figcaption { color: #55606b; font-size: .87rem; margin-top: .3rem; max-width: 78
 {% if failures %}
 <h2>Failed</h2>
 <div class="failed">
-<p>These candidates failed{{ " on at least one fold" if folds }} and are in no table or test below.</p>
+<p>These candidates failed{{ " on at least one fold" if folds }} and are in no table or test
+below.</p>
 {% for name, summary, traceback in failures %}
 <h3>{{ name }}</h3>
 <p>{{ summary }}</p>

@@ -21,7 +21,8 @@ ONE_SET = """\
 {% if part.beside %}
 <h3>{{ part.metric_title }} inside and here</h3>
 <div class="scroll"><table>
-<thead><tr><th>model</th><th>cross-validation of the internal cases</th><th>this set</th></tr></thead>
+<thead><tr><th>model</th><th>cross-validation of the internal cases</th><th>this set</th></tr>
+</thead>
 <tbody>
 {% for name, inside, here in part.beside %}<tr><td>{{ name }}</td><td>{{ inside }}</td>
 <td>{{ here }}</td></tr>

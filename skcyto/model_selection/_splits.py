@@ -311,7 +311,7 @@ def _check_fold(number: int, fold: Split, n: int, groups: NDArray[Any] | None) -
 
 
 def _check_given_folds(splits: list[Split]) -> None:
-    """Refuse given folds that are several test sets, and point out one that is unlike the others."""
+    """Refuse given folds that are several test sets, and point out one unlike the others."""
     if len(splits) == 1:
         return
     trained = np.unique(np.concatenate([train for train, _ in splits]))

@@ -206,9 +206,10 @@ def known_limits(
                 "are too high."
             )
         if len(comparison.models) > 1 and name is not None:
+            same = "cases" if comparison.splits.one_test_set else "folds"
             limits.append(
                 f"The model is one of {len(comparison.models)} that were compared on the same "
-                f"{'cases' if comparison.splits.one_test_set else 'folds'}; if it was chosen for its scores, they flatter it."
+                f"{same}; if it was chosen for its scores, they flatter it."
             )
     limits += _limits_of_networks(pipeline)
     if explanation is not None:

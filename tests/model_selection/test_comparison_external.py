@@ -285,7 +285,8 @@ def test_markdown_and_latex_say_what_they_are(comparison):
     text = comparison.external["site B"].to_markdown(["f1_macro", "roc_auc_ovr"])
     assert text.rstrip().endswith(
         "External validation on site B, 50 cases of 25 groups; models fitted on all 80 internal "
-        "cases. Score with 95% confidence interval by group, which takes the fitted models as given."
+        "cases. Score with 95% confidence interval by group, which takes the fitted models as "
+        "given."
     )
     assert "±" not in text
     assert "| majority | " in text
