@@ -23,7 +23,11 @@ from skcyto.model_selection._comparison_metadata import check_metadata, route_me
 from skcyto.model_selection._comparison_records import FoldFailure, FoldRecord
 from skcyto.model_selection._comparison_result import ModelComparison
 from skcyto.model_selection._comparison_run import FoldPart, check_engine, run_folds
-from skcyto.model_selection._comparison_scoring import check_measures, resolve_scoring
+from skcyto.model_selection._comparison_scoring import (
+    check_measures,
+    resolve_scoring,
+    with_bounds,
+)
 from skcyto.model_selection._fingerprints import fingerprint_data, fingerprint_estimator
 from skcyto.model_selection._splits import Splits, make_splits
 from skcyto.utils._progress import progress_bar
@@ -38,6 +42,7 @@ def compare_models(
     groups: Any = None,
     cv: Any = None,
     scoring: Any = None,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
     n_jobs: int | None = None,
     engine: str = "separate",
     memory: str | Memory | None = None,
@@ -79,6 +84,9 @@ def compare_models(
         balanced accuracy, ROC AUC and average precision (one class against the rest, averaged),
         log-loss, Brier score, expected calibration error, and the recall of every class. Losses
         (``neg_...``) are shown positive, without the prefix.
+    bounds : dict of str to (float, float), default=None
+        Smallest and largest value of a score of your own, by its name: ``{"cost": (0, 10)}``. No
+        interval reaches beyond them; those of skcyto's scores are known.
     n_jobs : int or None, default=None
         Jobs over (candidate, fold), through joblib, so ``joblib.parallel_config`` applies. The
         results are the same for any number.
@@ -181,6 +189,7 @@ def compare_models(
     sets = check_external(external, X, classes, groups)
     candidates = make_candidates(estimators, memory)
     measures, primary = resolve_scoring(scoring, classes)
+    measures = with_bounds(measures, bounds)
     check_measures(measures, np.searchsorted(classes, y), len(classes))
     scorers = {measure.name: measure.scorer for measure in measures if measure.scorer is not None}
     metadata = check_metadata(params, groups, len(y))

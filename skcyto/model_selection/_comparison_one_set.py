@@ -11,10 +11,17 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.dummy import DummyClassifier
 
-from skcyto.model_selection._comparison_pooled import draw_scores, pool, quiet_scores
+from skcyto.model_selection._comparison_intervals import (
+    half_width,
+    pooled_interval,
+    rarest_units,
+    score_interval,
+)
+from skcyto.model_selection._comparison_pooled import draw_errors, draw_scores, quiet_scores
 from skcyto.model_selection._comparison_records import Predictions
+from skcyto.model_selection._comparison_rounds import pool
+from skcyto.model_selection._comparison_scoring import counts_hits
 from skcyto.model_selection._comparison_tests import model_pairs, with_holm
-from skcyto.model_selection._statistics_intervals import auc_interval, proportion_interval
 from skcyto.model_selection._statistics_pooled import BootstrapResult
 
 if TYPE_CHECKING:
@@ -28,8 +35,6 @@ _OF_LABELS = ("precision_macro", "f1_macro", "average_f1")
 _FEWEST = 5
 # The same for mean losses: (sum of losses)**2 over their sum of squares.
 _FEWEST_LOSSES = 20
-# Scores of the order of cases alone: two models are exchanged by ranks, whatever their scales.
-_OF_RANKS = ("roc_auc_ovr", "average_precision_macro")
 
 
 def describe_set(comparison: ModelComparison) -> str:
@@ -164,7 +169,9 @@ def _exchange_test(comparison: ModelComparison, metric: str, model: str, other: 
         return np.nan
     rows, first = pool(comparison, model)[0]
     second = pool(comparison, other)[0][1]
-    if metric in _OF_RANKS:
+    measure = comparison.measures[metric]
+    # Scores of the order of cases alone are exchanged by ranks, whatever the models' scales.
+    if measure.of_classes or (measure.ranks_cases and len(comparison.classes) == 2):
         first, second = _ranked(first), _ranked(second)
     true, (codes, units) = comparison.y_codes[rows], _units(comparison)
 
@@ -213,13 +220,15 @@ def _intervals(
     """Return limits for every model, and why some have none."""
     low, high = np.full((2, len(values)), np.nan)
     reasons: dict[str, list[str]] = {}
-    by_count = _is_by_count(comparison, metric)
+    measure = comparison.measures[metric]
     for row, model in enumerate(comparison.models):
         if np.isnan(values[row]):
             continue
         try:
-            if by_count:
-                limits = _interval_of_counts(comparison, metric, model, confidence)
+            if counts_hits(measure) or measure.of_classes == "roc_auc":
+                limits = score_interval(comparison, model, metric, confidence)
+                if np.isnan(limits[0]):
+                    raise ValueError("cases don't vary enough")
             else:
                 limits = _interval_of_draws(comparison, metric, model, confidence)
             low[row], high[row] = limits
@@ -242,16 +251,19 @@ def _interval_of_draws(
     if draws is None:
         raise ValueError(reason)
     row = comparison.models.index(model)
-    if less is not None:
-        draws = draws.less(comparison.models.index(less))
-    known = draws.draws[row][~np.isnan(draws.draws[row])]
-    if np.ptp(known) <= 1e-12:
+    units = rarest_units(comparison)
+    if less is None:
+        error = draw_errors(draws, units)[row]
+        limits = pooled_interval(comparison, model, metric, draws.estimate[row], error, confidence)
+    else:
+        paired = draws.less(comparison.models.index(less))
+        half = half_width(draw_errors(paired, units)[row], units, confidence)
+        bounds = comparison.measures[metric].bounds
+        most = bounds[1] - bounds[0]
+        limits = max(paired.estimate[row] - half, -most), min(paired.estimate[row] + half, most)
+    if np.isnan(limits[0]):
         raise ValueError("it is the same in every bootstrap draw")
-    # Percentiles are too narrow for few units; those of t widen them (Hesterberg, 2015).
-    k = _fewest_units(comparison)
-    wide = stats.t.ppf(0.5 + confidence / 2, k - 1) * np.sqrt(k / (k - 1))
-    low, high = np.quantile(known, stats.norm.cdf([-wide, wide]))
-    return float(low), float(high)
+    return limits
 
 
 def _check_resampling(comparison: ModelComparison, metric: str, model: str) -> None:
@@ -260,13 +272,15 @@ def _check_resampling(comparison: ModelComparison, metric: str, model: str) -> N
         # Small samples look uncalibrated by chance, and samples of them even more so.
         raise ValueError("resampling overstates it")
     kept = unit(comparison)
-    if _fewest_units(comparison) < _FEWEST:
+    if rarest_units(comparison) < _FEWEST:
         raise ValueError(f"fewer than {_FEWEST} {kept}s have the rarest class")
     rows, predictions = pool(comparison, model)[0]
     codes, _ = _units(comparison)
     constant = isinstance(comparison.estimators[model], DummyClassifier)
     if metric in _OF_LABELS and not constant:
-        said = [len(np.unique(codes[predictions.codes == c])) for c in _codes(comparison)]
+        said = [
+            len(np.unique(codes[predictions.codes == c])) for c in range(len(comparison.classes))
+        ]
         if min(said) < _FEWEST:
             label = comparison.classes.tolist()[int(np.argmin(said))]
             raise ValueError(f"fewer than {_FEWEST} {kept}s are predicted to be {label}")
@@ -276,60 +290,6 @@ def _check_resampling(comparison: ModelComparison, metric: str, model: str) -> N
         by_unit = np.bincount(codes, loss)
         if by_unit.sum() ** 2 < _FEWEST_LOSSES * (by_unit**2).sum():
             raise ValueError(f"most of it comes from a few {kept}s")
-
-
-def _codes(comparison: ModelComparison) -> range:
-    return range(len(comparison.classes))
-
-
-def _fewest_units(comparison: ModelComparison) -> int:
-    """Count the groups, or cases, that have the rarest class."""
-    codes, _ = _units(comparison)
-    true = comparison.y_codes[comparison.splits.splits[0][1]]
-    return min(len(np.unique(codes[true == code])) for code in _codes(comparison))
-
-
-def _is_by_count(comparison: ModelComparison, metric: str) -> bool:
-    """Say whether a score is made of shares or pairs of cases, which have limits near 0 and 1."""
-    if metric.startswith("recall[") or metric in ("accuracy", "recall_macro", "balanced_accuracy"):
-        return True
-    return metric == "roc_auc_ovr" and len(comparison.classes) == 2
-
-
-def _interval_of_counts(
-    comparison: ModelComparison, metric: str, model: str, confidence: float
-) -> tuple[float, float]:
-    rows, predictions = pool(comparison, model)[0]
-    true = comparison.y_codes[rows]
-    groups = None if comparison.groups is None else comparison.groups[rows]
-    if metric == "roc_auc_ovr":
-        assert predictions.response is not None
-        area = auc_interval(
-            true == 1, predictions.response[:, 1], groups=groups, confidence=confidence
-        )
-        if np.isnan(area.low):
-            raise ValueError("no case is told from another")
-        return area.low, area.high
-    hits = predictions.codes == true
-    if metric == "accuracy":
-        share = proportion_interval(hits, groups=groups, confidence=confidence)
-        return share.low, share.high
-    recalls = np.array(
-        [
-            proportion_interval(
-                hits[own], groups=None if groups is None else groups[own], confidence=confidence
-            )[:3]
-            for own in (true == code for code in range(len(comparison.classes)))
-        ]
-    )
-    if metric.startswith("recall["):
-        code = [f"recall[{label}]" for label in comparison.classes.tolist()].index(metric)
-        return float(recalls[code, 1]), float(recalls[code, 2])
-    # Limits of a mean of independent shares from theirs (Zou and Donner, 2008).
-    mean = recalls.mean(axis=0)[0]
-    below, above = (np.sqrt(np.sum((recalls[:, 0] - recalls[:, i]) ** 2)) for i in (1, 2))
-    n_classes = len(recalls)
-    return max(0.0, float(mean - below / n_classes)), min(1.0, float(mean + above / n_classes))
 
 
 def _draw(comparison: ModelComparison, metric: str) -> tuple[BootstrapResult | None, str]:

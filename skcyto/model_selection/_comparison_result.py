@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
+from skcyto.model_selection._comparison_intervals import score_interval
 from skcyto.model_selection._comparison_one_set import describe_set, one_set_table
 from skcyto.model_selection._comparison_plots import PlotMethods
 from skcyto.model_selection._comparison_records import FoldFailure, FoldRecord
@@ -17,7 +18,6 @@ from skcyto.model_selection._comparison_scoring import Measure
 from skcyto.model_selection._comparison_statistics import StatisticsMethods
 from skcyto.model_selection._report_methods import ReportMethods
 from skcyto.model_selection._splits import Splits
-from skcyto.model_selection._statistics_folds import corrected_interval
 from skcyto.model_selection._statistics_pooled import BootstrapResult
 
 
@@ -172,27 +172,32 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         metrics : str, list of str or None, default=None
             Scores to show; None for all.
         confidence : float, default=0.95
-            Coverage of the interval, which allows for the training data that folds share (see
-            :func:`corrected_resampled_ttest`).
+            Coverage of the interval (see Notes).
 
         Returns
         -------
         table : DataFrame
             One row per model; columns (score, "mean"), (score, "std") over folds,
-            (score, "ci_low") and (score, "ci_high"). On one test set, external or held out, "mean"
-            is the score on it, "std" is NaN, and the interval is one by case, or by group where
-            groups are given.
+            (score, "ci_low") and (score, "ci_high"), NaN where nothing is known of how the score
+            varies. On one test set, external or held out, "mean" is the score on it and "std" NaN.
+
+        Notes
+        -----
+        Recalls and accuracy have a binomial interval by case, or by group where there are groups;
+        the area under the ROC curve one that knows that areas end at 1. Both are widened to the
+        interval over folds, which allows for the training data that folds share (see
+        :func:`corrected_resampled_ttest`), where folds test enough cases to tell. Scores over
+        classes that lie between 0 and 1 have the interval of a share with that variance; losses
+        and scores of your own have that over folds. On one test set the variance of both is that
+        of bootstrap draws of cases or groups.
         """
         if self.splits.one_test_set:
             return one_set_table(self, self.check_metrics(metrics), confidence)[0]
         columns: dict[tuple[str, str], list[float]] = {}
         for metric in self.check_metrics(metrics):
-            bounds = self.measures[metric].bounds
             for model in self.models:
                 values = self.fold_scores(model, metric)
-                low, high = corrected_interval(
-                    values, self.splits.test_train_ratio, confidence=confidence, bounds=bounds
-                )
+                low, high = score_interval(self, model, metric, confidence)
                 known = values[~np.isnan(values)]
                 row = (
                     float(known.mean()) if len(known) else np.nan,

@@ -112,22 +112,34 @@ class StatisticsMethods:
         -------
         table : DataFrame
             By (model, reference, class): `auc`, `auc_reference`, `difference` with `ci_low` and
-            `ci_high`, `z`, `p_value`, `p_holm`. With two classes there is one row a pair, with
-            more one per class against the rest. The row of a class that can't be tested, since
-            its cases (or those of the rest) in a round come from fewer than two groups, is NaN,
-            doesn't count in Holm's correction, and is named in a warning.
+            `ci_high`, `t`, `df`, `p_value`, `p_holm`. With two classes there is one row a pair,
+            with more one per class against the rest. The row of a class that can't be tested,
+            since its cases (or those of the rest) in a round come from fewer than two groups, is
+            NaN, doesn't count in Holm's correction, and is named in a warning. Where a difference
+            has no variance, its p-value is NaN.
 
         Raises
         ------
         ValueError
-            If no class can be tested, or the reference failed or gives no scores of classes.
+            If no class can be tested, such as where every test part holds one class, or the
+            reference failed or gives no scores of classes.
+
+        Warns
+        -----
+        UserWarning
+            If a class can't be tested, has fewer than ten independent cases (groups where there
+            are groups), or a difference has no variance.
 
         Notes
         -----
-        Areas and their covariance are averaged over rounds, which overstates the variance of the
-        mean rather than understate it. With groups the covariance is that of clustered data. The
-        test takes the fitted models as given: it says nothing of how they would vary with other
-        training data, which :meth:`test` does. Models without scores for classes are left out.
+        Only cases of the same fold are compared: every fold has its own model, whose scores make
+        no common order with those of others. Folds that hold both classes are averaged by their
+        number of pairs. Areas and their covariance are averaged over rounds, which overstates the
+        variance of the mean rather than understate it. With groups the covariance is that of
+        clustered data. Student's t has one degree of freedom less than there are cases (or groups)
+        of the rarer side. The test takes the fitted models as given: it says nothing of how they
+        would vary with other training data, which :meth:`test` does. Models without scores for
+        classes are left out.
         """
         return delong_tests(self._self, reference, confidence)
 

@@ -69,16 +69,24 @@ def pooled_tables(
 
 
 def _areas(comparison: ModelComparison, reference: str, confidence: float) -> dict[str, Any]:
-    table, untested = delong_table(comparison, reference, confidence)
-    note = "Each class against the rest; areas and their covariance averaged over rounds."
+    table, untested, doubts = delong_table(comparison, reference, confidence)
+    note = (
+        "Each class against the rest; only cases of the same fold are compared, since every fold "
+        "has its own model. Areas and their covariance are averaged over rounds; Student's t with "
+        "the cases (or groups) of the rarer side less one degrees of freedom."
+    )
     if comparison.splits.one_test_set:
-        note = "Each class against the rest." if len(comparison.classes) > 2 else ""
+        note = (
+            "Each class against the rest; Student's t with the cases (or groups) of the rarer side "
+            "less one degrees of freedom."
+        )
     for label, reason in untested.items():
         note += f" Class {label} can't be tested: {reason}."
+    note = " ".join([note, *doubts])
     return {
         "columns": [
             *("model", "class", "AUC", "AUC of reference", "difference"),
-            *("z", "p", "p (Holm)"),
+            *("t", "p", "p (Holm)"),
         ],
         "left": [0, 1],
         "rows": [
@@ -88,7 +96,7 @@ def _areas(comparison: ModelComparison, reference: str, confidence: float) -> di
                 format_number(row["auc"]),
                 format_number(row["auc_reference"]),
                 _with_interval(row, "difference", "ci_low", "ci_high"),
-                format_number(row["z"], 2),
+                format_number(row["t"], 2),
                 format_pvalue(row["p_value"]),
                 format_pvalue(row["p_holm"]),
             ]

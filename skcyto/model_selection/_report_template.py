@@ -179,11 +179,12 @@ and tested on the cases of the other place, none of which it was trained on or c
 {%- else %}Every model was fitted once, on the training cases, and tested on the others.{% endif %}
 Intervals and tests on one test set ask about new cases of the same kind, taking the fitted models
 as given: how much models would vary with other training data is not in them. Intervals of
-accuracy and of recalls and their mean: Clopper and Pearson's limits with mid-P tails (Agresti and
-Gottard, Computational Statistics and Data Analysis 51, 2007; for groups Korn and Graubard, Survey
-Methodology 24, 1998; for means of recalls Zou and Donner, Statistics in Medicine 27, 2008); of the
-ROC AUC of two classes: Newcombe, Statistics in Medicine 25, 2006; of other scores: percentiles of
-1000 bootstrap draws of whole cases or groups. Areas are compared with the test of DeLong and
+accuracy and recalls: Clopper and Pearson's limits with mid-P tails (Agresti and Gottard,
+Computational Statistics and Data Analysis 51, 2007; for groups Korn and Graubard, Survey
+Methodology 24, 1998); of areas under ROC curves: Newcombe, Statistics in Medicine 25, 2006; of
+other scores between 0 and 1: those of a share with the variance of 1000 bootstrap draws of whole
+cases or groups; of losses and differences: Student's t with that variance and the cases or groups
+of the rarest class less one degrees of freedom. Areas are compared with the test of DeLong and
 others, Biometrics 44, 1988; for groups Obuchowski, Biometrics 53, 1997.</p>
 {% endif %}
 <p class="note">{{ versions }}</p>

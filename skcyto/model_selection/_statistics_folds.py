@@ -90,8 +90,9 @@ def corrected_resampled_ttest(
     Returns
     -------
     result : CorrectedTTestResult
-        NaN statistics where fewer than two folds are left. Differences that are all the same
-        leave no variance: the p-value is then 1 for no difference and 0 for any other.
+        NaN statistics where fewer than two folds are left, or where differences are all the same:
+        without variance nothing is known of how they would vary. Without any difference the
+        p-value is 1.
 
     Raises
     ------
@@ -119,10 +120,9 @@ def corrected_resampled_ttest(
     if df < 1:
         return CorrectedTTestResult(np.nan, np.nan, df, mean, np.nan, np.nan, np.nan, len(d))
     if scale == 0:
-        t = 0.0 if mean == 0 else float(np.copysign(np.inf, mean))
-        effect = t
-    else:
-        t, effect = mean / scale, mean / spread
+        t, pvalue = (0.0, 1.0) if mean == 0 else (np.nan, np.nan)
+        return CorrectedTTestResult(t, pvalue, df, mean, np.nan, np.nan, np.nan, len(d))
+    t, effect = mean / scale, mean / spread
     half = float(stats.t.ppf(0.5 + confidence / 2, df)) * scale
     pvalue = float(2 * stats.t.sf(abs(t), df))
     return CorrectedTTestResult(t, pvalue, df, mean, mean - half, mean + half, effect, len(d))
@@ -153,6 +153,7 @@ def bayesian_correlated_ttest(
     Returns
     -------
     result : BayesianComparison
+        NaN where fewer than two folds are left or all differences are the same.
 
     Raises
     ------
@@ -176,11 +177,8 @@ def bayesian_correlated_ttest(
         raise ValueError(f"rope={rope!r} must not be negative")
     d = _finite(differences)
     mean, scale, _ = _correlated_mean(d, test_train_ratio, confidence)
-    if len(d) < 2:
+    if len(d) < 2 or scale == 0:
         return BayesianComparison(np.nan, np.nan, np.nan, mean, np.nan, np.nan, len(d))
-    if scale == 0:
-        worse, better = float(mean < -rope), float(mean > rope)
-        return BayesianComparison(worse, 1 - worse - better, better, mean, mean, mean, len(d))
     posterior = stats.t(df=len(d) - 1, loc=mean, scale=scale)
     worse, better = float(posterior.cdf(-rope)), float(posterior.sf(rope))
     low, high = (float(limit) for limit in posterior.interval(confidence))
@@ -210,14 +208,35 @@ def corrected_interval(
     Returns
     -------
     low, high : float
-        NaN where fewer than two folds are left.
+        NaN where fewer than two folds are left or all scores are the same.
     """
     values = _finite(scores)
     mean, scale, _ = _correlated_mean(values, test_train_ratio, confidence)
-    if len(values) < 2:
+    if len(values) < 2 or scale == 0:
         return np.nan, np.nan
     half = float(stats.t.ppf(0.5 + confidence / 2, len(values) - 1)) * scale
     return max(mean - half, bounds[0]), min(mean + half, bounds[1])
+
+
+def corrected_error(scores: ArrayLike, test_train_ratio: float) -> tuple[float, int]:
+    """Return the standard error of a mean score over folds that share training data.
+
+    Parameters
+    ----------
+    scores : array-like of shape (n_folds,)
+        Scores of one model; NaN is left out.
+    test_train_ratio : float
+        Test cases over training cases of a fold.
+
+    Returns
+    -------
+    error : float
+        NaN where fewer than two folds are left.
+    df : int
+        Its degrees of freedom.
+    """
+    values = _finite(scores)
+    return _correlated_mean(values, test_train_ratio, 0.95)[1], len(values) - 1
 
 
 def _finite(values: ArrayLike) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
-from skcyto.model_selection._statistics_delong import delong_covariance
+from skcyto.model_selection._statistics_delong import stratified_areas
 
 
 class ProportionInterval(NamedTuple):
@@ -177,6 +177,53 @@ def proportion_interval(
     return ProportionInterval(share, low, high, n_effective, k)
 
 
+def share_interval(
+    score: float, error: float, df: float, most: float, *, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Confidence interval of a score between 0 and 1 that behaves near both as a share does.
+
+    A macro F1 or a mean of recalls is no share of cases, but runs out of room at 1 in the same
+    way. It is taken for a share of as many cases as its standard error stands for, of fewer where
+    few degrees of freedom are behind the error (Korn and Graubard), and of no more than `most`,
+    so that scores that happen to agree do not pass for certainty.
+
+    Parameters
+    ----------
+    score : float
+        The score.
+    error : float
+        Its standard error.
+    df : float
+        Degrees of freedom of the standard error.
+    most : float
+        Largest number of cases that it can stand for.
+    confidence : float, default=0.95
+        Coverage.
+
+    Returns
+    -------
+    low, high : float
+        NaN where the score or its error is.
+
+    Examples
+    --------
+    >>> from skcyto.model_selection._statistics_intervals import share_interval
+    >>> low, high = share_interval(0.95, 0.03, df=9, most=100)
+    >>> round(low, 3), round(high, 3)
+    (0.857, 0.989)
+    """
+    _check_confidence(confidence)
+    if np.isnan(score) or np.isnan(error) or df < 1:
+        return np.nan, np.nan
+    tails = 0.5 + confidence / 2
+    few = float(stats.norm.ppf(tails) / stats.t.ppf(tails, df)) ** 2
+    n = most
+    if error > 0 and 0 < score < 1:
+        n = min(few * score * (1 - score) / error**2, most)
+    n = max(n, 1.0)
+    return mid_p_interval(min(max(score, 0.0), 1.0) * n, n, confidence=confidence)
+
+
 def auc_interval(
     y_true: ArrayLike,
     scores: ArrayLike,
@@ -218,17 +265,16 @@ def auc_interval(
     >>> found.area, round(found.low, 3), found.high
     (1.0, 0.585, 1.0)
     """
-    areas, covariance = delong_covariance(y_true, np.asarray(scores)[None], groups=groups)
-    positive = np.asarray(y_true).astype(bool)
-    codes = _codes(groups, len(positive))
+    found = stratified_areas(y_true, np.asarray(scores)[None], groups=groups)
+    area = float(found.areas[0])
     low, high = area_interval(
-        float(areas[0]),
-        float(covariance[0, 0]),
-        np.bincount(codes[positive]),
-        np.bincount(codes[~positive]),
+        area,
+        float(found.covariance[0, 0]),
+        found.sizes_positive,
+        found.sizes_negative,
         confidence=confidence,
     )
-    return AreaInterval(float(areas[0]), low, high)
+    return AreaInterval(area, low, high)
 
 
 def area_interval(
@@ -238,6 +284,7 @@ def area_interval(
     sizes_negative: ArrayLike,
     *,
     confidence: float = 0.95,
+    df: float | None = None,
 ) -> tuple[float, float]:
     r"""Confidence interval of an area under the ROC curve that knows that areas end at 1.
 
@@ -263,6 +310,9 @@ def area_interval(
         Positive and negative cases of every group; ones without groups. Zeros do not count.
     confidence : float, default=0.95
         Coverage.
+    df : float or None, default=None
+        Degrees of freedom of `variance`; None takes the normal distribution for independent cases
+        and the smaller number of groups less one where cases are grouped.
 
     Returns
     -------
@@ -290,8 +340,10 @@ def area_interval(
     if any(np.any(part > 1) for part in sizes):
         if none:
             m, n = (float(part.sum() ** 2 / np.sum(part**2)) for part in sizes)
-        else:
-            quantile = float(stats.t.ppf(tails, max(smaller - 1, 1)))
+        elif df is None:
+            df = max(smaller - 1, 1)
+    if df is not None and not none:
+        quantile = float(stats.t.ppf(tails, df))
     if not none and 0 < area < 1:
         scale = max(1.0, variance / _newcombe_variance(area, m, n))
     reach = scale * quantile**2
