@@ -55,6 +55,8 @@ class Metric:
         False for losses.
     bounds : tuple of float, default=(0, 1)
         Smallest and largest value.
+    needs_every_class : bool, default=False
+        Whether it averages over classes, so that it is undefined where one has no case.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Metric:
     response: Response
     greater_is_better: bool = True
     bounds: tuple[float, float] = (0.0, 1.0)
+    needs_every_class: bool = False
 
     def make_scorer(self) -> Any:
         """Return the scikit-learn scorer: larger is better."""
@@ -135,17 +138,38 @@ METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric("accuracy", "accuracy", _accuracy, "predict"),
-        Metric("precision_macro", "macro precision", partial(_macro, precision_score), "predict"),
-        Metric("recall_macro", "macro recall", partial(_macro, recall_score), "predict"),
-        Metric("f1_macro", "macro F1", partial(_macro, f1_score), "predict"),
-        Metric("average_f1", "average F1", _average_f1, "predict"),
-        Metric("balanced_accuracy", "balanced accuracy", _balanced_accuracy, "predict"),
-        Metric("roc_auc_ovr", "ROC AUC", macro_roc_auc_score, "score"),
+        Metric(
+            "precision_macro",
+            "macro precision",
+            partial(_macro, precision_score),
+            "predict",
+            needs_every_class=True,
+        ),
+        Metric(
+            "recall_macro",
+            "macro recall",
+            partial(_macro, recall_score),
+            "predict",
+            needs_every_class=True,
+        ),
+        Metric(
+            "f1_macro", "macro F1", partial(_macro, f1_score), "predict", needs_every_class=True
+        ),
+        Metric("average_f1", "average F1", _average_f1, "predict", needs_every_class=True),
+        Metric(
+            "balanced_accuracy",
+            "balanced accuracy",
+            _balanced_accuracy,
+            "predict",
+            needs_every_class=True,
+        ),
+        Metric("roc_auc_ovr", "ROC AUC", macro_roc_auc_score, "score", needs_every_class=True),
         Metric(
             "average_precision_macro",
             "macro average precision",
             macro_average_precision_score,
             "score",
+            needs_every_class=True,
         ),
         Metric("neg_log_loss", "log-loss", _log_loss, "predict_proba", False, (0.0, np.inf)),
         Metric("neg_brier_score", "Brier score", _brier, "predict_proba", False, (0.0, 2.0)),

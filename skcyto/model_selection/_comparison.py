@@ -16,6 +16,7 @@ from sklearn.utils import indexable
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d
 
+from skcyto.metrics._class_dependence import positive_class
 from skcyto.model_selection._comparison_candidates import make_candidates
 from skcyto.model_selection._comparison_checkpoint import Checkpoint, record_key
 from skcyto.model_selection._comparison_external import check_external, run_external
@@ -43,6 +44,7 @@ def compare_models(
     cv: Any = None,
     scoring: Any = None,
     bounds: Mapping[str, tuple[float, float]] | None = None,
+    pos_label: Any = None,
     n_jobs: int | None = None,
     engine: str = "separate",
     memory: str | Memory | None = None,
@@ -87,6 +89,10 @@ def compare_models(
     bounds : dict of str to (float, float), default=None
         Smallest and largest value of a score of your own, by its name: ``{"cost": (0, 10)}``. No
         interval reaches beyond them; those of skcyto's scores are known.
+    pos_label : label, default=None
+        The positive one of two classes, in every score, test and curve that has one ("f1",
+        "average_precision", DeLong's test, ROC curves). None takes the rarer one, the second of
+        equally many.
     n_jobs : int or None, default=None
         Jobs over (candidate, fold), through joblib, so ``joblib.parallel_config`` applies. The
         results are the same for any number.
@@ -143,6 +149,11 @@ def compare_models(
 
     Notes
     -----
+    A score that averages over classes is another quantity where a class has no case: it is NaN on
+    such folds. If it is one of predicted labels, it is then taken from the pooled predictions of
+    each round instead, and has no test over folds; areas under curves are means over the folds that
+    hold every class, since the probabilities of different models have no common ranking.
+
     With scikit-learn's metadata routing enabled, groups and `params` go to the parts of a
     candidate that requested them: ``classifier.set_fit_request(groups=True)``. Without it, the
     last step of a pipeline gets what its ``fit`` names, so that
@@ -188,9 +199,10 @@ def compare_models(
             )
     sets = check_external(external, X, classes, groups)
     candidates = make_candidates(estimators, memory)
-    measures, primary = resolve_scoring(scoring, classes)
+    positive = positive_class(classes, np.searchsorted(classes, y), pos_label)
+    measures, primary = resolve_scoring(scoring, classes, positive)
     measures = with_bounds(measures, bounds)
-    check_measures(measures, np.searchsorted(classes, y), len(classes))
+    check_measures(measures, X, y)
     scorers = {measure.name: measure.scorer for measure in measures if measure.scorer is not None}
     metadata = check_metadata(params, groups, len(y))
     routes = {
@@ -249,6 +261,7 @@ def compare_models(
             name: [results[name, fold] for fold in range(len(splits.splits))] for name in candidates
         },
         seed=seed,
+        pos_label=positive,
     )
     _report_failures(comparison, "")
     if not sets:
@@ -289,6 +302,7 @@ def compare_models(
             results={name: [outcome] for name, outcome in outcomes_by_set[each.name].items()},
             seed=seed,
             classes=classes,
+            pos_label=positive,
         )
         _report_failures(validated, f" on external[{each.name!r}]")
     return comparison

@@ -100,8 +100,8 @@ class CalibrationComparisonDisplay:
         comparison : ModelComparison
             The comparison.
         label : object, default=None
-            Class whose probability is shown; None takes the rarer of two. With more classes None
-            shows the probability of the predicted class against accuracy.
+            Class whose probability is shown; None takes the positive one of two. With more classes
+            None shows the probability of the predicted class against accuracy.
         models : list of str or None, default=None
             Models to draw; None takes all that give probabilities.
         n_bins : int, default=10

@@ -89,6 +89,7 @@ class Checkpoint:
                 facts = json.loads(str(file["facts"]))
                 response = file["response"] if facts["kind"] else None
                 predictions = Predictions(file["codes"], response, facts["kind"])
+                _check(predictions)
         except _DAMAGE as error:
             reason = f"{type(error).__name__}: {error}"
             warnings.warn(
@@ -138,6 +139,14 @@ class Checkpoint:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def _check(predictions: Predictions) -> None:
+    response = predictions.response
+    if predictions.codes.ndim != 1:
+        raise ValueError(f"predictions of shape {predictions.codes.shape}")
+    if response is not None and not np.all(np.isfinite(response)):
+        raise ValueError("scores of classes that are NaN or infinite")
 
 
 def record_key(

@@ -242,7 +242,7 @@ class ROCComparisonDisplay(_FoldCurveDisplay):
         comparison : ModelComparison
             The comparison.
         label : object, default=None
-            Positive class; None takes the rarer of two, or the average over all of more.
+            Positive class; None takes the positive one of two, or the average over all of more.
         models : list of str or None, default=None
             Models to draw; None takes all that give probabilities or decision values.
 
@@ -314,7 +314,7 @@ class PrecisionRecallComparisonDisplay(_FoldCurveDisplay):
         comparison : ModelComparison
             The comparison.
         label : object, default=None
-            Positive class; None takes the rarer of two, or the average over all of more.
+            Positive class; None takes the positive one of two, or the average over all of more.
         models : list of str or None, default=None
             Models to draw; None takes all that give probabilities or decision values.
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import column_or_1d
 
 from skcyto.model_selection._comparison_candidates import seed_estimator
 from skcyto.model_selection._comparison_checkpoint import Checkpoint
@@ -114,6 +115,10 @@ def measure_fold(
         start = time.perf_counter()
         predictions = _predict(model, X, classes)
         predicted = time.perf_counter()
+        if checkpoint is not None and scorers:
+            # Fits are dear: what they predict is kept though a scorer fail.
+            kept = FoldRecord(predictions, {}, seconds, predicted - start)
+            checkpoint.write(key, kept)
         scores = {name: float(score(model, X, y)) for name, score in scorers.items()}
     except Exception as error:  # one failing candidate must not lose the others' hours
         return FoldFailure(fold, f"{type(error).__name__}: {error}", traceback.format_exc())
@@ -136,11 +141,17 @@ def _predict(model: Any, X: Any, classes: NDArray[Any]) -> Predictions:
         values = np.asarray(model.decision_function(X), dtype=float)
         if values.ndim == 1:
             values = np.column_stack([-values, values])
+        bad = int((~np.isfinite(values)).any(axis=1).sum())
+        if bad:
+            raise ValueError(
+                f"decision_function returned NaN or infinity for {bad} of {len(values)} cases"
+            )
         # A class that the training part lacked ranks below everything that was seen.
         filled = np.full((len(values), len(classes)), values.min() - 1.0)
         filled[:, known] = values
         kind, response = "decision_function", filled
-    labels = np.asarray(model.predict(X))
+    # Some give a column, which scikit-learn's scores take as well.
+    labels = column_or_1d(model.predict(X))
     codes = np.clip(np.searchsorted(classes, labels), 0, len(classes) - 1)
     if labels.shape != codes.shape or not np.array_equal(classes[codes], labels):
         raise ValueError(

@@ -163,13 +163,13 @@ def _exchange_test(comparison: ModelComparison, metric: str, model: str, other: 
     A case, or a group as a whole, keeps its two predictions, and their models are exchanged at
     random: every exchange where there are few, so that no p-value is smaller than few groups allow.
     """
-    score = comparison.measures[metric].from_predictions
+    measure = comparison.measures[metric]
     observed = [comparison.fold_scores(name, metric)[0] for name in (model, other)]
-    if score is None or np.isnan(observed).any():
+    if measure.from_predictions is None or np.isnan(observed).any():
         return np.nan
     rows, first = pool(comparison, model)[0]
     second = pool(comparison, other)[0][1]
-    measure = comparison.measures[metric]
+    score = measure.score
     # Scores of the order of cases alone are exchanged by ranks, whatever the models' scales.
     if measure.of_classes or (measure.ranks_cases and len(comparison.classes) == 2):
         first, second = _ranked(first), _ranked(second)

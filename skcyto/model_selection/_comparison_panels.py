@@ -203,7 +203,7 @@ def check_label(comparison: ModelComparison, label: Any) -> list[int]:
     comparison : ModelComparison
         The comparison.
     label : object or None
-        A class; None for the rarer of two or the average over more.
+        A class; None for the positive one of two or the average over more.
 
     Returns
     -------
@@ -212,7 +212,7 @@ def check_label(comparison: ModelComparison, label: Any) -> list[int]:
     if label is None:
         if len(comparison.classes) > 2:
             return list(range(len(comparison.classes)))
-        return [int(np.argmin(np.bincount(comparison.y_codes)))]
+        return [int(np.flatnonzero(comparison.classes == comparison.pos_label)[0])]
     found = np.flatnonzero(comparison.classes == label)
     if len(found) != 1:
         raise ValueError(f"label={label!r} is no class; there are {comparison.classes.tolist()}")

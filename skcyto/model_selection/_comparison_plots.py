@@ -31,7 +31,7 @@ class PlotMethods:
         Parameters
         ----------
         label : object, default=None
-            Positive class; None takes the rarer of two, or the average over all of more.
+            Positive class; None takes the positive one of two, or the average over all of more.
         models : list of str or None, default=None
             Models to draw; None for all that can be.
         ax : Axes or None, default=None
@@ -52,7 +52,7 @@ class PlotMethods:
         Parameters
         ----------
         label : object, default=None
-            Positive class; None takes the rarer of two, or the average over all of more.
+            Positive class; None takes the positive one of two, or the average over all of more.
         models : list of str or None, default=None
             Models to draw; None for all that can be.
         ax : Axes or None, default=None
@@ -78,7 +78,7 @@ class PlotMethods:
         Parameters
         ----------
         label : object, default=None
-            Class; None takes the rarer of two, or the predicted one of more.
+            Class; None takes the positive one of two, or the predicted one of more.
         models : list of str or None, default=None
             Models to draw; None for all that give probabilities.
         ax : Axes or None, default=None

@@ -17,6 +17,7 @@ from skcyto.model_selection._comparison_intervals import (
     pooled_interval,
     rarest_units,
 )
+from skcyto.model_selection._comparison_panels import check_label
 from skcyto.model_selection._comparison_records import Predictions
 from skcyto.model_selection._comparison_rounds import (
     areas_of_class,
@@ -97,7 +98,7 @@ def delong_table(
     columns = ["auc", "auc_reference", "difference", "ci_low", "ci_high", "t", "df", "p_value"]
     columns.append("p_holm")
     pooled = {name: pool(comparison, name) for name in models} if pairs else {}
-    codes = range(len(comparison.classes)) if len(comparison.classes) > 2 else (1,)
+    codes = check_label(comparison, None)
     labels = comparison.classes.tolist()
     statistics, untested = {}, {}
     for code in codes if pairs else ():
@@ -290,12 +291,12 @@ def draw_scores(
     ValueError
         If the score needs the fitted estimator, or too few groups have the rarest class.
     """
-    score = comparison.measures[metric].from_predictions
-    if score is None:
+    measure = comparison.measures[metric]
+    score = measure.score
+    if measure.from_predictions is None:
         raise ValueError(
             f"{metric!r} needs the fitted estimator: it can't be scored from resampled predictions"
         )
-    measure = comparison.measures[metric]
     check_orders(measure, comparison.splits, comparison.y_codes)
     pooled = {name: pool(comparison, name) for name in comparison.models}
     folds = fold_of_cases(comparison)

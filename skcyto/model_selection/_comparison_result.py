@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,15 +11,19 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
+from skcyto.metrics._class_dependence import positive_class
 from skcyto.model_selection._comparison_intervals import score_interval
 from skcyto.model_selection._comparison_one_set import describe_set, one_set_table
 from skcyto.model_selection._comparison_plots import PlotMethods
+from skcyto.model_selection._comparison_pooled import pool
 from skcyto.model_selection._comparison_records import FoldFailure, FoldRecord
 from skcyto.model_selection._comparison_scoring import Measure
 from skcyto.model_selection._comparison_statistics import StatisticsMethods
 from skcyto.model_selection._report_methods import ReportMethods
 from skcyto.model_selection._splits import Splits
 from skcyto.model_selection._statistics_pooled import BootstrapResult
+
+_COLUMNS = ("mean", "std", "ci_low", "ci_high")
 
 
 class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
@@ -45,6 +50,8 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         A record or failure for every candidate and fold.
     seed : int
         Seed of folds and candidates.
+    pos_label : object or None, default=None
+        The positive one of two classes; None takes the rarer one.
     classes : ndarray or None, default=None
         Labels that the candidates can know, sorted; None for those of `y`.
 
@@ -58,7 +65,8 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         Labels, sorted.
     scores : DataFrame
         One row per (model, repeat, fold), one column per score; losses positive. Failed candidates
-        are in it with NaN for the folds that failed.
+        are in it with NaN for the folds that failed, and a score is NaN on a fold that lacks a
+        class which it needs.
     times : DataFrame
         Seconds of fitting and predicting, by the same rows.
     failures : dict of str to list of FoldFailure
@@ -100,6 +108,7 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         primary_metric: str,
         results: Mapping[str, Sequence[FoldRecord | FoldFailure]],
         seed: int,
+        pos_label: Any = None,
         classes: NDArray[Any] | None = None,
     ) -> None:
         self.estimators = dict(estimators)
@@ -112,43 +121,118 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         self.seed = seed
         self.classes = np.unique(y) if classes is None else classes
         self.y_codes = np.searchsorted(self.classes, y)
+        self.pos_label = positive_class(self.classes, self.y_codes, pos_label)
         self.external: dict[str, ModelComparison] = {}
         self.tested = np.unique(np.concatenate([test for _, test in splits.splits]))
         # Bootstrap draws by score, so that tables, tests and pages share them.
         self.draws: dict[str, tuple[BootstrapResult | None, str]] = {}
+        self.metrics = list(self.measures)
+        self.scores, self.times = self._score()
         self.failures = {
             name: failed
             for name, records in self.results.items()
             if (failed := [record for record in records if isinstance(record, FoldFailure)])
         }
         self.models = [name for name in self.results if name not in self.failures]
-        self.metrics = list(self.measures)
-        self.scores, self.times = self._score()
 
     def _score(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         index, scores, times = [], [], []
         for name, records in self.results.items():
             for fold, record in enumerate(records):
                 index.append((name, int(self.splits.repeat[fold]), fold))
-                if isinstance(record, FoldFailure):
+                found = self._score_record(record, fold)
+                if isinstance(found, FoldFailure):
+                    records[fold] = found
                     scores.append([np.nan] * len(self.metrics))
                     times.append([np.nan, np.nan])
                     continue
-                true = self.y_codes[self.splits.splits[fold][1]]
-                scores.append(
-                    [
-                        record.scores[measure.name]
-                        if measure.from_predictions is None
-                        else measure.from_predictions(true, record.predictions)
-                        for measure in self.measures.values()
-                    ]
-                )
+                scores.append(found)
                 times.append([record.fit_time, record.predict_time])
         rows = pd.MultiIndex.from_tuples(index, names=["model", "repeat", "fold"])
         return (
             pd.DataFrame(scores, index=rows, columns=self.metrics, dtype=float),
             pd.DataFrame(times, index=rows, columns=["fit_time", "predict_time"], dtype=float),
         )
+
+    def _score_record(
+        self, record: FoldRecord | FoldFailure, fold: int
+    ) -> list[float] | FoldFailure:
+        if isinstance(record, FoldFailure):
+            return record
+        true = self.y_codes[self.splits.splits[fold][1]]
+        try:
+            return [
+                record.scores[measure.name]
+                if measure.from_predictions is None
+                else measure.score(true, record.predictions)
+                for measure in self.measures.values()
+            ]
+        except Exception as error:  # what one model predicts must not lose the others' hours
+            return FoldFailure(fold, f"{type(error).__name__}: {error}", traceback.format_exc())
+
+    def is_pooled(self, metric: str | None = None) -> bool:
+        """Say whether a score is taken from the pooled predictions of each round.
+
+        It is where a round has several folds, one of which lacks a class that the score needs: a
+        mean over such folds would be a mean of different quantities. Areas under curves and other
+        scores of probabilities are not pooled, since those of different models have no common
+        ranking; they are means over the folds that hold every class.
+
+        Parameters
+        ----------
+        metric : str or None, default=None
+            Name of the score; None for the primary one.
+
+        Returns
+        -------
+        is_pooled : bool
+        """
+        measure = self.measures[self.check_metric(metric)]
+        if measure.from_predictions is None or not measure.needs or not measure.of_labels:
+            return False
+        folds_of_round = np.bincount(self.splits.repeat)
+        return any(
+            folds_of_round[number] > 1 and measure.lacks(self.y_codes[test])
+            for number, (_, test) in zip(self.splits.repeat, self.splits.splits, strict=True)
+        )
+
+    def n_whole_folds(self) -> int:
+        """Return how many folds have test cases of every class.
+
+        Returns
+        -------
+        n_folds : int
+        """
+        return sum(
+            len(np.unique(self.y_codes[test])) == len(self.classes)
+            for _, test in self.splits.splits
+        )
+
+    def pooled_scores(self, model: str, metric: str | None = None) -> NDArray[np.float64]:
+        """Return one model's score of the pooled predictions of every round.
+
+        Parameters
+        ----------
+        model : str
+            Name of the model.
+        metric : str or None, default=None
+            Name of the score; None for the primary one.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_rounds,)
+            NaN for a round that lacks a class which the score needs.
+
+        Raises
+        ------
+        ValueError
+            If only the fitted estimator tells the score.
+        """
+        measure = self.measures[self.check_metric(metric)]
+        if measure.from_predictions is None:
+            raise ValueError(f"{measure.name!r} needs the fitted estimator: it can't be pooled")
+        rounds = pool(self, self.check_model(model))
+        return np.array([measure.score(self.y_codes[rows], kept) for rows, kept in rounds])
 
     def __repr__(self) -> str:
         mean = self.table([self.primary_metric])[self.primary_metric].round(3)
@@ -179,7 +263,9 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         table : DataFrame
             One row per model; columns (score, "mean"), (score, "std") over folds,
             (score, "ci_low") and (score, "ci_high"), NaN where nothing is known of how the score
-            varies. On one test set, external or held out, "mean" is the score on it and "std" NaN.
+            varies. Of a score that :meth:`is_pooled`, "mean" is the mean over rounds of the score
+            of their pooled predictions, and the others are NaN: see :meth:`bootstrap`. On one test
+            set, external or held out, "mean" is the score on it and "std" NaN.
 
         Notes
         -----
@@ -196,6 +282,15 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         columns: dict[tuple[str, str], list[float]] = {}
         for metric in self.check_metrics(metrics):
             for model in self.models:
+                if self.is_pooled(metric):
+                    rounds = self.pooled_scores(model, metric)
+                    found = rounds[~np.isnan(rounds)]
+                    # Rounds score the same cases: their spread says nothing of other cases.
+                    pooled = float(found.mean()) if len(found) else np.nan
+                    row: tuple[float, ...] = (pooled, np.nan, np.nan, np.nan)
+                    for label, value in zip(_COLUMNS, row, strict=True):
+                        columns.setdefault((metric, label), []).append(value)
+                    continue
                 values = self.fold_scores(model, metric)
                 low, high = score_interval(self, model, metric, confidence)
                 known = values[~np.isnan(values)]
@@ -205,12 +300,12 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
                     low,
                     high,
                 )
-                for label, value in zip(("mean", "std", "ci_low", "ci_high"), row, strict=True):
+                for label, value in zip(_COLUMNS, row, strict=True):
                     columns.setdefault((metric, label), []).append(value)
         return pd.DataFrame(columns, index=pd.Index(self.models, name="model"))
 
     def fold_scores(self, model: str, metric: str | None = None) -> NDArray[np.float64]:
-        """Return one model's score on every fold.
+        """Return one model's score on every fold, NaN where the fold lacks a class that it needs.
 
         Parameters
         ----------

@@ -27,7 +27,7 @@ class ScoreComparisonDisplay:
     Parameters
     ----------
     scores : dict of str to ndarray of shape (n_folds,)
-        Scores of each model.
+        Scores of each model; by round where the score is one of pooled predictions.
     intervals : DataFrame
         By model: `mean`, `ci_low`, `ci_high`.
     tests : DataFrame
@@ -108,11 +108,21 @@ class ScoreComparisonDisplay:
         """
         metric = comparison.check_metric(metric)
         reference = comparison.check_reference(reference)
-        tests = comparison.test(reference=reference, metric=metric, confidence=confidence)
+        intervals = comparison.table(metric, confidence=confidence)[metric]
+        if comparison.is_pooled(metric):
+            scores = {name: comparison.pooled_scores(name, metric) for name in comparison.models}
+            tests = pd.DataFrame(
+                {"difference": intervals["mean"] - intervals["mean"][reference]},
+                columns=["difference", "ci_low", "ci_high", "p_holm"],
+            ).drop(index=reference)
+        else:
+            scores = {name: comparison.fold_scores(name, metric) for name in comparison.models}
+            tests = comparison.test(reference=reference, metric=metric, confidence=confidence)
+            tests = tests.droplevel("reference")
         return cls(
-            {name: comparison.fold_scores(name, metric) for name in comparison.models},
-            comparison.table(metric, confidence=confidence)[metric],
-            tests.droplevel("reference"),
+            scores,
+            intervals,
+            tests,
             reference,
             title=heading(comparison, metric),
             rope=rope,
@@ -155,6 +165,8 @@ class ScoreComparisonDisplay:
             row = self.tests.loc[name]
             difference = self.scores[name] - self.scores[self.reference]
             self._draw_row(right, number, difference, row, "difference", colour)
+            if np.isnan(row["p_holm"]):
+                continue
             right.text(
                 1.015,
                 number,

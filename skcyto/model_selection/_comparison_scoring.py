@@ -10,10 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.metrics import accuracy_score, make_scorer
 from sklearn.utils.metaestimators import available_if
 
 from skcyto.metrics import get_scorer
+from skcyto.metrics._class_dependence import (
+    SCIKIT_LEARN_SCORER,
+    adapt_scorer,
+    is_of_labels,
+    needs_every_class,
+    takes_pos_label,
+    try_scorer,
+)
 from skcyto.metrics._confusion import SCORES_OF_COUNTS, confusion_counts
 from skcyto.metrics._responses import SCORES_OF_RESPONSES
 from skcyto.metrics._scorers import METRICS, Metric
@@ -23,7 +30,6 @@ RECALL_PER_CLASS = "recall_per_class"
 DEFAULT_SCORING = (*METRICS, RECALL_PER_CLASS)
 # Under imbalance the accuracy that heads scikit-learn's list says little.
 DEFAULT_PRIMARY = "f1_macro"
-_SCIKIT_LEARN_SCORER = type(make_scorer(accuracy_score))
 _AREAS = {"roc_auc_ovr": "roc_auc", "average_precision_macro": "average_precision"}
 
 
@@ -117,6 +123,11 @@ class Measure:
         Whether it depends on the order in which a model puts cases, as areas under curves do.
     of_classes : {"", "roc_auc", "average_precision"}, default=""
         Which area it is the mean of, one class against the rest, if it is one.
+    needs : tuple of int
+        Codes of the classes without a case of which it is undefined.
+    of_labels : bool
+        Whether it is one of predicted labels, which mean the same whichever fold's model gives
+        them. Probabilities and decision values of different models have no common ranking.
     """
 
     name: str
@@ -127,6 +138,39 @@ class Measure:
     scorer: Callable[..., float] | None = None
     ranks_cases: bool = False
     of_classes: str = ""
+    needs: tuple[int, ...] = ()
+    of_labels: bool = True
+
+    def lacks(self, true: NDArray[np.intp]) -> bool:
+        """Say whether cases of some classes lack one without which the score is undefined.
+
+        Parameters
+        ----------
+        true : ndarray of int
+            True classes.
+
+        Returns
+        -------
+        lacks : bool
+        """
+        return not set(self.needs) <= set(np.unique(true).tolist())
+
+    def score(self, true: NDArray[np.intp], predictions: Predictions) -> float:
+        """Score predictions; NaN where a class is lacking that the score needs.
+
+        Parameters
+        ----------
+        true : ndarray of int
+            True classes.
+        predictions : Predictions
+            What was predicted.
+
+        Returns
+        -------
+        score : float
+        """
+        assert self.from_predictions is not None
+        return float("nan") if self.lacks(true) else self.from_predictions(true, predictions)
 
 
 @dataclass(frozen=True)
@@ -215,7 +259,9 @@ def counts_hits(measure: Measure) -> bool:
     )
 
 
-def resolve_scoring(scoring: Any, classes: NDArray[Any]) -> tuple[list[Measure], str]:
+def resolve_scoring(
+    scoring: Any, classes: NDArray[Any], pos_label: Any = None
+) -> tuple[list[Measure], str]:
     """Turn ``scoring=`` into measures and the name of the one that matters most.
 
     Parameters
@@ -224,6 +270,8 @@ def resolve_scoring(scoring: Any, classes: NDArray[Any]) -> tuple[list[Measure],
         As in scikit-learn's multi-metric evaluation, with skcyto's names and "recall_per_class".
     classes : ndarray
         Classes of the comparison.
+    pos_label : object or None, default=None
+        The positive one of two classes.
 
     Returns
     -------
@@ -255,7 +303,7 @@ def resolve_scoring(scoring: Any, classes: NDArray[Any]) -> tuple[list[Measure],
         raise ValueError("scoring is empty: name at least one score")
     measures: list[Measure] = []
     for name, scorer in named.items():
-        measures.extend(_measures_of(str(name), scorer, classes))
+        measures.extend(_measures_of(str(name), scorer, classes, pos_label))
     names = [measure.name for measure in measures]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -263,10 +311,18 @@ def resolve_scoring(scoring: Any, classes: NDArray[Any]) -> tuple[list[Measure],
     return measures, DEFAULT_PRIMARY if scoring is None else names[0]
 
 
-def _measures_of(name: str, scorer: Any, classes: NDArray[Any]) -> list[Measure]:
+def _measures_of(name: str, scorer: Any, classes: NDArray[Any], pos_label: Any) -> list[Measure]:
+    every = tuple(range(len(classes)))
     if isinstance(scorer, str) and scorer == RECALL_PER_CLASS:
         return [
-            Measure(f"recall[{label}]", f"recall of {label}", True, (0, 1), _RecallOfPredictions(i))
+            Measure(
+                f"recall[{label}]",
+                f"recall of {label}",
+                True,
+                (0, 1),
+                _RecallOfPredictions(i),
+                needs=(i,),
+            )
             for i, label in enumerate(classes.tolist())
         ]
     loss = name.startswith("neg_")
@@ -284,17 +340,31 @@ def _measures_of(name: str, scorer: Any, classes: NDArray[Any]) -> list[Measure]
                 _MetricOfPredictions(metric, classes),
                 ranks_cases=scorer in _AREAS,
                 of_classes=_AREAS.get(scorer, ""),
+                needs=every if metric.needs_every_class else (),
+                of_labels=metric.response == "predict",
             )
         ]
     if not isinstance(scorer, str) and not callable(scorer):
         raise TypeError(f"scoring[{name!r}] must be a name or callable, not {scorer!r}")
     scorer = get_scorer(scorer)
     unbounded = (-np.inf, np.inf)
-    if isinstance(scorer, _SCIKIT_LEARN_SCORER):
+    if isinstance(scorer, SCIKIT_LEARN_SCORER):
+        title = shown.replace("_", " ")
+        if pos_label is not None and takes_pos_label(scorer):
+            title = f"{title} of {pos_label}"
+        scorer = adapt_scorer(scorer, classes, pos_label)
         kept = _ScorerOfPredictions(shown, scorer, classes, -1 if loss else 1)
-        ranks = _ranks_cases(scorer)
         return [
-            Measure(shown, shown.replace("_", " "), not loss, unbounded, kept, ranks_cases=ranks)
+            Measure(
+                shown,
+                title,
+                not loss,
+                unbounded,
+                kept,
+                ranks_cases=_ranks_cases(scorer),
+                needs=every if needs_every_class(scorer) else (),
+                of_labels=is_of_labels(scorer),
+            )
         ]
     return [Measure(name, name.replace("_", " "), True, unbounded, None, scorer)]
 
@@ -350,29 +420,38 @@ def with_bounds(
     ]
 
 
-def check_measures(measures: list[Measure], y_codes: NDArray[np.intp], n_classes: int) -> None:
+def check_measures(measures: list[Measure], X: Any, y: NDArray[Any]) -> None:
     """Try every score on made-up predictions, so that it fails before anything is fitted.
+
+    Scores that only a fitted estimator tells are tried on a few rows and a classifier that knows
+    nothing.
 
     Parameters
     ----------
     measures : list of Measure
         What will be scored.
-    y_codes : ndarray of int
-        True classes.
-    n_classes : int
-        Number of classes.
+    X : array-like, list or DataFrame
+        All cases.
+    y : ndarray
+        Their labels.
 
     Raises
     ------
     ValueError
-        If a score can't be worked out for such labels, such as a binary score of three classes.
+        If a score can't be worked out for such labels, such as a binary score of three classes, or
+        a function that is no scorer.
     """
+    classes, y_codes = np.unique(y, return_inverse=True)
+    n_classes = len(classes)
     codes = np.roll(y_codes, 1)
     response = np.full((len(codes), n_classes), 0.5 / n_classes)
     response[np.arange(len(codes)), codes] += 0.5
     predictions = Predictions(codes, response, "predict_proba")
     for measure in measures:
         if measure.from_predictions is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try_scorer(measure.name, measure.scorer, X, y)
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

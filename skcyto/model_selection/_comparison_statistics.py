@@ -58,7 +58,8 @@ class StatisticsMethods:
         Raises
         ------
         ValueError
-            If the reference failed, named or not: no other takes its place.
+            If the reference failed, named or not: no other takes its place; or the score was taken
+            from pooled predictions (:meth:`ModelComparison.is_pooled`).
 
         See Also
         --------

@@ -75,6 +75,7 @@ def fold_tests(
     table : DataFrame
     """
     pairs = model_pairs(comparison, reference)
+    refuse_pooled(comparison, metric)
     rows = []
     for model, other in pairs:
         result = corrected_resampled_ttest(
@@ -97,6 +98,32 @@ def fold_tests(
         )
     columns = [*("difference", "ci_low", "ci_high", "t", "df", "p_value", "p_holm")]
     return with_holm(rows, pairs, [*columns, "effect_size", "n_folds"])
+
+
+def refuse_pooled(comparison: ModelComparison, metric: str) -> None:
+    """Refuse a test over folds of a score that folds do not have.
+
+    Rounds of pooled predictions are no way out: all score the same cases, so that what varies
+    between them is how cases were dealt to folds, not the cases.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    metric : str
+        Score.
+
+    Raises
+    ------
+    ValueError
+        If the score is pooled.
+    """
+    if comparison.is_pooled(metric):
+        raise ValueError(
+            f"{metric!r} is undefined on folds that lack a class and was taken from the pooled "
+            "predictions of each round, so that no test over folds can be had: use mcnemar() or "
+            "bootstrap(), which test pooled predictions"
+        )
 
 
 def bayesian_tests(
@@ -125,6 +152,7 @@ def bayesian_tests(
             "bootstrap(), mcnemar() or delong()"
         )
     pairs = model_pairs(comparison, reference)
+    refuse_pooled(comparison, metric)
     better = comparison.measures[metric].greater_is_better
     rows = []
     for model, other in pairs:

@@ -68,13 +68,13 @@ def write_html(
     metric = comparison.primary_metric
     several = len(comparison.models) > 1
     folds = not comparison.splits.one_test_set
-    if folds:
+    # A score of pooled predictions has no tests over folds; the caption says why.
+    is_pooled = comparison.is_pooled(metric)
+    test = bayes = pd.DataFrame()
+    if folds and not is_pooled:
         test = comparison.test(reference=reference, confidence=confidence)
         bayes = comparison.bayesian(reference=reference, rope=rope)
-        sentences = _sentences(comparison, reference, test, bayes, confidence, rope)
-    else:
-        test = bayes = pd.DataFrame()
-        sentences = []
+    sentences = _sentences(comparison, reference, test, bayes, confidence, rope) if folds else []
     sets = list(comparison.external.values()) if folds else [comparison]
     if stands_in and several:
         sentences.append(
@@ -121,7 +121,7 @@ def write_html(
         metric_title=comparison.measures[metric].title,
         reference=reference,
         tests=_test_rows(test, bayes),
-        df=int(test["df"].max()) if several and folds else 0,
+        df=int(test["df"].max()) if several and folds and not is_pooled else 0,
         confidence=f"{confidence:.0%}",
         rope=f"{rope:g}",
         figures=_figures(comparison, reference, rope, confidence) if folds else [],
@@ -129,6 +129,7 @@ def write_html(
         if several and folds
         else [],
         models=_models(comparison),
+        is_pooled=is_pooled,
         versions=_versions(),
     )
     Path(path).write_text(text, encoding="utf-8")
@@ -164,6 +165,17 @@ def _sentences(
     if not best:
         return [f"No model has a {title}: it is undefined on every fold."]
     name = best[0]
+    if comparison.is_pooled(metric):
+        sentences = [
+            f"Best {title} of pooled predictions: {' and '.join(best)}, "
+            f"{format_number(table['mean'][name])}."
+        ]
+        if len(comparison.models) > 1:
+            sentences.append(
+                f"Folds lack classes, so that {title} has no test over folds; the tests on pooled "
+                "predictions below say what can be said."
+            )
+        return sentences
     limits = f"{format_number(table['ci_low'][name])} to {format_number(table['ci_high'][name])}"
     known = np.isfinite(table["ci_low"][name])
     interval = f" ({confidence:.0%} confidence interval {limits})" if known else ""
@@ -174,8 +186,8 @@ def _sentences(
     test = test[test["p_value"].notna()]
     if untested:
         sentences.append(
-            f"Not tested against {reference} in {title}: {', '.join(untested)}, for which too few "
-            "folds have a score."
+            f"Not tested against {reference} in {title}: {', '.join(untested)}, since differences "
+            "over folds are too few or all the same."
         )
     if test.empty:
         return sentences
@@ -280,22 +292,32 @@ def _figures(
     averaged = len(comparison.classes) > 2
     over = ", averaged over classes" if averaged else ""
     spread = "Mean over folds; the band is one standard deviation, the other models are in grey."
+    pooled = comparison.is_pooled()
+    n_folds, n_whole = len(comparison.splits.splits), comparison.n_whole_folds()
+    lacking = (
+        f" {n_whole} of {n_folds} folds hold every class and are shown."
+        if n_whole < n_folds
+        else ""
+    )
     wanted: list[Wanted] = [
         (
             True,
-            "Scores fold by fold",
-            "Left: every fold (dots), mean and confidence interval. Right: paired differences from "
-            f"{reference}, with p-values after Holm's correction; the shaded strip is the region "
-            "of practical equivalence.",
+            "Scores of pooled predictions" if pooled else "Scores fold by fold",
+            f"Left: the pooled predictions of each round (dots) and their mean. Right: differences "
+            f"from {reference}. Folds lack classes: there are no scores fold by fold."
+            if pooled
+            else "Left: every fold (dots), mean and confidence interval. Right: paired differences "
+            f"from {reference}, with p-values after Holm's correction; the shaded strip is the "
+            "region of practical equivalence.",
             lambda: ScoreComparisonDisplay.from_comparison(
                 comparison, reference=reference, rope=rope, confidence=confidence
             ).plot(),
         ),
-        (scored, f"ROC curves{over}", spread, comparison.plot_roc),
+        (scored, f"ROC curves{over}", f"{spread}{lacking}", comparison.plot_roc),
         (
             scored,
             f"Precision-recall curves{over}",
-            f"{spread} The dotted line is what guessing gives.",
+            f"{spread}{lacking} The dotted line is what guessing gives.",
             comparison.plot_precision_recall,
         ),
         (

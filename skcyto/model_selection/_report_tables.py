@@ -221,10 +221,21 @@ def caption(comparison: ModelComparison, confidence: float) -> str:
         )
     rounds = int(comparison.splits.repeat.max()) + 1
     grouped = "" if comparison.groups is None else " that keep groups whole"
-    return (
+    folds = (
         f"Mean ± standard deviation over {len(comparison.splits.splits)} folds{grouped} "
         f"({rounds} round{'s' if rounds > 1 else ''}), with {confidence:.0%} confidence interval "
         "corrected for the training data that folds share (Nadeau and Bengio)."
+    )
+    pooled = [
+        heading(comparison, name) for name in comparison.metrics if comparison.is_pooled(name)
+    ]
+    if not pooled:
+        return folds
+    whose = "the round" if rounds == 1 else "each round"
+    return (
+        f"{folds} Folds lack classes, so that {', '.join(pooled)} can't be had of each: taken from "
+        f"the pooled predictions of {whose}{', mean over rounds' if rounds > 1 else ''}, without "
+        "spread or interval over folds."
     )
 
 

@@ -133,7 +133,8 @@ folds. Probabilities: Bayesian correlated t-test; differences up to {{ rope }} c
 {% if pooled %}
 <h2>Tests on pooled predictions</h2>
 <p class="note">These take the fitted models as given and ask about new cases only, not about other
-training data: they support the tests over folds, they don't replace them.
+training data{% if is_pooled %}. Folds lack classes, so that there is no test over folds to stand
+beside them.{% else %}: they support the tests over folds, they don't replace them.{% endif %}
 {%- if facts.n_groups %} Cases of one group are not taken for independent.{% endif %}</p>
 {% for table in pooled %}
 <h3>{{ table.heading }}</h3>

@@ -350,7 +350,10 @@ def _warn_of_missing_classes(splits: list[Split], y: NDArray[Any]) -> None:
             effect = (
                 "no model can learn it there"
                 if part == 0
-                else "its recall and every area under a curve are undefined there and left out"
+                else "its recall and scores that average over classes are undefined there. Those "
+                "of labels (macro F1, balanced accuracy) are taken from the pooled predictions of "
+                "each round and have no test over folds; areas under curves are means over the "
+                "folds that hold every class"
             )
             if len(splits) == 1:
                 text = f"the {name} part lacks class {', '.join(map(repr, missing))}: {effect}"
