@@ -256,6 +256,9 @@ def _interval_of_draws(
         error = draw_errors(draws, units)[row]
         limits = pooled_interval(comparison, model, metric, draws.estimate[row], error, confidence)
     else:
+        own = draw_errors(draws, units)
+        if min(own[row], own[comparison.models.index(less)]) <= 1e-12:
+            raise ValueError("a score is the same in every bootstrap draw")
         paired = draws.less(comparison.models.index(less))
         half = half_width(draw_errors(paired, units)[row], units, confidence)
         bounds = comparison.measures[metric].bounds

@@ -253,6 +253,9 @@ def bootstrap_intervals(
     half = np.array(
         [half_width(error, units, confidence) for error in widen * draw_errors(paired, units)]
     )
+    # A score that no draw changes, all cases being right, is not as sure as that.
+    errors = draw_errors(one, units)
+    half[(errors <= 1e-12) | (errors[number] <= 1e-12)] = np.nan
     range_of_score = measure.bounds[1] - measure.bounds[0]
     low = np.maximum(paired.estimate - half, -range_of_score)
     high = np.minimum(paired.estimate + half, range_of_score)

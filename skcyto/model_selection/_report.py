@@ -261,11 +261,12 @@ def _test_rows(test: pd.DataFrame, bayes: pd.DataFrame) -> list[dict[str, Any]]:
     for (model, reference), row in test.iterrows():
         beliefs = bayes.loc[(model, reference)]
         shares = [beliefs[key] for key in ("p_better", "p_equivalent", "p_worse")]
+        limits = f"{format_number(row['ci_low'])} to {format_number(row['ci_high'])}"
         rows.append(
             {
                 "model": model,
                 "difference": format_number(row["difference"]),
-                "interval": f"{format_number(row['ci_low'])} to {format_number(row['ci_high'])}",
+                "interval": limits if np.isfinite(row["ci_low"]) else "",
                 "t": format_number(row["t"], 2),
                 "p": format_pvalue(row["p_value"]),
                 "p_holm": format_pvalue(row["p_holm"]),
@@ -273,6 +274,7 @@ def _test_rows(test: pd.DataFrame, bayes: pd.DataFrame) -> list[dict[str, Any]]:
                 "better": format_number(shares[0], 2),
                 "same": format_number(shares[1], 2),
                 "worse": format_number(shares[2], 2),
+                "believed": bool(np.isfinite(shares).all()),
                 "widths": [f"{100 * np.nan_to_num(share):.1f}" for share in shares],
             }
         )

@@ -144,11 +144,15 @@ def _bootstrap(
             ]
             for model, row in table.iterrows()
         ],
-        "note": f"{n_resamples} draws of whole {unit}; {confidence:.0%} percentile intervals.",
+        "note": f"{n_resamples} draws of whole {unit}; {confidence:.0%} intervals from their "
+        "variance, none where a model's score is the same in every draw.",
     }
 
 
 def _with_interval(row: pd.Series, value: str, low: str, high: str) -> str:
     if np.isnan(row[value]):
         return format_number(np.nan)
-    return f"{format_number(row[value])} ({format_number(row[low])} to {format_number(row[high])})"
+    number = format_number(row[value])
+    if np.isnan(row[low]):
+        return number
+    return f"{number} ({format_number(row[low])} to {format_number(row[high])})"

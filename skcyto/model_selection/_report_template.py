@@ -105,13 +105,14 @@ is better than the others: see the tests.</p>
 <th>p</th><th>p (Holm)</th>
 <th>effect size</th><th class="left">probability: better, equivalent, worse</th></tr></thead>
 <tbody>
-{% for row in tests %}<tr><td>{{ row.model }}</td><td>{{ row.difference }}<br>
-<small>{{ row.interval }}</small></td><td>{{ row.t }}</td><td>{{ row.p }}</td>
-<td>{{ row.p_holm }}</td><td>{{ row.effect }}</td>
-<td class="left">{{ row.better }}, {{ row.same }}, {{ row.worse }}
+{% for row in tests %}<tr><td>{{ row.model }}</td><td>{{ row.difference }}
+{%- if row.interval %}<br><small>{{ row.interval }}</small>{% endif %}</td><td>{{ row.t }}</td>
+<td>{{ row.p }}</td><td>{{ row.p_holm }}</td><td>{{ row.effect }}</td>
+<td class="left">{% if row.believed %}{{ row.better }}, {{ row.same }}, {{ row.worse }}
 <div class="bar"><i class="better" style="width:{{ row.widths[0] }}%"></i>
 <i class="same" style="width:{{ row.widths[1] }}%"></i>
-<i class="worse" style="width:{{ row.widths[2] }}%"></i></div></td></tr>
+<i class="worse" style="width:{{ row.widths[2] }}%"></i></div>{% else %}not known{% endif %}</td>
+</tr>
 {% endfor %}</tbody></table></div>
 <p class="note">Difference: model less reference, with {{ confidence }} confidence interval. p:
 corrected resampled t-test over folds; Holm's correction for the {{ tests|length }}

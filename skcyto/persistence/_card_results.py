@@ -61,14 +61,15 @@ def folds_section(comparison: ModelComparison) -> str:
     """Tell how the data were split."""
     if comparison.splits.one_test_set:
         return _one_set_section(comparison)
-    sizes = [len(test) for _, test in comparison.splits.splits]
+    sizes = {len(test) for _, test in comparison.splits.splits}
+    tested = f"{min(sizes)} to {max(sizes)}" if len(sizes) > 1 else f"{min(sizes)}"
     groups = (
         "Cases are not grouped."
         if comparison.groups is None
         else "No group is in the training and the test part of a fold at once."
     )
     return (
-        f"{comparison.splits.description}, seed {comparison.seed}; {min(sizes)} to {max(sizes)} "
+        f"{comparison.splits.description}, seed {comparison.seed}; {tested} "
         f"test cases a fold. {groups} Every step was fitted inside each fold; the model of this "
         "card is another fit of the same steps."
     )
