@@ -27,12 +27,19 @@ from sklearn.utils.validation import (
 )
 
 from skcyto.metrics import get_scorer, get_scorer_names
+from skcyto.metrics._class_dependence import (
+    adapt_scorer,
+    is_of_labels,
+    needs_every_class,
+    positive_class,
+)
 from skcyto.model_selection._group_keywords import hand_groups_on
 from skcyto.model_selection._logit_bias_folds import (
     Fold,
     class_scores,
     fit_and_score,
     fit_on,
+    pool_rounds,
     take,
     without_weightless,
 )
@@ -100,6 +107,10 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
     store_cv_results : bool, default=False
         Keep the biases and scores that the search went through.
 
+    pos_label : label, default=None
+        The positive one of two classes, for scores such as "f1" and "recall". None takes the rarer
+        one, the second of equally many.
+
     Attributes
     ----------
     estimator_ : estimator instance
@@ -111,7 +122,8 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
         of its odds exceeds ``best_bias_[0] - best_bias_[1]``.
 
     best_score_ : float
-        Mean over the folds of the score with these biases. Never below `unbiased_score_`, and
+        Mean over the folds of the score with these biases; over rounds of pooled predictions where
+        folds lack a class and the score averages over classes. Never below `unbiased_score_`, and
         optimistic as every score that was maximised is.
 
     unbiased_score_ : float
@@ -143,6 +155,9 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
     score of the folds is highest, until none moves. It starts twice, from zero and from
     :math:`-\log\pi` with the class shares :math:`\pi` (the decision that treats all classes
     alike), and the better end wins, zero in a tie.
+
+    A score that averages over classes ("f1_macro", "balanced_accuracy") is undefined on a fold
+    that lacks one. The predictions of all folds of a round are then scored together.
 
     Probabilities below the precision of their dtype are raised to it, as in
     :func:`sklearn.metrics.log_loss`.
@@ -197,6 +212,7 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
         "store_cv_results": ["boolean"],
+        "pos_label": "no_validation",
     }
 
     # Its presence tells that `groups` reach the classifier too.
@@ -217,6 +233,7 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
         n_jobs: int | None = None,
         random_state: Any = None,
         store_cv_results: bool = False,
+        pos_label: Any = None,
     ) -> None:
         self.estimator = estimator
         self.scoring = scoring
@@ -227,6 +244,7 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.store_cv_results = store_cv_results
+        self.pos_label = pos_label
 
     # estimator is not validated yet
     @_fit_context(prefer_skip_nested_validation=False)
@@ -267,7 +285,12 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
         check_classification_targets(y)
         if self.refit and isinstance(self.cv, str):
             raise ValueError("cv='prefit' fits nothing: set refit=False")
-        scorer = check_scoring(self.estimator, scoring=get_scorer(self.scoring))
+        classes, codes = np.unique(y, return_inverse=True)
+        scorer = adapt_scorer(
+            check_scoring(self.estimator, scoring=get_scorer(self.scoring)),
+            classes,
+            positive_class(classes, codes, self.pos_label),
+        )
         routed = self._route(scorer, sample_weight, params)
         splits = self._splits(X, y, routed.splitter.split)
         if splits is None:
@@ -282,7 +305,7 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
         for attribute in ("n_features_in_", "feature_names_in_"):
             if hasattr(self.estimator_, attribute):
                 setattr(self, attribute, getattr(self.estimator_, attribute))
-        folds, classes = self._score_folds(X, y, splits, routed)
+        folds, classes = self._score_folds(X, y, splits, routed, scorer)
         self._tune(folds, classes, scorer, splits)
         return self
 
@@ -325,7 +348,12 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
         return splits
 
     def _score_folds(
-        self, X: Any, y: Any, splits: list[tuple[NDArray, NDArray]] | None, routed: Bunch
+        self,
+        X: Any,
+        y: Any,
+        splits: list[tuple[NDArray, NDArray]] | None,
+        routed: Bunch,
+        scorer: Any,
     ) -> tuple[list[Fold], NDArray]:
         """Score the rows that each fold's model has not seen; classes in columns."""
         if splits is None or not self.refit:
@@ -341,12 +369,23 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
             )
         labels = [np.asarray(take(y, test)) for test in held_out]
         classes = np.unique(np.concatenate([self.estimator_.classes_, *labels]))
-        folds = []
-        for test, label, (scores, fold_classes) in zip(held_out, labels, answers, strict=True):
-            params = _check_method_params(X, routed.scorer.score, indices=test)
+        filled = []
+        for label, (scores, fold_classes) in zip(labels, answers, strict=True):
             full = np.full((len(label), len(classes)), -np.inf)
             full[:, np.searchsorted(classes, fold_classes)] = scores
-            folds.append(Fold(take(X, test), label, np.searchsorted(classes, label), full, params))
+            filled.append(full)
+        if splits is not None and needs_every_class(scorer) and is_of_labels(scorer):
+            held_out, labels, filled = pool_rounds(splits, labels, filled, len(y), len(classes))
+        folds = [
+            Fold(
+                take(X, test),
+                label,
+                np.searchsorted(classes, label),
+                full,
+                _check_method_params(X, routed.scorer.score, indices=test),
+            )
+            for test, label, full in zip(held_out, labels, filled, strict=True)
+        ]
         folds = [fold for fold in map(without_weightless, folds) if len(fold.y)]
         if not folds:
             raise ValueError("sample_weight is zero for every row that is scored")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_method_params
+
+from skcyto.model_selection._splits import number_rounds
 
 
 class Fold(NamedTuple):
@@ -77,3 +80,43 @@ def without_weightless(fold: Fold) -> Fold:
     rows = np.flatnonzero(np.asarray(weight))
     params = _check_method_params(fold.X, fold.score_params, indices=rows)
     return Fold(take(fold.X, rows), fold.y[rows], fold.codes[rows], fold.scores[rows], params)
+
+
+def pool_rounds(
+    splits: Sequence[tuple[NDArray, NDArray]],
+    labels: list[NDArray],
+    scores: list[NDArray[np.float64]],
+    n_samples: int,
+    n_classes: int,
+) -> tuple[list[NDArray], list[NDArray], list[NDArray[np.float64]]]:
+    """Pool the test rows of each round, where folds lack a class.
+
+    A score that averages over classes is undefined on such a fold, and a mean over folds would be
+    one of different quantities.
+
+    Parameters
+    ----------
+    splits : list of (ndarray, ndarray)
+        Training and test rows of the folds.
+    labels : list of ndarray
+        Labels of their test rows.
+    scores : list of ndarray
+        Scores of the classes for these.
+    n_samples, n_classes : int
+        Numbers of rows and classes altogether.
+
+    Returns
+    -------
+    rows, labels, scores : list of ndarray
+        By round, or as given where every fold holds all classes.
+    """
+    rows = [test for _, test in splits]
+    if all(len(np.unique(label)) == n_classes for label in labels):
+        return rows, labels, scores
+    rounds = number_rounds(splits, n_samples)
+    members = [np.flatnonzero(rounds == number) for number in np.unique(rounds)]
+    return (
+        [np.concatenate([rows[fold] for fold in folds]) for folds in members],
+        [np.concatenate([labels[fold] for fold in folds]) for folds in members],
+        [np.concatenate([scores[fold] for fold in folds]) for folds in members],
+    )

@@ -226,6 +226,14 @@ def caption(comparison: ModelComparison, confidence: float) -> str:
         f"({rounds} round{'s' if rounds > 1 else ''}), with {confidence:.0%} confidence interval "
         "corrected for the training data that folds share (Nadeau and Bengio)."
     )
+    areas = [
+        heading(comparison, name)
+        for name in comparison.metrics
+        if comparison.measures[name].needs and not comparison.measures[name].of_labels
+    ]
+    n_whole = comparison.n_whole_folds()
+    if areas and n_whole < len(comparison.splits.splits):
+        folds += f" {', '.join(areas)}: over the {n_whole} folds that hold every class."
     pooled = [
         heading(comparison, name) for name in comparison.metrics if comparison.is_pooled(name)
     ]

@@ -27,6 +27,10 @@ class EpochReporter(Callback):
         Length of a fold on the trial's axis, whatever number of epochs the candidate has.
     n_reports : int
         Most reports in a fold.
+    is_pooled : bool, default=False
+        Whether `score` is of all folds so far.
+    skips_undefined : bool, default=False
+        Whether folds without a score are left out of the mean.
     """
 
     def __init__(
@@ -36,12 +40,17 @@ class EpochReporter(Callback):
         earlier: list[float],
         steps_per_fold: int,
         n_reports: int,
+        *,
+        is_pooled: bool = False,
+        skips_undefined: bool = False,
     ) -> None:
         self.score = score
         self.trial = trial
         self.earlier = earlier
         self.steps_per_fold = steps_per_fold
         self.n_reports = n_reports
+        self.is_pooled = is_pooled
+        self.skips_undefined = skips_undefined
         self.reports: list[tuple[int, float]] = []
         self.is_pruned = False
 
@@ -65,7 +74,7 @@ class EpochReporter(Callback):
         with warnings.catch_warnings():
             # A net that has just begun may not predict every class yet.
             warnings.simplefilter("ignore", UndefinedMetricWarning)
-            value = float(np.mean([*self.earlier, self.score()]))
+            value = self._value()
         if np.isnan(value):
             return
         self.reports.append((step, value))
@@ -73,6 +82,15 @@ class EpochReporter(Callback):
         if self.trial.should_prune():
             self.is_pruned = True
             raise optuna.TrialPruned(f"pruned at step {step}")
+
+    def _value(self) -> float:
+        score = self.score()
+        if self.is_pooled:
+            return score
+        values = [*self.earlier, score]
+        if self.skips_undefined:
+            values = [each for each in values if not np.isnan(each)]
+        return float(np.mean(values)) if values else np.nan
 
     def _step(self, epoch: int, max_epochs: int) -> int | None:
         """Return the step of an epoch; None where the end of the fold will be reported."""

@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection._validation import _fit_and_score
 
 from skcyto.model_selection._search_pruning import EpochPruning, attach_reporter
+from skcyto.model_selection._search_scoring import FoldScoring
 from skcyto.model_selection._stacked_fits import FoldFit
 
 
@@ -48,6 +49,7 @@ def fit_fold(
     index: tuple[int, int],
     settings: Mapping[str, Any],
     pruning: EpochPruning | None = None,
+    scoring: FoldScoring | None = None,
     **progress: Any,
 ) -> tuple[tuple[int, int], FoldOutcome]:
     """Fit and score a candidate.
@@ -68,6 +70,8 @@ def fit_fold(
         Keywords of ``_fit_and_score`` that are the same for all folds.
     pruning : EpochPruning or None
         Given where epochs may be pruned.
+    scoring : FoldScoring or None
+        Given where folds lack a class.
     **progress : object
         ``split_progress`` and ``candidate_progress``, for messages.
 
@@ -77,6 +81,7 @@ def fit_fold(
     outcome : FoldOutcome
     """
     train, test = split
+    settings = {**settings, "scorer": _scorer_of(settings["scorer"], scoring, index[1])}
     reporter = None
     parameters: dict[str, Any] | None = params
     if pruning is not None:
@@ -109,6 +114,7 @@ def fit_fold(
         if reporter is None or not reporter.is_pruned:
             raise
         result = {}
+    _keep_labels(result, settings["scorer"], scoring)
     if reporter is None:
         return index, FoldOutcome(result)
     trial = reporter.trial.study.get_trials(deepcopy=False)[reporter.trial.number]
@@ -122,6 +128,7 @@ def score_fitted(
     split: tuple[np.ndarray, np.ndarray],
     index: tuple[int, int],
     settings: Mapping[str, Any],
+    scoring: FoldScoring | None = None,
     **progress: Any,
 ) -> tuple[tuple[int, int], FoldOutcome]:
     """Score a candidate that is fitted already, failures and all as if it were fitted now.
@@ -130,7 +137,7 @@ def score_fitted(
     ----------
     fit : FoldFit
         The candidate, fitted on the training rows of the fold.
-    X, y, split, index, settings, **progress : object
+    X, y, split, index, settings, scoring, **progress : object
         As of :func:`fit_fold`.
 
     Returns
@@ -147,8 +154,19 @@ def score_fitted(
 
     estimator.fit = fitted
     train, test = split
+    settings = {**settings, "scorer": _scorer_of(settings["scorer"], scoring, index[1])}
     result = _fit_and_score(
         estimator, X, y, train=train, test=test, parameters=None, **settings, **progress
     )
     result["fit_time"] = fit.seconds
+    _keep_labels(result, settings["scorer"], scoring)
     return index, FoldOutcome(result)
+
+
+def _scorer_of(scorer: Any, scoring: FoldScoring | None, fold: int) -> Any:
+    return scorer if scoring is None else scoring.of_fold(fold)
+
+
+def _keep_labels(result: dict[str, Any], scorer: Any, scoring: FoldScoring | None) -> None:
+    if scoring is not None and scoring.pooled and result:
+        result["labels"] = scorer.labels

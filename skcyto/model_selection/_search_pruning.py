@@ -89,6 +89,11 @@ class EpochPruning:
         Length of a fold on the trial's axis.
     metric : str or None
         Name of the objective among several scores.
+    so_far : callable or None
+        Scorer of the pooled predictions of the folds before and of this one, where folds lack a
+        class.
+    skips_undefined : bool
+        Whether folds without a score are left out of the mean.
     """
 
     snapshot: StudySnapshot
@@ -96,6 +101,8 @@ class EpochPruning:
     earlier: list[float]
     steps_per_fold: int
     metric: str | None
+    so_far: Callable[..., float] | None = None
+    skips_undefined: bool = False
 
 
 def final_net(estimator: Any) -> BaseEstimator | None:
@@ -161,7 +168,7 @@ def attach_reporter(
         estimator,
         X_test,
         y_test,
-        _one_scorer(scorer, pruning.metric, score_params),
+        pruning.so_far or _one_scorer(scorer, pruning.metric, score_params),
         _check_method_params(X, params=score_params, indices=test),
         pruning.metric,
     )
@@ -171,6 +178,8 @@ def attach_reporter(
         pruning.earlier,
         pruning.steps_per_fold,
         min(pruning.steps_per_fold, _REPORTS_PER_FOLD),
+        is_pooled=pruning.so_far is not None,
+        skips_undefined=pruning.skips_undefined,
     )
     net.set_params(callbacks=[*(net.callbacks or []), reporter])
     return reporter

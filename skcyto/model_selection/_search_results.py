@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 # Traceback that is kept of a failed fold.
 _LONGEST_ERROR = 5_000
+_LEFT_OUT = ("fit_error", "labels")
 
 
-def to_record(folds: Sequence[dict[str, Any]], status: str, values: list[float]) -> dict[str, Any]:
+def to_record(
+    folds: Sequence[dict[str, Any]],
+    status: str,
+    values: list[float],
+    trial_scores: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
     """Turn results of folds into what a storage can keep.
 
     Parameters
@@ -23,6 +29,8 @@ def to_record(folds: Sequence[dict[str, Any]], status: str, values: list[float])
         What became of the trial.
     values : list of float
         Values of the objectives.
+    trial_scores : dict of str to float or None, default=None
+        Scores of the trial that are no mean over folds.
 
     Returns
     -------
@@ -30,10 +38,11 @@ def to_record(folds: Sequence[dict[str, Any]], status: str, values: list[float])
     """
     kept = []
     for fold in folds:
-        entry = {key: _plain(value) for key, value in fold.items() if key != "fit_error"}
+        entry = {key: _plain(value) for key, value in fold.items() if key not in _LEFT_OUT}
         entry["fit_error"] = fold["fit_error"] and fold["fit_error"][-_LONGEST_ERROR:]
         kept.append(entry)
-    return {"status": status, "values": [float(value) for value in values], "folds": kept}
+    record = {"status": status, "values": [float(value) for value in values], "folds": kept}
+    return record | ({"trial_scores": dict(trial_scores)} if trial_scores else {})
 
 
 def fill_folds(
@@ -101,10 +110,27 @@ def format_results(
         As :class:`~sklearn.model_selection.GridSearchCV` has them, with ``status`` and ``trial``.
     """
     folds = fill_folds(records, n_splits, error_score)
+    scored = [record.get("trial_scores", {}) for record in records]
+    by_trial = sorted({name for scores in scored for name in scores})
+    splits: dict[str, list[list[float]]] = {name: [] for name in by_trial}
+    for number, scores in enumerate(scored):
+        own = folds[number * n_splits : (number + 1) * n_splits]
+        for name in by_trial:
+            splits[name].append([_get(fold["test_scores"], name) for fold in own])
+        if scores:
+            # Their mean is then the trial's score, and scikit-learn ranks by it.
+            folds[number * n_splits : (number + 1) * n_splits] = [
+                {**fold, "test_scores": _put(fold["test_scores"], scores)} for fold in own
+            ]
     more = {"status": [record["status"] for record in records], "trial": list(numbers)}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         results = format_(params, n_splits, folds, more)
+    for name in by_trial:
+        values = np.asarray(splits[name], dtype=float)
+        for fold in range(n_splits):
+            results[f"split{fold}_test_{name}"] = values[:, fold]
+        results[f"std_test_{name}"] = np.full(len(records), np.nan)
     others = [record["status"] != "pruned" for record in records]
     for warning in caught:
         # Scores that pruning left out are no surprise.
@@ -116,6 +142,14 @@ def format_results(
         ):
             warnings.warn(warning.message, warning.category, stacklevel=3)
     return results
+
+
+def _get(scores: Any, name: str) -> float:
+    return float(scores[name] if isinstance(scores, dict) else scores)
+
+
+def _put(scores: Any, given: Mapping[str, float]) -> Any:
+    return {**scores, **given} if isinstance(scores, dict) else next(iter(given.values()))
 
 
 def _plain(value: Any) -> Any:

@@ -16,6 +16,7 @@ from skcyto.model_selection._search_fold import FoldOutcome, fit_fold, score_fit
 from skcyto.model_selection._search_ledger import Candidate, TrialLedger
 from skcyto.model_selection._search_pruning import EpochPruning, StudySnapshot, final_net
 from skcyto.model_selection._search_results import to_record
+from skcyto.model_selection._search_scoring import FoldScoring, ScoreSoFar
 from skcyto.model_selection._stacked_fits import FoldTask, fit_in_stacks, refuse_unstackable
 
 Task = tuple[int, int, EpochPruning | None]
@@ -45,6 +46,8 @@ class BatchRunner:
         None fits all folds of all candidates.
     engine : {"separate", "stacked"}
         How the nets of a batch are trained.
+    scoring : FoldScoring or None
+        Given where folds lack a class that a score needs.
     """
 
     parallel: Parallel
@@ -57,6 +60,7 @@ class BatchRunner:
     error_score: float
     pruner: BasePruner | None
     engine: str = "separate"
+    scoring: FoldScoring | None = None
 
     def run(self, batch: Sequence[Candidate], ledger: TrialLedger) -> None:
         """Fit a batch and tell the study.
@@ -144,6 +148,8 @@ class BatchRunner:
                     [self._scores(result)[0] for result in folds[position]],
                     steps_per_fold,
                     objective,
+                    self._score_so_far(objective, folds[position]),
+                    self.scoring is not None and objective in self.scoring.whole,
                 ),
             )
             for position in running
@@ -154,7 +160,11 @@ class BatchRunner:
     ) -> bool:
         scores = [self._scores(result)[0] for result in folds]
         # That pruner compares trials fold by fold; all others look at how a trial stands.
-        value = scores[-1] if isinstance(self.pruner, WilcoxonPruner) else float(np.mean(scores))
+        value = (
+            scores[-1]
+            if isinstance(self.pruner, WilcoxonPruner)
+            else self._trial_score(self.objectives[0], folds)
+        )
         if np.isnan(value):
             return False
         candidate.trial.report(value, step)
@@ -176,6 +186,7 @@ class BatchRunner:
                 (position, fold),
                 self.settings,
                 pruning,
+                self.scoring,
                 split_progress=(fold, len(self.splits)),
                 candidate_progress=(position, len(batch)),
             )
@@ -209,9 +220,29 @@ class BatchRunner:
                 self.splits[fold],
                 (position, fold),
                 self.settings,
+                self.scoring,
                 split_progress=(fold, len(self.splits)),
                 candidate_progress=(position, len(batch)),
             )
+
+    def _score_so_far(self, objective: str, folds: Sequence[dict[str, Any]]) -> ScoreSoFar | None:
+        if self.scoring is None or objective not in self.scoring.pooled:
+            return None
+        if any(fold.get("labels") is None for fold in folds):
+            return None  # a fold failed, and so has the trial
+        return ScoreSoFar(self.scoring, objective, [fold["labels"] for fold in folds])
+
+    def _trial_score(self, name: str, folds: Sequence[dict[str, Any]]) -> float:
+        """Return a score of a trial from the folds that are done."""
+        scores = [self._score(fold, name) for fold in folds]
+        if self.scoring is None:
+            return float(np.mean(scores))
+        if any(fold["fit_error"] is not None for fold in folds):
+            return self.error_score
+        labels = [fold.get("labels") for fold in folds]
+        if name in self.scoring.pooled and any(each is None for each in labels):
+            return self.error_score  # predict failed
+        return self.scoring.value(name, scores, [each for each in labels if each is not None])
 
     def _record(
         self,
@@ -223,13 +254,17 @@ class BatchRunner:
         failed = any(fold["fit_error"] is not None for fold in folds)
         values = np.full(len(self.objectives), np.nan)
         if not is_pruned:
-            values = np.mean([self._scores(fold) for fold in folds], axis=0)
+            values = np.array([self._trial_score(name, folds) for name in self.objectives])
         status = "complete"
         if is_pruned:
             status = "pruned"
         elif failed or np.isnan(values).any():
             status = "failed"
-        record = to_record(folds, status, values.tolist())
+        named = {}
+        if self.scoring is not None and not is_pruned:
+            names = sorted(self.scoring.pooled | self.scoring.whole)
+            named = {name: self._trial_score(name, folds) for name in names}
+        record = to_record(folds, status, values.tolist(), named)
         ledger.record(candidate, record)
         return record
 
@@ -245,3 +280,9 @@ class BatchRunner:
                 "or one or several in objectives"
             )
         return [float(scores[name]) for name in self.objectives]
+
+    def _score(self, result: dict[str, Any], name: str) -> float:
+        if name in self.objectives:
+            return self._scores(result)[self.objectives.index(name)]
+        scores = result["test_scores"] if result["fit_error"] is None else self.error_score
+        return float(scores[name] if isinstance(scores, dict) else scores)

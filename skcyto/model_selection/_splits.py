@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
@@ -265,8 +265,8 @@ def make_splits(
     _warn_of_missing_classes(splits, y)
     if not hasattr(cv, "split"):
         _check_given_folds(splits)
-    rounds = _rounds(splits, len(y))
-    _warn_of_equal_rounds(splits, rounds)
+    rounds = number_rounds(splits, len(y))
+    _warn_of_equalnumber_rounds(splits, rounds)
     return Splits(splits, rounds, _describe(cv, len(splits)))
 
 
@@ -369,7 +369,7 @@ def _warn_of_missing_classes(splits: list[Split], y: NDArray[Any]) -> None:
             )
 
 
-def _warn_of_equal_rounds(splits: list[Split], rounds: NDArray[np.intp]) -> None:
+def _warn_of_equalnumber_rounds(splits: list[Split], rounds: NDArray[np.intp]) -> None:
     tested = [np.sort(test).tobytes() for _, test in splits]
     rows = [
         frozenset(tested[fold] for fold in np.flatnonzero(rounds == number))
@@ -386,8 +386,20 @@ def _warn_of_equal_rounds(splits: list[Split], rounds: NDArray[np.intp]) -> None
         )
 
 
-def _rounds(splits: list[Split], n: int) -> NDArray[np.intp]:
-    """Return each fold's round: a new one begins where a row is tested again, or all have been."""
+def number_rounds(splits: Sequence[Split], n: int) -> NDArray[np.intp]:
+    """Return each fold's round: a new one begins where a row is tested again, or all have been.
+
+    Parameters
+    ----------
+    splits : list of (ndarray, ndarray)
+        Training and test rows.
+    n : int
+        Number of rows.
+
+    Returns
+    -------
+    rounds : ndarray of int
+    """
     rounds, seen, current = [], np.zeros(n, dtype=bool), 0
     for _, test in splits:
         if seen[test].any() or seen.all():

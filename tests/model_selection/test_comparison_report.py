@@ -392,9 +392,11 @@ def test_pooled_tests_against_the_single_functions(binary, multiclass):
     one = make(2, cv=4)
     a, b = one.out_of_fold("naive Bayes"), one.out_of_fold("majority")
     expected = delong_test(
-        a["y_true"] == "well", a["predict_proba[well]"], b["predict_proba[well]"]
+        a["y_true"] == one.pos_label,
+        a[f"predict_proba[{one.pos_label}]"],
+        b[f"predict_proba[{one.pos_label}]"],
     )
-    found = one.delong().loc[("naive Bayes", "majority", "well")]
+    found = one.delong().loc[("naive Bayes", "majority", one.pos_label)]
     assert found["p_value"] == pytest.approx(expected.pvalue)
     assert found["difference"] == pytest.approx(expected.difference)
     exact = mcnemar_test(a["y_true"] == a["y_pred"], b["y_true"] == b["y_pred"])
