@@ -15,6 +15,7 @@ from sklearn.utils.metaestimators import available_if
 
 from skcyto.metrics import get_scorer
 from skcyto.metrics._confusion import SCORES_OF_COUNTS, confusion_counts
+from skcyto.metrics._responses import SCORES_OF_RESPONSES
 from skcyto.metrics._scorers import METRICS, Metric
 from skcyto.model_selection._comparison_records import Predictions
 
@@ -142,6 +143,8 @@ class _MetricOfPredictions:
             self.metric.response == "predict_proba" and predictions.kind != "predict_proba"
         ):
             return float("nan")
+        if self.metric.name in SCORES_OF_RESPONSES:
+            return SCORES_OF_RESPONSES[self.metric.name](true, predictions.response)
         # Class codes serve as labels: what they stand for makes no difference to any of these.
         labels = np.arange(n_classes)
         return float(self.metric.function(true, predictions.response, labels=labels))
