@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-from skcyto.model_selection._comparison_rounds import areas_of_class, pool
+from skcyto.model_selection._comparison_rounds import (
+    areas_of_class,
+    count_independent,
+    pool,
+    rarest_units,
+)
 from skcyto.model_selection._comparison_scoring import class_of_recall, counts_hits
 from skcyto.model_selection._statistics_folds import corrected_error, corrected_interval
 from skcyto.model_selection._statistics_intervals import (
@@ -50,15 +54,19 @@ def score_interval(
     measure = comparison.measures[metric]
     values = comparison.fold_scores(model, metric)
     ratio = comparison.splits.test_train_ratio
-    over_folds = corrected_interval(values, ratio, confidence=confidence, bounds=measure.bounds)
+    df = count_independent(comparison) - 1
+    over_folds = corrected_interval(
+        values, ratio, df=df, confidence=confidence, bounds=measure.bounds
+    )
     if counts_hits(measure):
         by_case, units = _hits_interval(comparison, model, metric, confidence)
-        per_fold = units * _n_rounds(comparison) / len(values)
+        rounds = int(comparison.splits.repeat.max()) + 1
+        per_fold = units * rounds / len(values)
         return _wider(by_case, over_folds) if per_fold >= _ENOUGH_A_FOLD else by_case
     if measure.of_classes == "roc_auc":
         return _wider(_area_limits(comparison, model, confidence), over_folds)
     if measure.greater_is_better and measure.bounds == (0, 1) and measure.scorer is None:
-        error, df = corrected_error(values, ratio)
+        error = corrected_error(values, ratio)
         known = values[~np.isnan(values)]
         if len(known) < 2:
             return np.nan, np.nan
@@ -104,7 +112,9 @@ def pooled_interval(
         return _hits_interval(comparison, model, metric, confidence)[0]
     units = rarest_units(comparison)
     if measure.of_classes == "roc_auc":
-        rest = len(np.unique(_unit_of_cases(comparison)[comparison.tested])) - units
+        cases = comparison.tested
+        groups = cases if comparison.groups is None else comparison.groups[cases]
+        rest = len(np.unique(groups)) - units
         sizes = np.ones(units), np.ones(max(rest, 1))
         return area_interval(estimate, error**2, *sizes, confidence=confidence, df=units - 1)
     if measure.greater_is_better and measure.bounds == (0, 1):
@@ -134,31 +144,6 @@ def half_width(error: float, units: int, confidence: float) -> float:
     if units < 2 or error <= 1e-12:
         return float("nan")
     return float(stats.t.ppf(0.5 + confidence / 2, units - 1)) * error
-
-
-def rarest_units(comparison: ModelComparison) -> int:
-    """Count the independent cases of the class that has fewest: groups, or cases without them.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        The comparison.
-
-    Returns
-    -------
-    units : int
-    """
-    units = _unit_of_cases(comparison)[comparison.tested]
-    codes = comparison.y_codes[comparison.tested]
-    return min(len(np.unique(units[codes == code])) for code in np.unique(codes))
-
-
-def _unit_of_cases(comparison: ModelComparison) -> NDArray[Any]:
-    return np.arange(len(comparison.y)) if comparison.groups is None else comparison.groups
-
-
-def _n_rounds(comparison: ModelComparison) -> int:
-    return int(comparison.splits.repeat.max()) + 1
 
 
 def _hits_interval(

@@ -14,12 +14,11 @@ from sklearn.dummy import DummyClassifier
 from skcyto.model_selection._comparison_intervals import (
     half_width,
     pooled_interval,
-    rarest_units,
     score_interval,
 )
 from skcyto.model_selection._comparison_pooled import draw_errors, draw_scores, quiet_scores
 from skcyto.model_selection._comparison_records import Predictions
-from skcyto.model_selection._comparison_rounds import pool
+from skcyto.model_selection._comparison_rounds import pool, rarest_units
 from skcyto.model_selection._comparison_scoring import counts_hits
 from skcyto.model_selection._comparison_tests import model_pairs, with_holm
 from skcyto.model_selection._statistics_pooled import BootstrapResult

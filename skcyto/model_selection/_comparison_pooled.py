@@ -12,17 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn import config_context
 
-from skcyto.model_selection._comparison_intervals import (
-    half_width,
-    pooled_interval,
-    rarest_units,
-)
+from skcyto.model_selection._comparison_intervals import half_width, pooled_interval
 from skcyto.model_selection._comparison_panels import check_label
 from skcyto.model_selection._comparison_records import Predictions
 from skcyto.model_selection._comparison_rounds import (
     areas_of_class,
     fold_of_cases,
     pool,
+    rarest_units,
     shared_training_factor,
 )
 from skcyto.model_selection._comparison_tests import model_pairs, with_holm
@@ -31,6 +28,7 @@ from skcyto.model_selection._statistics_delong import compare_areas
 from skcyto.model_selection._statistics_pooled import (
     BootstrapResult,
     bootstrap_by_group,
+    discount,
     mcnemar_test,
 )
 
@@ -177,13 +175,16 @@ def mcnemar_tests(comparison: ModelComparison, reference: str | None) -> pd.Data
     """
     pairs = model_pairs(comparison, reference)
     pooled = {name: pool(comparison, name) for name in comparison.models}
+    factor = shared_training_factor(comparison.splits)
+    df = rarest_units(comparison) - 1
     table = []
     for model, other in pairs:
         results = []
         for (rows, first), (_, second) in zip(pooled[model], pooled[other], strict=True):
             true = comparison.y_codes[rows]
             groups = None if comparison.groups is None else comparison.groups[rows]
-            results.append(mcnemar_test(first.codes == true, second.codes == true, groups=groups))
+            found = mcnemar_test(first.codes == true, second.codes == true, groups=groups)
+            results.append(discount(found, factor, df))
         pvalues = [result.pvalue for result in results]
         table.append(
             {

@@ -147,6 +147,75 @@ def fold_of_cases(comparison: ModelComparison) -> list[NDArray[np.intp]]:
     ]
 
 
+def rarest_units(comparison: ModelComparison) -> int:
+    """Count the independent cases of the class that has fewest: groups, or cases without them.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+
+    Returns
+    -------
+    units : int
+    """
+    cases = comparison.tested
+    units = cases if comparison.groups is None else comparison.groups[cases]
+    codes = comparison.y_codes[cases]
+    return min(len(np.unique(units[codes == code])) for code in np.unique(codes))
+
+
+def count_independent(comparison: ModelComparison) -> int:
+    """Count what a variance over folds rests on.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+
+    Returns
+    -------
+    number : int
+        Folds of a round, or independent cases of the rarest class if they are fewer.
+    """
+    splits = comparison.splits
+    folds = round(len(splits.splits) / (int(splits.repeat.max()) + 1))
+    return max(min(folds, rarest_units(comparison)), 2)
+
+
+def error_of_areas(comparison: ModelComparison, model: str, other: str, metric: str) -> float:
+    """Return DeLong's standard error of a difference of areas, for folds that share training data.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    model, other : str
+        The models.
+    metric : str
+        The score.
+
+    Returns
+    -------
+    error : float
+        0 for other scores than areas under ROC curves, and where it isn't known.
+    """
+    if comparison.measures[metric].of_classes != "roc_auc":
+        return 0.0
+    if not (comparison.gives_scores(model) and comparison.gives_scores(other)):
+        return 0.0
+    pooled = {"model": pool(comparison, model), "other": pool(comparison, other)}
+    errors = []
+    for code in range(len(comparison.classes)) if len(comparison.classes) > 2 else (1,):
+        try:
+            covariance = areas_of_class(comparison, pooled, code).covariance
+        except ValueError:  # Too few independent cases of the class.
+            return 0.0
+        errors.append(np.sqrt(max(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1], 0)))
+    # Areas of classes may rise and fall together.
+    return float(np.mean(errors) * np.sqrt(shared_training_factor(comparison.splits)))
+
+
 def _response(predictions: Predictions) -> NDArray[np.float64]:
     assert predictions.response is not None
     return predictions.response

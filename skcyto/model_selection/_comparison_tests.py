@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from skcyto.model_selection._comparison_rounds import count_independent, error_of_areas
 from skcyto.model_selection._statistics_folds import (
     bayesian_correlated_ttest,
     corrected_resampled_ttest,
@@ -81,6 +82,8 @@ def fold_tests(
         result = corrected_resampled_ttest(
             comparison.fold_scores(model, metric) - comparison.fold_scores(other, metric),
             comparison.splits.test_train_ratio,
+            df=count_independent(comparison) - 1,
+            least_error=error_of_areas(comparison, model, other, metric),
             confidence=confidence,
         )
         rows.append(
@@ -159,6 +162,8 @@ def bayesian_tests(
         result = bayesian_correlated_ttest(
             comparison.fold_scores(model, metric) - comparison.fold_scores(other, metric),
             comparison.splits.test_train_ratio,
+            df=count_independent(comparison) - 1,
+            least_error=error_of_areas(comparison, model, other, metric),
             rope=rope,
         )
         rows.append(
