@@ -266,12 +266,12 @@ def compare_models(
     _report_failures(comparison, "")
     if not sets:
         return comparison
-    keys = {}
+    set_keys: dict[tuple[str, str], str] = {}
     if store is not None:
         for each in sets:
             where = f"{data} {fingerprint_data(each.X, each.y, {})}"
             for name in candidates:
-                keys[name, each.name] = record_key(
+                set_keys[name, each.name] = record_key(
                     where, digests[name], each.split(len(y)), seed, routes[name]
                 )
     outcomes_by_set = run_external(
@@ -287,7 +287,7 @@ def compare_models(
         scorers,
         seed,
         store,
-        keys,
+        set_keys,
         n_jobs=n_jobs,
         verbose=verbose,
     )

@@ -183,12 +183,13 @@ class _MetricOfPredictions:
         if self.metric.name in SCORES_OF_COUNTS:
             counts = confusion_counts(true, predictions.codes, n_classes)
             return SCORES_OF_COUNTS[self.metric.name](counts)
-        if predictions.kind is None or (
+        response = predictions.response
+        if response is None or (
             self.metric.response == "predict_proba" and predictions.kind != "predict_proba"
         ):
             return float("nan")
         if self.metric.name in SCORES_OF_RESPONSES:
-            return SCORES_OF_RESPONSES[self.metric.name](true, predictions.response)
+            return SCORES_OF_RESPONSES[self.metric.name](true, response)
         # Class codes serve as labels: what they stand for makes no difference to any of these.
         labels = np.arange(n_classes)
         return float(self.metric.function(true, predictions.response, labels=labels))
