@@ -39,6 +39,7 @@ from skcyto.model_selection._logit_bias_folds import (
     class_scores,
     fit_and_score,
     fit_on,
+    in_columns,
     pool_rounds,
     take,
     without_weightless,
@@ -369,11 +370,7 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
             )
         labels = [np.asarray(take(y, test)) for test in held_out]
         classes = np.unique(np.concatenate([self.estimator_.classes_, *labels]))
-        filled = []
-        for label, (scores, fold_classes) in zip(labels, answers, strict=True):
-            full = np.full((len(label), len(classes)), -np.inf)
-            full[:, np.searchsorted(classes, fold_classes)] = scores
-            filled.append(full)
+        filled = [in_columns(classes, scores, fold_classes) for scores, fold_classes in answers]
         if splits is not None and needs_every_class(scorer) and is_of_labels(scorer):
             held_out, labels, filled = pool_rounds(splits, labels, filled, len(y), len(classes))
         folds = [

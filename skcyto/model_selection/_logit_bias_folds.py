@@ -120,3 +120,12 @@ def pool_rounds(
         [np.concatenate([labels[fold] for fold in folds]) for folds in members],
         [np.concatenate([scores[fold] for fold in folds]) for folds in members],
     )
+
+
+def in_columns(
+    classes: NDArray, scores: NDArray[np.float64], fold_classes: NDArray
+) -> NDArray[np.float64]:
+    """Give scores a column for every class; one that a fold did not train on is never said."""
+    full = np.full((len(scores), len(classes)), -np.inf)
+    full[:, np.searchsorted(classes, fold_classes)] = scores
+    return full

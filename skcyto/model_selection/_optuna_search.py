@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from functools import partial
@@ -16,34 +15,21 @@ import optuna
 from numpy.typing import ArrayLike
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from sklearn.base import _fit_context, clone, is_classifier
-from sklearn.metrics._scorer import _MultimetricScorer
+from sklearn.base import _fit_context, clone
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._validation import _warn_or_raise_about_fit_failures
 from sklearn.utils import indexable
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_method_params
 
 from skcyto.metrics import get_scorer_names
-from skcyto.metrics._class_dependence import (
-    adapt_scorer,
-    positive_class,
-    takes_pos_label,
-    try_scorer,
-)
 from skcyto.model_selection._group_keywords import hand_groups_on
 from skcyto.model_selection._quiet_optuna import quiet_optuna
 from skcyto.model_selection._search_checks import check_objectives, draw_splits, named_scorers
 from skcyto.model_selection._search_ledger import RECORD, TrialLedger
-from skcyto.model_selection._search_results import fill_folds, format_results
+from skcyto.model_selection._search_results import fill_folds, format_results, refuse_undefined
 from skcyto.model_selection._search_rounds import BatchRunner
-from skcyto.model_selection._search_scoring import (
-    SINGLE,
-    FoldScoring,
-    plan_scoring,
-    scorers_by_name,
-)
+from skcyto.model_selection._search_scoring import prepare_scoring
 from skcyto.model_selection._search_space import Space, make_space
 from skcyto.model_selection._search_study import (
     check_study,
@@ -60,8 +46,6 @@ from skcyto.utils._random import draw_seed
 _POLL = 0.5
 # Workers that may die before the search gives up.
 _MOST_LOSSES = 10
-# Trials that may score NaN, all of them, before the search gives up.
-_MOST_UNDEFINED = 4
 
 
 class OptunaSearchCV(BaseSearchCV):
@@ -324,8 +308,8 @@ class OptunaSearchCV(BaseSearchCV):
         handed_on = hand_groups_on(self.estimator, params.get("groups"))
         routed.estimator.fit = handed_on | routed.estimator.fit
         splits = draw_splits(self, X, y, routed.splitter.split)
-        scorers, scoring, marks = self._prepare_scoring(
-            scorers, objectives, X, y, splits, routed.scorer.score
+        scorers, scoring, marks = prepare_scoring(
+            self, scorers, objectives, X, y, splits, routed.scorer.score
         )
         self.n_splits_ = len(splits)
         estimator = clone(self.estimator)
@@ -380,50 +364,6 @@ class OptunaSearchCV(BaseSearchCV):
         named.scoring = named_scorers(self.scoring)
         return super(OptunaSearchCV, named)._get_scorers()
 
-    def _prepare_scoring(
-        self,
-        scorers: Any,
-        objectives: Sequence[str],
-        X: Any,
-        y: Any,
-        splits: Sequence[tuple[np.ndarray, np.ndarray]],
-        score_params: Mapping[str, Any],
-    ) -> tuple[Any, FoldScoring | None, list[Any]]:
-        """Tell scorers the classes, try them, and find out what folds can't tell."""
-        if not is_classifier(self.estimator) or type_of_target(y) not in ("binary", "multiclass"):
-            if self.pos_label is not None:
-                raise ValueError(f"pos_label={self.pos_label!r} is for classifiers of two classes")
-            return scorers, None, []
-        labels = np.asarray(y).ravel()
-        classes, codes = np.unique(labels, return_inverse=True)
-        positive = positive_class(classes, codes, self.pos_label)
-        named = scorers_by_name(scorers)
-        # What they stood for is part of what was measured.
-        marks: list[Any] = []
-        if positive is not None and any(takes_pos_label(each) for each in named.values()):
-            marks.append(["pos_label", str(positive)])
-        adapted = {name: adapt_scorer(each, classes, positive) for name, each in named.items()}
-        if isinstance(scorers, _MultimetricScorer):
-            scorers = _MultimetricScorer(scorers=adapted, raise_exc=scorers._raise_exc)
-        else:
-            scorers = adapted[SINGLE]
-        if self.scoring is not None and not score_params:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                for name, each in adapted.items():
-                    try_scorer(name, each, X, labels, several=callable(self.scoring))
-        scoring = plan_scoring(scorers, labels, splits, score_params)
-        if scoring is not None:
-            marks.append(["by trial", sorted(scoring.pooled | scoring.whole)])
-            undefined = scoring.pooled | scoring.whole
-            pruner = self.pruner if self.study is None else self.study.pruner
-            if isinstance(pruner, optuna.pruners.WilcoxonPruner) and undefined & set(objectives):
-                raise ValueError(
-                    f"pruner=WilcoxonPruner compares trials fold by fold, and {objectives} is "
-                    "undefined on folds that lack a class: use another pruner or other folds"
-                )
-        return scorers, scoring, marks
-
     def _open_ledger(
         self, key: str, n_objectives: int, space: Space, worker: Worker
     ) -> TrialLedger:
@@ -467,7 +407,9 @@ class OptunaSearchCV(BaseSearchCV):
                         losses += 1
                         if losses > _MOST_LOSSES:
                             raise
-                    _refuse_undefined(ledger, self.n_trials)
+                    refuse_undefined(
+                        [t.user_attrs[RECORD] for t in ledger.recorded()], self.n_trials
+                    )
                 elif ledger.others_run() and time.monotonic() < deadline:
                     time.sleep(_POLL)
                 else:
@@ -533,19 +475,3 @@ class OptunaSearchCV(BaseSearchCV):
         self.refit_time_ = time.time() - start
         if hasattr(self.best_estimator_, "feature_names_in_"):
             self.feature_names_in_ = self.best_estimator_.feature_names_in_
-
-
-def _refuse_undefined(ledger: TrialLedger, n_trials: int | None) -> None:
-    """Give up where models were fitted but none of the first trials could be scored."""
-    records = [trial.user_attrs[RECORD] for trial in ledger.recorded()]
-    enough = _MOST_UNDEFINED if n_trials is None else min(_MOST_UNDEFINED, n_trials)
-    if len(records) < enough or any(record["status"] != "failed" for record in records):
-        return
-    if any(fold["fit_error"] is not None for record in records for fold in record["folds"]):
-        return  # of failed fits scikit-learn's message tells
-    if any(np.isfinite(value) for record in records for value in record["values"]):
-        return
-    raise ValueError(
-        f"all of the first {len(records)} trials score NaN, though their models were fitted: "
-        "scoring can't work with this estimator and these labels (the warnings say why)"
-    )

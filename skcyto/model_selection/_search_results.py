@@ -10,6 +10,8 @@ import numpy as np
 
 # Traceback that is kept of a failed fold.
 _LONGEST_ERROR = 5_000
+# Trials that may score NaN, all of them, before the search gives up.
+_MOST_UNDEFINED = 4
 _LEFT_OUT = ("fit_error", "labels")
 
 
@@ -170,3 +172,31 @@ def _blank_scores(pattern: dict[str, Any], score: float) -> dict[str, Any]:
             names = pattern[key]
             blank[key] = dict.fromkeys(names, score) if isinstance(names, dict) else score
     return blank
+
+
+def refuse_undefined(records: Sequence[dict[str, Any]], n_trials: int | None) -> None:
+    """Give up where models were fitted but none of the first trials could be scored.
+
+    Parameters
+    ----------
+    records : list of dict
+        Of the trials so far.
+    n_trials : int or None
+        How many there will be.
+
+    Raises
+    ------
+    ValueError
+        If there are some, and all score NaN.
+    """
+    enough = _MOST_UNDEFINED if n_trials is None else min(_MOST_UNDEFINED, n_trials)
+    if len(records) < enough or any(record["status"] != "failed" for record in records):
+        return
+    if any(fold["fit_error"] is not None for record in records for fold in record["folds"]):
+        return  # of failed fits scikit-learn's message tells
+    if any(np.isfinite(value) for record in records for value in record["values"]):
+        return
+    raise ValueError(
+        f"all of the first {len(records)} trials score NaN, though their models were fitted: "
+        "scoring can't work with this estimator and these labels (the warnings say why)"
+    )

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from optuna.pruners import WilcoxonPruner
+from sklearn.base import is_classifier
 from sklearn.metrics._scorer import _MultimetricScorer
-from sklearn.utils.validation import _check_method_params
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import _check_method_params, column_or_1d
 
-from skcyto.metrics._class_dependence import is_of_labels, needs_every_class
+from skcyto.metrics._class_dependence import (
+    adapt_scorer,
+    is_of_labels,
+    needs_every_class,
+    positive_class,
+    takes_pos_label,
+    try_scorer,
+)
 from skcyto.model_selection._logit_bias_search import FixedPredictions
 from skcyto.model_selection._splits import number_rounds
 
@@ -184,6 +195,81 @@ def plan_scoring(
         return None
     rounds = number_rounds(splits, len(y))
     return FoldScoring(scorer, pooled, whole, y, tests, is_whole, rounds, score_params)
+
+
+def prepare_scoring(
+    search: Any,
+    scorers: Any,
+    objectives: Sequence[str],
+    X: Any,
+    y: Any,
+    splits: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
+    score_params: Mapping[str, Any],
+) -> tuple[Any, FoldScoring | None, list[Any]]:
+    """Tell scorers the classes, try them, and find out what folds can't tell.
+
+    Parameters
+    ----------
+    search : OptunaSearchCV
+        Before its fit.
+    scorers : callable
+        What its scoring stands for.
+    objectives : list of str
+        Names of the scores to maximise.
+    X, y : array-like
+        Cases.
+    splits : list of (ndarray, ndarray)
+        Folds.
+    score_params : mapping
+        Metadata for the scorer.
+
+    Returns
+    -------
+    scorers : callable
+        To use.
+    scoring : FoldScoring or None
+        Given where folds lack a class that a score needs.
+    marks : list
+        What tells these scores from others of the same names.
+
+    Raises
+    ------
+    ValueError
+        If a scorer can't work, or `pos_label` or the pruner doesn't go with the data.
+    """
+    if not is_classifier(search.estimator) or type_of_target(y) not in ("binary", "multiclass"):
+        if search.pos_label is not None:
+            raise ValueError(f"pos_label={search.pos_label!r} is for classifiers of two classes")
+        return scorers, None, []
+    labels = column_or_1d(y)
+    classes, codes = np.unique(labels, return_inverse=True)
+    positive = positive_class(classes, codes, search.pos_label)
+    named = scorers_by_name(scorers)
+    marks: list[Any] = []
+    if positive is not None and any(takes_pos_label(each) for each in named.values()):
+        marks.append(["pos_label", str(positive)])
+    named = {name: adapt_scorer(each, classes, positive) for name, each in named.items()}
+    if isinstance(scorers, _MultimetricScorer):
+        scorers = _MultimetricScorer(scorers=named, raise_exc=scorers._raise_exc)
+    else:
+        scorers = named[SINGLE]
+    # Without metadata that is needed a scorer would fail for this reason alone.
+    if search.scoring is not None and not score_params:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for name, each in named.items():
+                try_scorer(name, each, X, labels, several=callable(search.scoring))
+    scoring = plan_scoring(scorers, labels, splits, score_params)
+    if scoring is not None:
+        undefined = scoring.pooled | scoring.whole
+        marks.append(["by trial", sorted(undefined)])
+        pruner = search.pruner if search.study is None else search.study.pruner
+        if isinstance(pruner, WilcoxonPruner) and undefined & set(objectives):
+            raise ValueError(
+                f"pruner=WilcoxonPruner compares trials fold by fold, and {list(objectives)} is "
+                "undefined on folds that lack a class: use another pruner or other folds"
+            )
+    return scorers, scoring, marks
 
 
 class _ScorerOfFold:
