@@ -14,6 +14,7 @@ import gc
 import time
 import warnings
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -349,13 +350,20 @@ def main():
     def write():
         # After every situation: what an interrupted run has found is kept.
         took = (time.process_time() - begun) / 60
-        text = "\n".join([*head, *sum(parts.values(), []), f"{took:.0f} minutes of one core."])
+        text = "\n".join(
+            [*head, *chain.from_iterable(parts.values()), f"{took:.0f} minutes of one core."]
+        )
         if arguments.output is not None:
             arguments.output.write_text(text + "\n", encoding="utf-8")
         return text
 
     if "claims" in arguments.parts:
-        parts["ranks"] = ["## Ranks over data sets", "", *report_ranks(2000), ""]
+        parts["ranks"] = [
+            "## Ranks over data sets",
+            "",
+            *report_ranks(2 * arguments.n_datasets),
+            "",
+        ]
         tables = {}
         for name, situation in chosen.items():
             tables[name] = run_claims(situation, arguments.n_datasets)
