@@ -24,8 +24,8 @@ from skcyto.model_selection._statistics_intervals import (
 if TYPE_CHECKING:
     from skcyto.model_selection._comparison_result import ModelComparison
 
-# Folds that test fewer cases of a class than this say nothing of how its recall varies.
-_ENOUGH_A_FOLD = 5
+# Folds say nothing of how a share varies that rests on fewer independent cases than this.
+_ENOUGH = 25
 # A score over classes carries at most this many times the information of the rarest one.
 _TIMES_RAREST = 4
 
@@ -60,9 +60,7 @@ def score_interval(
     )
     if counts_hits(measure):
         by_case, units = _hits_interval(comparison, model, metric, confidence)
-        rounds = int(comparison.splits.repeat.max()) + 1
-        per_fold = units * rounds / len(values)
-        return _wider(by_case, over_folds) if per_fold >= _ENOUGH_A_FOLD else by_case
+        return _wider(by_case, over_folds) if units >= _ENOUGH else by_case
     if measure.of_classes == "roc_auc":
         return _wider(_area_limits(comparison, model, confidence), over_folds)
     if measure.greater_is_better and measure.bounds == (0, 1) and measure.scorer is None:
@@ -72,7 +70,7 @@ def score_interval(
             return np.nan, np.nan
         most = _TIMES_RAREST * rarest_units(comparison)
         return share_interval(float(known.mean()), error, df, most, confidence=confidence)
-    return over_folds
+    return _of_loss(comparison, model, metric, over_folds)
 
 
 def pooled_interval(
@@ -185,6 +183,18 @@ def _area_limits(comparison: ModelComparison, model: str, confidence: float) -> 
         )
     low, high = np.mean(limits, axis=0)
     return float(low), float(high)
+
+
+def _of_loss(
+    comparison: ModelComparison, model: str, metric: str, limits: tuple[float, float]
+) -> tuple[float, float]:
+    """Let the interval of a loss reach as far up as on a logarithmic scale: few cases cost most."""
+    measure = comparison.measures[metric]
+    mean = float(np.nanmean(comparison.fold_scores(model, metric)))
+    if measure.greater_is_better or measure.bounds[0] != 0 or not 0 < mean < limits[1]:
+        return limits
+    half = max(limits[1] - mean, mean - limits[0])
+    return limits[0], min(mean * float(np.exp(half / mean)), measure.bounds[1])
 
 
 def _wider(first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:
