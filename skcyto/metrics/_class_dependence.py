@@ -39,7 +39,7 @@ _OVER_CLASSES = (
 )
 # Sums over cases, in which a class that has none has no part.
 _OVER_CASES = ("micro", "weighted", "samples")
-_ROWS_PER_CLASS = 3
+_ROWS_PER_CLASS = 10
 
 
 class _TriedClassifier(DummyClassifier):
@@ -235,7 +235,7 @@ def try_scorer(name: str, scorer: Any, X: Any, y: NDArray[Any], *, several: bool
     model: BaseEstimator = _TriedClassifier(strategy="prior").fit(np.zeros((len(rows), 1)), labels)
     try:
         value = scorer(model, part, labels)
-    except AttributeError:
+    except (AttributeError, LookupError, AssertionError):
         return  # it asks for what only the estimator has
     except Exception as error:
         if str(getattr(scorer, "__module__", "")).startswith("sklearn.metrics"):

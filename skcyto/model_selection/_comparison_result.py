@@ -141,8 +141,8 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
             for fold, record in enumerate(records):
                 index.append((name, int(self.splits.repeat[fold]), fold))
                 found = self._score_record(record, fold)
-                if isinstance(found, FoldFailure):
-                    records[fold] = found
+                if isinstance(found, FoldFailure) or isinstance(record, FoldFailure):
+                    records[fold] = found if isinstance(found, FoldFailure) else record
                     scores.append([np.nan] * len(self.metrics))
                     times.append([np.nan, np.nan])
                     continue

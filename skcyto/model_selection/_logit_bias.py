@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import check_scoring
-from sklearn.model_selection import StratifiedShuffleSplit, check_cv
 from sklearn.utils import Bunch, assert_all_finite, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
 from sklearn.utils.metadata_routing import UNUSED, MetadataRouter, MethodMapping, process_routing
@@ -37,6 +36,7 @@ from skcyto.model_selection._group_keywords import hand_groups_on
 from skcyto.model_selection._logit_bias_folds import (
     Fold,
     class_scores,
+    draw_folds,
     fit_and_score,
     fit_on,
     in_columns,
@@ -50,6 +50,7 @@ from skcyto.model_selection._logit_bias_search import (
     Objective,
     ScorerObjective,
     ascend,
+    first_biases,
 )
 
 
@@ -123,9 +124,9 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
         of its odds exceeds ``best_bias_[0] - best_bias_[1]``.
 
     best_score_ : float
-        Mean over the folds of the score with these biases; over rounds of pooled predictions where
-        folds lack a class and the score averages over classes. Never below `unbiased_score_`, and
-        optimistic as every score that was maximised is.
+        Mean over the folds of the score with these biases; of the pooled predictions of each round
+        where folds lack a class that the score needs, as macro F1 does. Never below
+        `unbiased_score_`, and optimistic as every score that was maximised is.
 
     unbiased_score_ : float
         The same with all biases zero.
@@ -157,17 +158,13 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
     :math:`-\log\pi` with the class shares :math:`\pi` (the decision that treats all classes
     alike), and the better end wins, zero in a tie.
 
-    A score that averages over classes ("f1_macro", "balanced_accuracy") is undefined on a fold
-    that lacks one. The predictions of all folds of a round are then scored together.
-
     Probabilities below the precision of their dtype are raised to it, as in
     :func:`sklearn.metrics.log_loss`.
 
     "f1_macro", "f1_weighted", "average_f1", "balanced_accuracy", "accuracy",
     "matthews_corrcoef", "precision_macro" and "recall_macro", given by name, are computed for all
-    candidates at once.
-    Any other score costs one call of the scorer for each candidate and fold, thousands in all:
-    lower `n_candidates` where the score is slow.
+    candidates at once. Any other score costs one call of the scorer for each candidate and fold,
+    thousands in all: lower `n_candidates` where the score is slow.
 
     References
     ----------
@@ -213,7 +210,6 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
         "store_cv_results": ["boolean"],
-        "pos_label": "no_validation",
     }
 
     # Its presence tells that `groups` reach the classifier too.
@@ -293,7 +289,7 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
             positive_class(classes, codes, self.pos_label),
         )
         routed = self._route(scorer, sample_weight, params)
-        splits = self._splits(X, y, routed.splitter.split)
+        splits = draw_folds(self, X, y, routed.splitter.split)
         if splits is None:
             self.estimator_ = self.estimator
             try:
@@ -328,25 +324,6 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
         return Bunch(
             estimator=Bunch(fit=params), splitter=Bunch(split=splitter), scorer=Bunch(score=score)
         )
-
-    def _splits(
-        self, X: Any, y: Any, split_params: dict[str, Any]
-    ) -> list[tuple[NDArray, NDArray]] | None:
-        """Train and test positions of each fold; None for "prefit"."""
-        if isinstance(self.cv, str):
-            return None
-        if isinstance(self.cv, Real) and not isinstance(self.cv, Integral):
-            cv: Any = StratifiedShuffleSplit(
-                n_splits=1, test_size=self.cv, random_state=self.random_state
-            )
-        else:
-            cv = check_cv(self.cv, y=y, classifier=True)
-        splits = list(cv.split(X, y, **split_params))
-        if not self.refit and len(splits) > 1:
-            raise ValueError(
-                f"refit=False needs a single split to take the classifier from, got {len(splits)}"
-            )
-        return splits
 
     def _score_folds(
         self,
@@ -402,13 +379,7 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
             if by_counts
             else ScorerObjective(folds, classes, scorer)
         )
-        share = sum(
-            np.bincount(fold.codes, fold.score_params.get("sample_weight"), minlength=len(classes))
-            for fold in folds
-        )
-        share = np.asarray(share, dtype=np.float64)
-        prior = np.log(share.sum() / np.where(share > 0, share, share.sum()))
-        starts = {"zero": np.zeros(len(classes)), "prior": prior - prior.mean()}
+        starts = first_biases(folds, len(classes))
         paths = {
             name: ascend(objective, folds, start, self.n_candidates)
             for name, start in starts.items()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.model_selection import StratifiedShuffleSplit, check_cv
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_method_params
 
@@ -22,6 +24,26 @@ class Fold(NamedTuple):
     codes: NDArray[np.intp]
     scores: NDArray[np.float64]
     score_params: dict[str, Any]
+
+
+def draw_folds(
+    tuner: Any, X: Any, y: Any, split_params: dict[str, Any]
+) -> list[tuple[NDArray, NDArray]] | None:
+    """Train and test positions of each fold; None for "prefit"."""
+    if isinstance(tuner.cv, str):
+        return None
+    if isinstance(tuner.cv, Real) and not isinstance(tuner.cv, Integral):
+        cv: Any = StratifiedShuffleSplit(
+            n_splits=1, test_size=tuner.cv, random_state=tuner.random_state
+        )
+    else:
+        cv = check_cv(tuner.cv, y=y, classifier=True)
+    splits = list(cv.split(X, y, **split_params))
+    if not tuner.refit and len(splits) > 1:
+        raise ValueError(
+            f"refit=False needs a single split to take the classifier from, got {len(splits)}"
+        )
+    return splits
 
 
 def take(data: Any, rows: NDArray | None) -> Any:

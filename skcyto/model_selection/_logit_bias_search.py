@@ -224,6 +224,29 @@ def candidates(
     return between[np.unique(np.concatenate(chosen))]
 
 
+def first_biases(folds: list[Fold], n_classes: int) -> dict[str, NDArray[np.float64]]:
+    """Biases to start from: none, and those that treat all classes alike.
+
+    Parameters
+    ----------
+    folds : list of Fold
+        Rows that are scored.
+    n_classes : int
+        Number of classes.
+
+    Returns
+    -------
+    starts : dict of str to ndarray
+    """
+    share = sum(
+        np.bincount(fold.codes, fold.score_params.get("sample_weight"), minlength=n_classes)
+        for fold in folds
+    )
+    share = np.asarray(share, dtype=np.float64)
+    prior = np.log(share.sum() / np.where(share > 0, share, share.sum()))
+    return {"zero": np.zeros(n_classes), "prior": prior - prior.mean()}
+
+
 def ascend(
     objective: Objective,
     folds: list[Fold],

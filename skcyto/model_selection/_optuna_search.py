@@ -217,7 +217,6 @@ class OptunaSearchCV(BaseSearchCV):
         "trials_per_batch": [Interval(Integral, 1, None, closed="left")],
         "engine": [StrOptions({"separate", "stacked"})],
         "random_state": ["random_state"],
-        "pos_label": "no_validation",
     }
 
     def __init__(

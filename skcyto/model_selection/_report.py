@@ -306,7 +306,8 @@ def _figures(
             True,
             "Scores of pooled predictions" if pooled else "Scores fold by fold",
             f"Left: the pooled predictions of each round (dots) and their mean. Right: differences "
-            f"from {reference}. Folds lack classes: there are no scores fold by fold."
+            f"from {reference}. Folds lack classes: there are no scores fold by fold. "
+            "The shaded strip is the region of practical equivalence."
             if pooled
             else "Left: every fold (dots), mean and confidence interval. Right: paired differences "
             f"from {reference}, with p-values after Holm's correction; the shaded strip is the "

@@ -233,7 +233,11 @@ def caption(comparison: ModelComparison, confidence: float) -> str:
     ]
     n_whole = comparison.n_whole_folds()
     if areas and n_whole < len(comparison.splits.splits):
-        folds += f" {', '.join(areas)}: over the {n_whole} folds that hold every class."
+        folds += (
+            f" {', '.join(areas)}: over the {n_whole} folds that hold every class."
+            if n_whole
+            else f" {', '.join(areas)}: undefined, since no fold holds every class."
+        )
     pooled = [
         heading(comparison, name) for name in comparison.metrics if comparison.is_pooled(name)
     ]

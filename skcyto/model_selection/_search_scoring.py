@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -304,12 +305,18 @@ class _ScorersOfFold(_MultimetricScorer):
         if self._is_asked:
             return super().__call__(estimator, X, y, **params)
         self._is_asked = True
+        failure: float | str = np.nan
         if self.keeps_labels:
-            self.labels = np.asarray(estimator.predict(X)).reshape(len(y))
+            try:
+                self.labels = np.asarray(estimator.predict(X)).reshape(len(y))
+            except Exception:
+                if self._raise_exc:
+                    raise
+                failure = traceback.format_exc()  # which scikit-learn reports as a failed score
         told = {name: each for name, each in self._scorers.items() if name not in self.left_out}
         found = _MultimetricScorer(scorers=told, raise_exc=self._raise_exc)
         scores = found(estimator, X, y, **params) if told else {}
-        return {name: scores.get(name, np.nan) for name in self._scorers}
+        return {name: scores.get(name, failure) for name in self._scorers}
 
 
 @dataclass

@@ -6,13 +6,16 @@ import warnings
 import numpy as np
 import optuna
 import pytest
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import (
     balanced_accuracy_score,
+    cohen_kappa_score,
     f1_score,
+    make_scorer,
     matthews_corrcoef,
     precision_score,
     recall_score,
@@ -32,6 +35,9 @@ from skcyto.model_selection import (
     TunedLogitBiasClassifierCV,
     compare_models,
 )
+from skcyto.model_selection._comparison_checkpoint import Checkpoint
+from skcyto.model_selection._comparison_records import FoldRecord, Predictions
+from skcyto.neural_network import ImbalancedMLPClassifier
 
 lacking = pytest.mark.filterwarnings("ignore::skcyto.exceptions.MissingClassWarning")
 OF_LABELS = {
@@ -159,7 +165,7 @@ def test_page_table_and_caption_say_so(by_patient, tmp_path):
     assert "Best macro F1 of pooled predictions: bayes" in text
     assert "macro F1 has no test over folds" in text
     assert "taken from the pooled predictions of the round" in text
-    assert "ROC AUC: over the 0 folds that hold every class" in text
+    assert "ROC AUC: undefined, since no fold holds every class" in text
     assert "No model differs" not in text
     assert "support the tests over folds" not in text
     markdown = by_patient.to_markdown("f1_macro")
@@ -252,8 +258,6 @@ def test_an_area_that_no_fold_has_is_refused_by_the_search(patients):
 
 @pytest.mark.parametrize("scoring", ["f1_macro", "cohen_kappa"])
 def test_biases_are_tuned_on_pooled_predictions(patients, scoring):
-    from sklearn.metrics import cohen_kappa_score, make_scorer
-
     X, y, groups = patients
     kappa = make_scorer(cohen_kappa_score)
     tuned = TunedLogitBiasClassifierCV(
@@ -423,3 +427,133 @@ def test_one_models_odd_predictions_lose_nothing_of_the_others(tmp_path):
             )
         assert found.models == ["nb", "column"]
         np.testing.assert_array_equal(found.scores.loc["nb"], found.scores.loc["column"])
+
+
+def small_net():
+    return ImbalancedMLPClassifier(
+        (4,), max_epochs=6, batch_size=64, device="cpu", random_state=0, lr_scheduler=None
+    )
+
+
+def test_nets_report_pooled_scores_between_epochs_and_stacked_ones_score_the_same(patients):
+    X, y, _ = patients
+    # Folds of the ordered patients: the first three hold ill ones, the others none.
+    cv = [
+        (np.setdiff1d(np.arange(160), rows), rows)
+        for rows in np.array_split(np.r_[0:16, 48:64, 16:48, 64:160], 4)
+    ]
+    options = {"n_trials": 2, "scoring": "f1_macro", "cv": cv, "refit": False, "random_state": 0}
+    space = {"learning_rate": [0.003, 0.03]}
+    plain = OptunaSearchCV(small_net(), space, **options).fit(X, y)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=5)
+    reporting = OptunaSearchCV(small_net(), space, pruner=pruner, **options).fit(X, y)
+    stacked = OptunaSearchCV(small_net(), space, engine="stacked", **options).fit(X, y)
+    for number, params in enumerate(plain.cv_results_["params"]):
+        predicted = cross_val_predict(small_net().set_params(**params), X, y, cv=cv)
+        expected = f1_score(y, predicted, average="macro")
+        for search in (plain, reporting, stacked):
+            assert search.cv_results_["mean_test_score"][number] == pytest.approx(expected)
+        values = reporting.study_.trials[number].intermediate_values
+        # Six epochs a fold, four folds; the end of each is the score of what it completes.
+        assert list(values) == list(range(1, 25))
+        first = np.concatenate([rows for _, rows in cv[:2]])
+        assert values[12] == pytest.approx(f1_score(y[first], predicted[first], average="macro"))
+        assert values[24] == pytest.approx(expected)
+
+
+def test_a_search_over_lacking_folds_is_taken_up_again(patients, tmp_path):
+    X, y, groups = patients
+    options = {
+        "scoring": ["f1_macro", "accuracy"],
+        "refit": "f1_macro",
+        "cv": LeaveOneGroupOut(),
+        "storage": f"sqlite:///{tmp_path / 'study.db'}",
+        "random_state": 0,
+    }
+    space = {"var_smoothing": [1e-9, 1e-1, 10.0]}
+    OptunaSearchCV(GaussianNB(), space, n_trials=4, **options).fit(X, y, groups=groups)
+    again = OptunaSearchCV(GaussianNB(), space, n_trials=8, **options).fit(X, y, groups=groups)
+    options["storage"] = None
+    once = OptunaSearchCV(GaussianNB(), space, n_trials=8, **options).fit(X, y, groups=groups)
+    for name in ("mean_test_f1_macro", "rank_test_f1_macro", "mean_test_accuracy"):
+        np.testing.assert_allclose(again.cv_results_[name], once.cv_results_[name])
+    assert again.best_params_ == once.best_params_
+
+
+def test_weights_count_in_the_pooled_score(patients):
+    X, y, groups = patients
+    weight = np.where(np.arange(160) % 2, 3.0, 1.0)
+
+    with config_context(enable_metadata_routing=True):
+        scorer = make_scorer(balanced_accuracy_score).set_score_request(sample_weight=True)
+        search = OptunaSearchCV(
+            GaussianNB().set_fit_request(sample_weight=False),
+            {"var_smoothing": [1e-9]},
+            n_trials=1,
+            scoring=scorer,
+            cv=LeaveOneGroupOut(),
+        ).fit(X, y, groups=groups, sample_weight=weight)
+    predicted = cross_val_predict(GaussianNB(), X, y, groups=groups, cv=LeaveOneGroupOut())
+    expected = balanced_accuracy_score(y, predicted, sample_weight=weight)
+    assert search.best_score_ == pytest.approx(expected)
+
+
+def test_a_failed_fold_has_the_error_score(patients):
+    X, y, groups = patients
+    search = OptunaSearchCV(
+        GaussianNB(),
+        {"var_smoothing": [-1.0, 1e-9]},
+        n_trials=6,
+        scoring="f1_macro",
+        cv=LeaveOneGroupOut(),
+        error_score=0.0,
+        random_state=0,
+    )
+    with pytest.warns(FitFailedWarning):
+        search.fit(X, y, groups=groups)
+    failed = np.array([value < 0 for value in search.cv_results_["param_var_smoothing"]])
+    assert 0 < failed.sum() < 6
+    np.testing.assert_array_equal(search.cv_results_["mean_test_score"][failed], 0.0)
+    assert (search.cv_results_["mean_test_score"][~failed] > 0.5).all()
+
+
+class NoPredictions(GaussianNB):
+    def predict(self, X):
+        if self.var_smoothing > 1:
+            raise RuntimeError("no predictions")
+        return super().predict(X)
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the test scores", "ignore:Scoring failed")
+def test_predictions_that_fail_fail_one_trial_only(patients):
+    X, y, groups = patients
+    search = OptunaSearchCV(
+        NoPredictions(),
+        {"var_smoothing": [2.0, 1e-9]},
+        n_trials=6,
+        scoring=["f1_macro", "neg_log_loss"],
+        refit="f1_macro",
+        cv=LeaveOneGroupOut(),
+        random_state=0,
+    )
+    search.fit(X, y, groups=groups)
+    failed = search.cv_results_["param_var_smoothing"] == 2.0
+    assert 0 < failed.sum() < 6
+    assert np.isnan(search.cv_results_["mean_test_f1_macro"][failed.astype(bool)]).all()
+    assert set(search.cv_results_["status"][~failed.astype(bool)]) == {"complete"}
+    assert search.best_params_ == {"var_smoothing": 1e-9}
+    assert np.isfinite(search.cv_results_["mean_test_neg_log_loss"]).all()
+
+
+@pytest.mark.parametrize(
+    ("predictions", "reason"),
+    [
+        (Predictions(np.zeros((4, 1), int), None, None), r"shape \(4, 1\)"),
+        (Predictions(np.zeros(4, int), np.full((4, 2), np.nan), "decision_function"), "NaN"),
+    ],
+)
+def test_records_that_no_score_can_use_are_computed_anew(tmp_path, predictions, reason):
+    store = Checkpoint(tmp_path, {})
+    store.write("key", FoldRecord(predictions))
+    with pytest.warns(UserWarning, match=f"is damaged, so its fold is computed anew.*{reason}"):
+        assert store.read("key") is None
