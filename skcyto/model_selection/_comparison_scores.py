@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -108,7 +109,10 @@ class ScoreComparisonDisplay:
         """
         metric = comparison.check_metric(metric)
         reference = comparison.check_reference(reference)
-        tests = comparison.test(reference=reference, metric=metric, confidence=confidence)
+        with warnings.catch_warnings():
+            # The row without a p-value shows it.
+            warnings.filterwarnings("ignore", message="the difference is the same in all folds")
+            tests = comparison.test(reference=reference, metric=metric, confidence=confidence)
         return cls(
             {name: comparison.fold_scores(name, metric) for name in comparison.models},
             comparison.table(metric, confidence=confidence)[metric],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from skcyto.model_selection._comparison_tests import without_variance
 from skcyto.model_selection._report_pooled import pooled_tables
 from skcyto.model_selection._report_tables import (
     best_models,
@@ -67,7 +69,10 @@ def write_html(
     reference = comparison.models[0] if stands_in else comparison.check_reference(reference)
     metric = comparison.primary_metric
     several = len(comparison.models) > 1
-    test = comparison.test(reference=reference, confidence=confidence)
+    with warnings.catch_warnings():
+        # The page says so in a sentence of its own.
+        warnings.filterwarnings("ignore", message="the difference is the same in all folds")
+        test = comparison.test(reference=reference, confidence=confidence)
     bayes = comparison.bayesian(reference=reference, rope=rope)
     sentences = _sentences(comparison, reference, test, bayes, confidence, rope)
     if stands_in and several:
@@ -136,10 +141,15 @@ def _sentences(
     if not best:
         return [f"No model has a {title}: it is undefined on every fold."]
     name = best[0]
-    interval = f"{format_number(table['ci_low'][name])} to {format_number(table['ci_high'][name])}"
+    low, high = format_number(table["ci_low"][name]), format_number(table["ci_high"][name])
+    interval = (
+        f"{confidence:.0%} confidence interval {low} to {high}"
+        if np.isfinite(table["ci_low"][name])
+        else "no interval, since nothing is known of how it varies"
+    )
     sentences = [
         f"Best mean {title}: {' and '.join(best)}, {format_number(table['mean'][name])} "
-        f"({confidence:.0%} confidence interval {interval})."
+        f"({interval})."
     ]
     if test.empty:
         return sentences
@@ -150,12 +160,17 @@ def _sentences(
             f"Different from {reference} in {title} at the {alpha:.0%} level, corrected for "
             f"{len(test)} comparison{'s' if len(test) > 1 else ''}: {', '.join(found)}."
         )
-    else:
+    elif test["p_value"].notna().any():
         sentences.append(
             f"No model differs from {reference} in {title} at the {alpha:.0%} level, corrected "
             f"for {len(test)} comparison{'s' if len(test) > 1 else ''}."
         )
-    if name != reference:
+    for (model, other), difference in without_variance(test).items():
+        sentences.append(
+            f"{model} differs from {other} by {format_number(difference)} in every fold: such a "
+            "difference has no variance, and so no p-value, probability or interval."
+        )
+    if name != reference and np.isfinite(bayes.loc[(name, reference), "p_better"]):
         row = bayes.loc[(name, reference)]
         sentences.append(
             f"{name} is better than {reference} by more than {rope:g} with probability "
@@ -217,7 +232,9 @@ def _test_rows(test: pd.DataFrame, bayes: pd.DataFrame) -> list[dict[str, Any]]:
             {
                 "model": model,
                 "difference": format_number(row["difference"]),
-                "interval": f"{format_number(row['ci_low'])} to {format_number(row['ci_high'])}",
+                "interval": f"{format_number(row['ci_low'])} to {format_number(row['ci_high'])}"
+                if np.isfinite(row["ci_low"])
+                else "",
                 "t": format_number(row["t"], 2),
                 "p": format_pvalue(row["p_value"]),
                 "p_holm": format_pvalue(row["p_holm"]),

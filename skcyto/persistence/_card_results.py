@@ -105,7 +105,12 @@ def scores_section(comparison: ModelComparison, name: str, confidence: float) ->
         values = {k: format_number(table.loc[name, (metric, k)]) for k in ("mean", "std")}
         low, high = (format_number(table.loc[name, (metric, k)]) for k in ("ci_low", "ci_high"))
         rows.append(
-            (heading(comparison, metric), values["mean"], values["std"], f"{low} to {high}")
+            (
+                heading(comparison, metric),
+                values["mean"],
+                values["std"],
+                f"{low} to {high}" if np.isfinite(table.loc[name, (metric, "ci_low")]) else "none",
+            )
         )
     own = markdown_table(["score", "mean", "std", f"{confidence:.0%} interval"], rows)
     text = f"`{name}`:\n\n{own}\n\n{caption(comparison, confidence)}"
