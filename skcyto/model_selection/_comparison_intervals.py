@@ -12,6 +12,7 @@ from skcyto.model_selection._comparison_rounds import (
     count_independent,
     pool,
     rarest_units,
+    units_by_class,
 )
 from skcyto.model_selection._comparison_scoring import class_of_recall, counts_hits
 from skcyto.model_selection._statistics_folds import corrected_error, corrected_interval
@@ -110,10 +111,8 @@ def pooled_interval(
         return _hits_interval(comparison, model, metric, confidence)[0]
     units = rarest_units(comparison)
     if measure.of_classes == "roc_auc":
-        cases = comparison.tested
-        groups = cases if comparison.groups is None else comparison.groups[cases]
-        rest = len(np.unique(groups)) - units
-        sizes = np.ones(units), np.ones(max(rest, 1))
+        rest = max(sum(units_by_class(comparison)) - units, 1)
+        sizes = np.ones(units), np.ones(rest)
         return area_interval(estimate, error**2, *sizes, confidence=confidence, df=units - 1)
     if measure.greater_is_better and measure.bounds == (0, 1):
         most = _TIMES_RAREST * units
@@ -190,8 +189,10 @@ def _of_loss(
 ) -> tuple[float, float]:
     """Let the interval of a loss reach as far up as on a logarithmic scale: few cases cost most."""
     measure = comparison.measures[metric]
+    if measure.greater_is_better or measure.bounds[0] != 0 or np.isnan(limits[0]):
+        return limits
     mean = float(np.nanmean(comparison.fold_scores(model, metric)))
-    if measure.greater_is_better or measure.bounds[0] != 0 or not 0 < mean < limits[1]:
+    if not 0 < mean < limits[1]:
         return limits
     half = max(limits[1] - mean, mean - limits[0])
     return limits[0], min(mean * float(np.exp(half / mean)), measure.bounds[1])

@@ -156,7 +156,14 @@ def delong_table(
 
 
 def _list_reasons(untested: dict[Any, str]) -> str:
-    return "; ".join(f"class {label!r}: {reason}" for label, reason in untested.items())
+    """Name the classes that share a reason before it."""
+    classes: dict[str, list[str]] = {}
+    for label, reason in untested.items():
+        classes.setdefault(reason, []).append(repr(label))
+    return "; ".join(
+        f"class{'es' if len(labels) > 1 else ''} {', '.join(labels)}: {reason}"
+        for reason, labels in classes.items()
+    )
 
 
 def mcnemar_tests(comparison: ModelComparison, reference: str | None) -> pd.DataFrame:

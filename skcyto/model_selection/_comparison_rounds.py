@@ -159,10 +159,26 @@ def rarest_units(comparison: ModelComparison) -> int:
     -------
     units : int
     """
-    cases = comparison.tested
-    units = cases if comparison.groups is None else comparison.groups[cases]
-    codes = comparison.y_codes[cases]
-    return min(len(np.unique(units[codes == code])) for code in np.unique(codes))
+    return min(units_by_class(comparison))
+
+
+def units_by_class(comparison: ModelComparison) -> list[int]:
+    """Count the independent cases of every class that were tested.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+
+    Returns
+    -------
+    units : list of int
+        Without classes of which no case was tested.
+    """
+    tested = comparison.tested
+    units = tested if comparison.groups is None else comparison.groups[tested]
+    codes = comparison.y_codes[tested]
+    return [len(np.unique(units[codes == code])) for code in np.unique(codes)]
 
 
 def count_independent(comparison: ModelComparison) -> int:
@@ -179,7 +195,10 @@ def count_independent(comparison: ModelComparison) -> int:
         Folds of a round, or independent cases of the rarest class if they are fewer.
     """
     splits = comparison.splits
-    folds = round(len(splits.splits) / (int(splits.repeat.max()) + 1))
+    n_folds = len(splits.splits)
+    a_round = round(n_folds / (int(splits.repeat.max()) + 1))
+    # Random splits make rounds of one fold each: there the splits count.
+    folds = a_round if a_round > 1 else n_folds
     return max(min(folds, rarest_units(comparison)), 2)
 
 

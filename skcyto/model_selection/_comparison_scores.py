@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -117,7 +118,10 @@ class ScoreComparisonDisplay:
             ).drop(index=reference)
         else:
             scores = {name: comparison.fold_scores(name, metric) for name in comparison.models}
-            tests = comparison.test(reference=reference, metric=metric, confidence=confidence)
+            with warnings.catch_warnings():
+                # The row without a p-value shows it.
+                warnings.filterwarnings("ignore", message="the difference is the same in all folds")
+                tests = comparison.test(reference=reference, metric=metric, confidence=confidence)
             tests = tests.droplevel("reference")
         return cls(
             scores,

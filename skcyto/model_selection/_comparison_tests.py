@@ -189,6 +189,27 @@ def bayesian_tests(
     return _frame(rows, pairs, columns)
 
 
+def without_variance(tests: pd.DataFrame) -> dict[tuple[str, str], float]:
+    """List the differences that are the same in all folds, of which nothing more can be said.
+
+    Parameters
+    ----------
+    tests : DataFrame
+        What :func:`fold_tests` gives.
+
+    Returns
+    -------
+    differences : dict of (model, reference) to float
+    """
+    if "n_folds" not in tests:
+        return {}
+    same = tests["p_value"].isna() & tests["difference"].notna() & (tests["n_folds"] > 1)
+    return {
+        (str(pair[0]), str(pair[1])): float(value)
+        for pair, value in tests.loc[same, "difference"].items()
+    }
+
+
 def _frame(
     rows: list[dict[str, Any]],
     keys: list[Any],

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from skcyto.model_selection._comparison_tests import without_variance
 from skcyto.model_selection._report_figures import Wanted, draw_figures
 from skcyto.model_selection._report_one_set import one_set_part
 from skcyto.model_selection._report_pooled import pooled_tables
@@ -72,7 +74,10 @@ def write_html(
     is_pooled = comparison.is_pooled(metric)
     test = bayes = pd.DataFrame()
     if folds and not is_pooled:
-        test = comparison.test(reference=reference, confidence=confidence)
+        with warnings.catch_warnings():
+            # The page says so in a sentence of its own.
+            warnings.filterwarnings("ignore", message="the difference is the same in all folds")
+            test = comparison.test(reference=reference, confidence=confidence)
         bayes = comparison.bayesian(reference=reference, rope=rope)
     sentences = _sentences(comparison, reference, test, bayes, confidence, rope) if folds else []
     sets = list(comparison.external.values()) if folds else [comparison]
@@ -106,6 +111,7 @@ def write_html(
             for name, failed in comparison.failures.items()
         ],
         folds=folds,
+        several=several,
         sets=[
             one_set_part(
                 each,
@@ -176,19 +182,29 @@ def _sentences(
                 "predictions below say what can be said."
             )
         return sentences
-    limits = f"{format_number(table['ci_low'][name])} to {format_number(table['ci_high'][name])}"
-    known = np.isfinite(table["ci_low"][name])
-    interval = f" ({confidence:.0%} confidence interval {limits})" if known else ""
+    low, high = format_number(table["ci_low"][name]), format_number(table["ci_high"][name])
+    interval = (
+        f"{confidence:.0%} confidence interval {low} to {high}"
+        if np.isfinite(table["ci_low"][name])
+        else "no interval, since nothing is known of how it varies"
+    )
+    which = f"Best mean {title}" if len(comparison.models) > 1 else f"Mean {title}"
     sentences = [
-        f"Best mean {title}: {' and '.join(best)}, {format_number(table['mean'][name])}{interval}."
+        f"{which}: {' and '.join(best)}, {format_number(table['mean'][name])} ({interval})."
     ]
-    untested = test.index[test["p_value"].isna()].get_level_values("model").tolist()
-    test = test[test["p_value"].notna()]
-    if untested:
+    sentences += [
+        f"{model} differs from {other} by {format_number(difference)} in every fold: such a "
+        "difference has no variance, and so no p-value, probability or interval."
+        for (model, other), difference in without_variance(test).items()
+    ]
+    few = test.index[test["p_value"].isna() & (test["n_folds"] < 2)]
+    if len(few):
         sentences.append(
-            f"Not tested against {reference} in {title}: {', '.join(untested)}, since differences "
-            "over folds are too few or all the same."
+            f"Not tested against {reference} in {title}: "
+            f"{', '.join(few.get_level_values('model'))}, of which fewer than two folds have a "
+            "score."
         )
+    test = test[test["p_value"].notna()]
     if test.empty:
         return sentences
     alpha = 1 - confidence
@@ -203,7 +219,7 @@ def _sentences(
             f"No model was found to differ from {reference} in {title} at the {alpha:.0%} level, "
             f"corrected for {len(test)} comparison{'s' if len(test) > 1 else ''}."
         )
-    if name != reference and name not in untested:
+    if name != reference and np.isfinite(bayes.loc[(name, reference), "p_better"]):
         row = bayes.loc[(name, reference)]
         sentences.append(
             f"{name} is better than {reference} by more than {rope:g} with probability "
@@ -293,7 +309,8 @@ def _figures(
     )
     averaged = len(comparison.classes) > 2
     over = ", averaged over classes" if averaged else ""
-    spread = "Mean over folds; the band is one standard deviation, the other models are in grey."
+    others = ", the other models are in grey" if len(comparison.models) > 1 else ""
+    spread = f"Mean over folds; the band is one standard deviation{others}."
     pooled = comparison.is_pooled()
     n_folds, n_whole = len(comparison.splits.splits), comparison.n_whole_folds()
     lacking = (
@@ -333,8 +350,8 @@ def _figures(
             calibrated,
             "Calibration",
             "Pooled out-of-fold probabilities in ten bins; a calibrated model lies on the "
-            "diagonal. ECE: expected calibration error of the pooled probabilities, which is less "
-            "than the mean over folds above, since small samples look uncalibrated by chance.",
+            "diagonal. ECE: expected calibration error of the pooled probabilities, which as a "
+            "rule is less than the mean over folds above, since small samples look uncalibrated by chance.",
             comparison.plot_calibration,
         ),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from skcyto.model_selection._comparison_pooled import delong_table
+from skcyto.model_selection._comparison_rounds import rarest_units
 from skcyto.model_selection._report_tables import format_number, format_pvalue
 
 if TYPE_CHECKING:
@@ -122,16 +124,20 @@ def _disagreements(comparison: ModelComparison, reference: str) -> dict[str, Any
         ],
         "note": ""
         if comparison.splits.one_test_set
-        else "Counts are means over rounds; with several rounds p is twice the median of theirs.",
+        else "Counts are means over rounds; with several rounds p is twice the median of theirs. "
+        "Differing cases count less than independent ones would, since every case trains the "
+        "models that test the others.",
     }
 
 
 def _bootstrap(
     comparison: ModelComparison, reference: str, confidence: float, n_resamples: int
 ) -> dict[str, Any]:
-    table = comparison.bootstrap(
-        reference=reference, n_resamples=n_resamples, confidence=confidence
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="the bootstrap rests on", category=UserWarning)
+        table = comparison.bootstrap(
+            reference=reference, n_resamples=n_resamples, confidence=confidence
+        )
     unit = "groups" if comparison.groups is not None else "cases"
     return {
         "columns": ["model", "pooled score", f"difference from {reference}"],
@@ -144,15 +150,16 @@ def _bootstrap(
             ]
             for model, row in table.iterrows()
         ],
-        "note": f"{n_resamples} draws of whole {unit}; {confidence:.0%} intervals from their "
-        "variance, none where a model's score is the same in every draw.",
+        "note": f"{n_resamples} draws of whole {unit}; {confidence:.0%} intervals by Student's t "
+        f"with the {rarest_units(comparison)} {unit} of the rarest class less one degrees of "
+        "freedom, which end where the score does. Scores that order cases are worked out within "
+        "folds, as every fold has its own model.",
     }
 
 
 def _with_interval(row: pd.Series, value: str, low: str, high: str) -> str:
     if np.isnan(row[value]):
         return format_number(np.nan)
-    number = format_number(row[value])
     if np.isnan(row[low]):
-        return number
-    return f"{number} ({format_number(row[low])} to {format_number(row[high])})"
+        return format_number(row[value])
+    return f"{format_number(row[value])} ({format_number(row[low])} to {format_number(row[high])})"

@@ -83,8 +83,8 @@ below.</p>
 
 {% if folds %}
 <h2>Scores</h2>
-<p class="note">{{ score_note }} The best mean of each column is bold, which doesn't mean that it
-is better than the others: see the tests.</p>
+<p class="note">{{ score_note }}{% if several %} The best mean of each column is bold, which
+doesn't mean that it is better than the others: see the tests.{% endif %}</p>
 {% for subject, headings, rows in score_tables %}
 {% if subject %}<h3>{{ subject }}</h3>{% endif %}
 <div class="scroll"><table>
@@ -133,9 +133,9 @@ folds. Probabilities: Bayesian correlated t-test; differences up to {{ rope }} c
 
 {% if pooled %}
 <h2>Tests on pooled predictions</h2>
-<p class="note">These take the fitted models as given and ask about new cases only, not about other
-training data{% if is_pooled %}. Folds lack classes, so that there is no test over folds to stand
-beside them.{% else %}: they support the tests over folds, they don't replace them.{% endif %}
+<p class="note">These ask about new cases more than about other training data
+{%- if is_pooled %}. Folds lack classes, so that there is no test over folds to stand beside them.
+{%- else %}: they support the tests over folds, they don't replace them.{% endif %}
 {%- if facts.n_groups %} Cases of one group are not taken for independent.{% endif %}</p>
 {% for table in pooled %}
 <h3>{{ table.heading }}</h3>
@@ -171,7 +171,8 @@ beside them.{% else %}: they support the tests over folds, they don't replace th
 its predictions for cases that it wasn't trained on{% if facts.n_groups %}, and no group was on both
 sides of a fold{% endif %}. Training sets of different folds overlap, so that the ordinary paired
 t-test would find differences where there are none; the variance is corrected for this (Nadeau and
-Bengio, Machine Learning 52, 2003; Bouckaert and Frank, PAKDD 2004). Bayesian correlated t-test:
+Bengio, Machine Learning 52, 2003; degrees of freedom are those of one round, and of the cases or
+groups of the rarest class if they are fewer). Bayesian correlated t-test:
 Corani and Benavoli, Machine Learning 100, 2015; Benavoli and others, JMLR 18, 2017. Areas: DeLong
 and others, Biometrics 44, 1988; for groups Obuchowski, Biometrics 53, 1997.</p>
 {% endif %}

@@ -30,8 +30,8 @@ ONE_SET = """\
 {% endif %}
 
 <h3>Scores</h3>
-<p class="note">{{ part.note }} The best score of each column is bold, which doesn't mean that it
-is better than the others: see the tests.
+<p class="note">{{ part.note }}{% if part.tests %} The best score of each column is bold, which
+doesn't mean that it is better than the others: see the tests.{% endif %}
 {%- for reason in part.without_interval %} No interval of {{ reason }}.{% endfor %}</p>
 {% for subject, headings, rows in part.score_tables %}
 {% if subject %}<h3>{{ subject }}</h3>{% endif %}
