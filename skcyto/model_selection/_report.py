@@ -351,7 +351,8 @@ def _figures(
             "Calibration",
             "Pooled out-of-fold probabilities in ten bins; a calibrated model lies on the "
             "diagonal. ECE: expected calibration error of the pooled probabilities, which as a "
-            "rule is less than the mean over folds above, since small samples look uncalibrated by chance.",
+            "rule is less than the mean over folds above, since small samples look uncalibrated by "
+            "chance.",
             comparison.plot_calibration,
         ),
     ]

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from skcyto.model_selection._comparison_one_set import describe_set, one_set_table, unit
+from skcyto.model_selection._comparison_pooled import FEW
+from skcyto.model_selection._comparison_rounds import rarest_units
 from skcyto.model_selection._report_figures import draw_figures, set_figures
 from skcyto.model_selection._report_pooled import pooled_tables
 from skcyto.model_selection._report_tables import (
@@ -117,7 +119,8 @@ def _sentences(
         interval = f"{confidence:.0%} confidence interval {low} to {high}"
     else:
         interval = f"without an interval: {reasons.get(metric, 'it varies in no draw')}"
-    sentences = [f"Best {title}: {' and '.join(best)}, {format_number(row['mean'])} ({interval})."]
+    which = f"Best {title}" if len(comparison.models) > 1 else title
+    sentences = [f"{which}: {' and '.join(best)}, {format_number(row['mean'])} ({interval})."]
     tested = test[test["p_holm"].notna()]
     alpha = f"at the {1 - confidence:.0%} level"
     number = f"corrected for {len(tested)} comparison{'s' if len(tested) > 1 else ''}"
@@ -134,6 +137,12 @@ def _sentences(
     untested = test.index[test["p_holm"].isna()].get_level_values("model").tolist()
     if untested:
         sentences.append(f"Not tested in {title}: {', '.join(untested)}.")
+    units = rarest_units(comparison)
+    if units < FEW:
+        sentences.append(
+            f"The rarest class here has {units} {unit(comparison)}{'s' if units > 1 else ''}: "
+            "intervals and p-values are rough."
+        )
     return sentences
 
 
