@@ -1,103 +1,396 @@
-"""How often do tests between two models find a difference where there is none?
+"""Do tests find differences where there are none, and do intervals hold what they promise?
 
-Labels are shuffled, so that no model can be better than another; every rejection is false. Prints
-the share of rejections at 5 % of the corrected resampled t-test and of the ordinary paired t-test.
+False claims: labels are shuffled, so that no model is better than another; every claim is false.
+Coverage: two normal classes whose distance is known; an interval should hold the mean of what it
+estimates in 95 of 100 data sets. Models have a closed form, so that thousands of data sets are
+cheap; folds, scores, tests and intervals are those of `compare_models`.
 
     python benchmarks/null_calibration.py
-    python benchmarks/null_calibration.py --repeats 1 2 10 --n-simulations 500
+    python benchmarks/null_calibration.py --n-datasets 200 --parts claims --situations "3 patients"
 """
 
 import argparse
+import gc
+import time
+import warnings
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import scipy
 import sklearn
-from joblib import Parallel, delayed
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import RepeatedStratifiedKFold
-from sklearn.tree import DecisionTreeClassifier
+from scipy.stats import norm
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.model_selection import KFold, LeaveOneGroupOut
 
 import skcyto
-from skcyto.model_selection import (
-    RepeatedStratifiedGroupKFold,
-    compare_models,
-    corrected_resampled_ttest,
-)
+from skcyto.model_selection import compare_models, friedman_nemenyi_test
 
-SCORES = ["accuracy", "roc_auc_ovr"]
-MODELS = {
-    "logistic regression": LogisticRegression(),
-    "decision tree": DecisionTreeClassifier(max_depth=3),
+RESULTS = Path(__file__).parent / "results" / "honesty.md"
+N_RESAMPLES = 50
+PER_PATIENT = 4
+
+
+class Centroids(ClassifierMixin, BaseEstimator):
+    """Which class mean is nearer, by some of the columns."""
+
+    def __init__(self, first=0, last=2):
+        self.first = first
+        self.last = last
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        Z = X[:, self.first : self.last]
+        means = np.array([Z[y == label].mean(axis=0) for label in self.classes_])
+        self.direction_ = means[-1] - means[0]
+        self.middle_ = means.mean(axis=0)
+        return self
+
+    def predict_proba(self, X):
+        logit = (X[:, self.first : self.last] - self.middle_) @ self.direction_
+        p = 1 / (1 + np.exp(-np.clip(logit, -30, 30)))
+        return np.column_stack([1 - p, p]) if len(self.classes_) > 1 else np.ones((len(X), 1))
+
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+class Neighbours(Centroids):
+    """Share of the seven nearest cases that have the class."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        self.X_, self.y_ = X, y
+        return self
+
+    def predict_proba(self, X):
+        distances = ((X[:, None] - self.X_) ** 2).sum(axis=2)
+        near = np.argpartition(distances, 6, axis=1)[:, :7]
+        p = (self.y_[near] == self.classes_[-1]).mean(axis=1)
+        return np.column_stack([1 - p, p]) if len(self.classes_) > 1 else np.ones((len(X), 1))
+
+
+class Majority(Neighbours):
+    """The share of the class in training, whatever the case."""
+
+    def predict_proba(self, X):
+        p = np.full(len(X), np.mean(self.y_ == self.classes_[-1]))
+        return np.column_stack([1 - p, p]) if len(self.classes_) > 1 else np.ones((len(X), 1))
+
+
+@dataclass(frozen=True)
+class Situation:
+    """How many cases or patients there are of either class, and how they are tested."""
+
+    n_positive: int
+    n_negative: int
+    grouped: bool = False
+    cv: str = "default"
+
+
+SITUATIONS = {
+    "default folds": Situation(40, 80),
+    "KFold(10)": Situation(20, 60, cv="kfold"),
+    "grouped folds": Situation(15, 25, grouped=True),
+    "leave one patient out": Situation(10, 20, grouped=True, cv="leave one out"),
+    "rare class of 3 cases": Situation(3, 60),
+    "rare class of 5 cases": Situation(5, 60),
+    "rare class of 8 cases": Situation(8, 60),
+    "rare class of 15 cases": Situation(15, 60),
+    "rare class of 3 patients": Situation(3, 30, grouped=True),
+    "rare class of 5 patients": Situation(5, 30, grouped=True),
+    "rare class of 8 patients": Situation(8, 30, grouped=True),
+    "rare class of 15 patients": Situation(15, 30, grouped=True),
+    "one external set": Situation(12, 60, cv="external"),
+    "one external set, patients": Situation(8, 30, grouped=True, cv="external"),
 }
 
 
-def simulate(seed, *, n_samples, n_features, n_repeats, grouped):
-    """Compare both models once on shuffled labels.
-
-    Returns corrected and naive p-values, one row a score.
-    """
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n_samples, n_features))
+def draw(situation, rng, area, n_columns=4):
+    """Draw cases of two normal classes, and with patients several alike of each."""
+    both = 2 if situation.cv == "external" else 1
+    y = np.repeat([1, 0], [situation.n_positive * both, situation.n_negative * both])
+    y = rng.permutation(y)
+    X = rng.normal(size=(len(y), n_columns))
     groups = None
-    y = rng.permutation(np.arange(n_samples) % 2)
-    if grouped:
-        # Three images a patient, alike and with the patient's label.
-        groups = np.arange(n_samples) // 3
-        X = X[groups] + 0.3 * X
-        y = rng.permutation(np.arange(groups.max() + 1) % 2)[groups]
-    kind = RepeatedStratifiedGroupKFold if grouped else RepeatedStratifiedKFold
-    comparison = compare_models(
-        MODELS,
-        X,
-        y,
-        groups=groups,
-        cv=kind(n_splits=5, n_repeats=n_repeats, random_state=seed),
-        scoring=SCORES,
-        random_state=seed,
+    shift = norm.ppf(area) * np.sqrt(2)
+    if situation.grouped:
+        groups = np.repeat(np.arange(len(y)), PER_PATIENT)
+        y = y[groups]
+        X = np.sqrt(0.5) * (X[groups] + rng.normal(size=(len(y), n_columns)))
+    X[:, 0] += shift * y
+    cv = None
+    if situation.cv == "kfold":
+        cv = KFold(10, shuffle=True, random_state=int(rng.integers(2**31)))
+    elif situation.cv == "leave one out":
+        cv = LeaveOneGroupOut()
+    elif situation.cv == "external":
+        # The other half is the other hospital: as many patients, in the same classes.
+        unit = np.arange(len(y)) if groups is None else groups
+        seen = np.zeros(len(y), dtype=bool)
+        for label in (0, 1):
+            units = np.unique(unit[y == label])
+            seen |= np.isin(unit, units[::2])
+        cv = [(np.flatnonzero(seen), np.flatnonzero(~seen))]
+    return X, y, groups, cv
+
+
+def compare(models, situation, seed, area, scoring):
+    rng = np.random.default_rng(seed)
+    X, y, groups, cv = draw(situation, rng, area)
+    return compare_models(
+        models, X, y, groups=groups, cv=cv, scoring=scoring, random_state=int(rng.integers(2**31))
     )
-    ratio = comparison.splits.test_train_ratio
-    pvalues = []
-    for score in SCORES:
-        differences = np.subtract(*(comparison.fold_scores(name, score) for name in MODELS))
-        pvalues.append([corrected_resampled_ttest(differences, r).pvalue for r in (ratio, 0)])
-    return pvalues
+
+
+TESTS = ("accuracy", "f1_macro", "balanced_accuracy", "roc_auc_ovr", "recall[1]")
+
+
+def claims(situation, seed):
+    """Say which tests claim a difference at 5 % on shuffled labels; NaN where one is refused."""
+    noise = {
+        "one": Centroids(0, 2),
+        "other": Centroids(2, 4),
+        "neighbours": Neighbours(),
+        "majority": Majority(),
+    }
+    scoring = ["accuracy", "f1_macro", "balanced_accuracy", "roc_auc_ovr", "recall_per_class"]
+    comparison = compare(noise, situation, seed, 0.5, scoring)
+    found = {}
+
+    def record(name, pvalue):
+        found[name] = np.nan if np.isnan(pvalue) else float(pvalue < 0.05)
+
+    def attempt(name, make):
+        try:
+            make()
+        except ValueError:
+            found[name] = np.nan
+
+    pair = ("other", "one")
+    for metric in TESTS:
+        attempt(
+            f"test {metric}",
+            lambda metric=metric: record(
+                f"test {metric}", comparison.test(metric=metric).loc[pair, "p_value"]
+            ),
+        )
+
+    def believe():
+        row = comparison.bayesian(metric="f1_macro").loc[pair]
+        record("bayesian f1_macro", 2 * (1 - max(row["p_better"], row["p_worse"])))
+
+    attempt("bayesian f1_macro", believe)
+    attempt("mcnemar", lambda: record("mcnemar", comparison.mcnemar().loc[pair, "p_value"]))
+
+    def areas(model, reference):
+        table = comparison.delong(reference=reference)
+        return table.loc[(model, reference, 1), "p_value"]
+
+    attempt("delong", lambda: record("delong", areas("other", "one")))
+    for model in ("one", "neighbours"):
+        name = f"delong {'neighbours' if model == 'neighbours' else 'centroids'} v. majority"
+        attempt(name, lambda model=model, name=name: record(name, areas(model, "majority")))
+
+    comparison.models = ["one", "other"]
+    for metric in ("f1_macro", "roc_auc_ovr"):
+
+        def resample(metric=metric):
+            row = comparison.bootstrap(metric=metric, n_resamples=N_RESAMPLES).loc["other"]
+            outside = row["difference_low"] > 0 or row["difference_high"] < 0
+            none = np.isnan(row["difference_low"])
+            found[f"bootstrap {metric}"] = np.nan if none else float(outside)
+
+        attempt(f"bootstrap {metric}", resample)
+    return found
+
+
+def intervals(situation, seed, area):
+    """Return estimate and limits of everything that a table prints of one model."""
+    model = {"centroids": Centroids(0, 2)}
+    comparison = compare(model, situation, seed, area, None)
+    table = comparison.table().loc["centroids"]
+    found = {metric: tuple(table[metric][["mean", "ci_low", "ci_high"]]) for metric in SHOWN}
+    for metric in ("f1_macro", "roc_auc_ovr"):
+        try:
+            row = comparison.bootstrap(metric=metric, n_resamples=N_RESAMPLES).iloc[0]
+            limits = tuple(row[["estimate", "ci_low", "ci_high"]])
+        except ValueError:
+            limits = (np.nan,) * 3
+        found[f"bootstrap {metric}"] = limits
+    return found
+
+
+SHOWN = (
+    *("accuracy", "precision_macro", "recall_macro", "f1_macro", "average_f1"),
+    *("balanced_accuracy", "roc_auc_ovr", "average_precision_macro", "log_loss", "brier_score"),
+    *("expected_calibration_error", "recall[0]", "recall[1]"),
+)
+
+
+def run_claims(situation, n_datasets):
+    rows = [claims(situation, seed) for seed in range(n_datasets)]
+    return pd.DataFrame(rows)
+
+
+def run_coverage(situation, n_datasets, area):
+    """Return for every score whether each data set's interval holds the mean of the estimates."""
+
+    def held(rows):
+        shares = {}
+        for metric in rows[0]:
+            values = np.array([row[metric] for row in rows], dtype=float)
+            # A score that is undefined, or has no interval, makes no promise.
+            known = ~np.isnan(values).any(axis=1)
+            truth = np.nanmean(values[:, 0]) if np.isfinite(values[:, 0]).any() else np.nan
+            inside = (values[:, 1] <= truth + 1e-9) & (truth - 1e-9 <= values[:, 2])
+            shares[metric] = (
+                inside[known].mean() if known.any() else np.nan,
+                int(known.sum()),
+                truth,
+            )
+        return shares
+
+    rows = [intervals(situation, seed, area) for seed in range(n_datasets)]
+    return held(rows), len(rows)
+
+
+def percent(share, n):
+    return f"{100 * share:.1f} ± {100 * np.sqrt(share * (1 - share) / n):.1f}"
+
+
+def report_claims(tables):
+    columns = list(next(iter(tables.values())).columns)
+    lines = [
+        "| situation | data sets | " + " | ".join(columns) + " |",
+        "|---|---:|" + "---:|" * len(columns),
+    ]
+    for name, table in tables.items():
+        cells = []
+        for column in columns:
+            known = table[column].dropna()
+            if len(known) == 0:
+                cells.append("refused")
+                continue
+            # A refusal is no claim, but a test that is mostly refused must not look careful.
+            cell = percent(known.mean(), len(known))
+            cells.append(cell if len(known) == len(table) else f"{cell} (of {len(known)})")
+        lines.append(f"| {name} | {len(table)} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def report_ranks(n):
+    rng = np.random.default_rng(0)
+    lines = ["| data sets, models | Friedman | Iman and Davenport | Nemenyi, any pair |"]
+    lines.append("|---|---:|---:|---:|")
+    for n_sets, n_models in ((5, 3), (10, 4), (20, 5)):
+        found = []
+        for _ in range(n):
+            result = friedman_nemenyi_test(rng.normal(size=(n_sets, n_models)))
+            upper = result.pairwise_pvalues[np.triu_indices(n_models, 1)]
+            found.append((result.pvalue < 0.05, result.f_pvalue < 0.05, upper.min() < 0.05))
+        cells = " | ".join(percent(share, n) for share in np.mean(found, axis=0))
+        lines.append(f"| {n_sets}, {n_models} | {cells} |")
+    return lines
+
+
+def report_coverage(name, results):
+    metrics = list(next(iter(results.values()))[0])
+    areas = list(results)
+    lines = [
+        f"### {name}",
+        "",
+        "| score | " + " | ".join(f"AUC {area:g}" for area in areas) + " |",
+        "|---|" + "---:|" * len(areas),
+    ]
+    for metric in metrics:
+        cells = []
+        for area in areas:
+            share, known, truth = results[area][0][metric]
+            n = results[area][1]
+            if known == 0:
+                cells.append("none printed")
+                continue
+            cell = f"{percent(share, known)} ({truth:.3f})"
+            cells.append(cell if known == n else f"{cell}, of {known}")
+        lines.append(f"| {metric} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n-simulations", type=int, default=500)
-    parser.add_argument("--n-samples", type=int, default=120)
-    parser.add_argument("--n-features", type=int, default=10)
-    parser.add_argument("--repeats", type=int, nargs="+", default=[1, 2, 5])
-    parser.add_argument("--n-jobs", type=int, default=1)
+    parser.add_argument("--n-datasets", type=int, default=200)
+    parser.add_argument("--n-coverage", type=int, default=200)
+    parser.add_argument("--areas", type=float, nargs="+", default=[0.6, 0.8, 0.95, 0.995])
+    parser.add_argument("--parts", nargs="+", default=["claims", "coverage"])
+    parser.add_argument("--situations", nargs="+", default=[""], help="parts of their names")
+    parser.add_argument("--output", type=Path, default=None, help=f"such as {RESULTS}")
     arguments = parser.parse_args()
-    print(
+    warnings.simplefilter("ignore")
+    # statsmodels collects garbage at every call: with what was imported, a fifth of a second.
+    gc.freeze()
+    sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
+    begun = time.process_time()
+    chosen = {
+        name: situation
+        for name, situation in SITUATIONS.items()
+        if any(part in name for part in arguments.situations)
+    }
+    head = [
+        "# Honesty of tests and intervals",
+        "",
         f"skcyto {skcyto.__version__}, scikit-learn {sklearn.__version__}, scipy "
-        f"{scipy.__version__}; {arguments.n_simulations} comparisons of "
-        f"{' and '.join(MODELS)} on shuffled labels, {arguments.n_samples} cases, five folds\n"
-    )
-    print("| folds | score | corrected rejects | ordinary paired t-test rejects |")
-    print("|---|---|---:|---:|")
-    settings = [(n_repeats, False) for n_repeats in arguments.repeats]
-    settings.append((2, True))
-    for n_repeats, grouped in settings:
-        pvalues = Parallel(n_jobs=arguments.n_jobs)(
-            delayed(simulate)(
-                seed,
-                n_samples=arguments.n_samples,
-                n_features=arguments.n_features,
-                n_repeats=n_repeats,
-                grouped=grouped,
-            )
-            for seed in range(arguments.n_simulations)
+        f"{scipy.__version__}, numpy {np.__version__}; `python benchmarks/null_calibration.py`.",
+        "",
+    ]
+    parts = {}
+
+    def write():
+        # After every situation: what an interrupted run has found is kept.
+        took = (time.process_time() - begun) / 60
+        text = "\n".join(
+            [*head, *chain.from_iterable(parts.values()), f"{took:.0f} minutes of one core."]
         )
-        shares = np.mean(np.asarray(pvalues) < 0.05, axis=0)
-        for score, (corrected, naive) in zip(SCORES, shares, strict=True):
-            print(
-                f"| {n_repeats} x 5{', grouped' if grouped else ''} | {score} | "
-                f"{corrected:.1%} | {naive:.1%} |",
-                flush=True,
-            )
+        if arguments.output is not None:
+            arguments.output.write_text(text + "\n", encoding="utf-8")
+        return text
+
+    if "claims" in arguments.parts:
+        parts["ranks"] = [
+            "## Ranks over data sets",
+            "",
+            *report_ranks(2 * arguments.n_datasets),
+            "",
+        ]
+        tables = {}
+        for name, situation in chosen.items():
+            tables[name] = run_claims(situation, arguments.n_datasets)
+            parts["claims"] = [
+                "## False claims at 5 %, percent of data sets with shuffled labels",
+                "",
+                *report_claims(tables),
+                "",
+            ]
+            print(report_claims({name: tables[name]})[-1], flush=True)
+            write()
+    if "coverage" in arguments.parts:
+        parts["coverage"] = [
+            f"## Coverage of 95 % intervals, percent of {arguments.n_coverage} data sets",
+            "",
+            "In brackets the true value.",
+            "",
+        ]
+        for name, situation in chosen.items():
+            results = {
+                area: run_coverage(situation, arguments.n_coverage, area)
+                for area in arguments.areas
+            }
+            parts["coverage"] += report_coverage(name, results)
+            print("\n".join(report_coverage(name, results)), flush=True)
+            write()
+    print(write())
 
 
 if __name__ == "__main__":

@@ -20,13 +20,18 @@ from sklearn.utils.validation import column_or_1d
 from skcyto.metrics._class_dependence import positive_class
 from skcyto.model_selection._comparison_candidates import make_candidates
 from skcyto.model_selection._comparison_checkpoint import Checkpoint, record_key
+from skcyto.model_selection._comparison_external import check_external, run_external
 from skcyto.model_selection._comparison_metadata import check_metadata, route_metadata
 from skcyto.model_selection._comparison_records import FoldFailure, FoldRecord
 from skcyto.model_selection._comparison_result import ModelComparison
 from skcyto.model_selection._comparison_run import FoldPart, check_engine, run_folds
-from skcyto.model_selection._comparison_scoring import check_measures, resolve_scoring
+from skcyto.model_selection._comparison_scoring import (
+    check_measures,
+    resolve_scoring,
+    with_bounds,
+)
 from skcyto.model_selection._fingerprints import fingerprint_data, fingerprint_estimator
-from skcyto.model_selection._splits import make_splits
+from skcyto.model_selection._splits import Splits, make_splits
 from skcyto.utils._progress import progress_bar
 from skcyto.utils._random import draw_seed
 from skcyto.utils._validation import OPTIONAL_PATH, RANDOM_STATE, check_parameters
@@ -49,19 +54,22 @@ def compare_models(
     groups: Any = None,
     cv: Any = None,
     scoring: Any = None,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
     pos_label: Any = None,
     n_jobs: int | None = None,
     engine: str = "separate",
     memory: str | Memory | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     params: Mapping[str, ArrayLike] | None = None,
+    external: Mapping[str, tuple[Any, ...]] | None = None,
     random_state: int | np.random.RandomState | None = None,
     verbose: int = 0,
 ) -> ModelComparison:
     """Compare classifiers under cross-validation, every one on the same folds.
 
     Each candidate is cloned and fitted on the training cases of each fold; its predictions for the
-    test cases are kept, and every score, test, curve and table comes from these.
+    test cases are kept, and every score, test, curve and table comes from these. With `external`
+    each is also fitted on all cases and tested on those of other places.
 
     Parameters
     ----------
@@ -79,13 +87,19 @@ def compare_models(
         can use groups while they are fitted get those of the training cases (see Notes).
     cv : int, splitter, iterable of (train, test) or None, default=None
         None takes two rounds of five stratified folds, grouped where `groups` are given; an int
-        one round of so many. Folds that split a group are refused.
+        one round of so many. Folds that split a group are refused. A single split,
+        ``[(train, test)]``, is no cross-validation but validation on that test set alone: its
+        intervals and tests are by case or group. Several test sets of which none is ever trained
+        on are refused: give them as `external`.
     scoring : str, callable, list of str, dict or None, default=None
         Names from :func:`skcyto.metrics.get_scorer_names`, "recall_per_class", scorers, or a dict
         of names to either. None takes accuracy, macro precision, recall and F1, average F1,
         balanced accuracy, ROC AUC and average precision (one class against the rest, averaged),
         log-loss, Brier score, expected calibration error, and the recall of every class. Losses
         (``neg_...``) are shown positive, without the prefix.
+    bounds : dict of str to (float, float), default=None
+        Smallest and largest value of a score of your own, by its name: ``{"cost": (0, 10)}``. No
+        interval reaches beyond them; those of skcyto's scores are known.
     pos_label : label, default=None
         The positive one of two classes, in every score, test and curve that has one ("f1",
         "average_precision", DeLong's test, ROC curves). None takes the rarer one, the second of
@@ -107,6 +121,11 @@ def compare_models(
         comparison; a candidate that was changed, or new data, is computed anew.
     params : dict of str to array-like, default=None
         Further metadata for ``fit``, one value a case: ``{"sample_weight": weights}``.
+    external : dict of str to tuple, default=None
+        Cases of other places, to validate on: ``{"site B": (X, y)}`` or ``(X, y, groups)``. Each
+        candidate is fitted once on all of the cases above and tested on every set;
+        ``comparison.external["site B"]`` is the comparison there, with the same methods, and pages
+        show it beside the cross-validation.
     random_state : int, RandomState or None, default=None
         Seed of the folds and of every `random_state` that a candidate leaves to None, also that
         of a splitter inside it that shuffles. The same fold has the same seed for all candidates.
@@ -123,7 +142,8 @@ def compare_models(
     ValueError
         If lengths differ, labels are missing or of one class only, a fold splits a group, a score
         is unknown, a candidate can't take the metadata, or every candidate fails; with
-        ``engine="stacked"`` also where a network can't be stacked, or there is none.
+        ``engine="stacked"`` also where a network can't be stacked, or there is none. If an
+        external set has labels that the cases lack, other columns, or groups in common with them.
     TypeError
         If a candidate is no classifier.
 
@@ -133,7 +153,10 @@ def compare_models(
         If a candidate fails on a fold. It is left out of tables and tests, and reported with its
         traceback in ``comparison.failures``.
     MissingClassWarning
-        If folds lack a class.
+        If folds or an external set lack a class.
+    UserWarning
+        If among given folds one tests cases that no other trains on, as data of another place
+        would be: it is averaged with the others.
 
     Notes
     -----
@@ -185,9 +208,11 @@ def compare_models(
                 f"groups is missing for {int(pd.isna(groups).sum())} cases: give each a group, "
                 "one of its own if nothing is known of it"
             )
+    sets = check_external(external, X, classes, groups)
     candidates = make_candidates(estimators, memory)
     positive = positive_class(classes, np.searchsorted(classes, y), pos_label)
     measures, primary = resolve_scoring(scoring, classes, positive)
+    measures = with_bounds(measures, bounds)
     check_measures(measures, X, y)
     scorers = {measure.name: measure.scorer for measure in measures if measure.scorer is not None}
     metadata = check_metadata(params, groups, len(y))
@@ -249,18 +274,67 @@ def compare_models(
         seed=seed,
         pos_label=positive,
     )
-    if comparison.failures:
-        summary = "; ".join(
-            f"{name!r} on {len(failed)} of {len(splits.splits)} folds ({failed[0].error})"
-            for name, failed in comparison.failures.items()
+    _report_failures(comparison, "")
+    if not sets:
+        return comparison
+    set_keys: dict[tuple[str, str], str] = {}
+    if store is not None:
+        for each in sets:
+            where = f"{data} {fingerprint_data(each.X, each.y, {})}"
+            for name in candidates:
+                set_keys[name, each.name] = record_key(
+                    where, digests[name], each.split(len(y)), seed, routes[name]
+                )
+    outcomes_by_set = run_external(
+        sets,
+        candidates,
+        {
+            name: {keyword: metadata[key] for keyword, key in routes[name].items()}
+            for name in candidates
+        },
+        X,
+        y,
+        classes,
+        scorers,
+        seed,
+        store,
+        set_keys,
+        n_jobs=n_jobs,
+        verbose=verbose,
+    )
+    for each in sets:
+        comparison.external[each.name] = validated = ModelComparison(
+            estimators=candidates,
+            y=each.y,
+            groups=each.groups,
+            splits=Splits([each.split(len(y))], np.zeros(1, dtype=int), "external", each.name),
+            measures=measures,
+            primary_metric=primary,
+            results={name: [outcome] for name, outcome in outcomes_by_set[each.name].items()},
+            seed=seed,
+            classes=classes,
+            pos_label=positive,
         )
-        if not comparison.models:
-            raise ValueError(
-                f"every candidate failed: {summary}\n\n"
-                f"{next(iter(comparison.failures.values()))[0].traceback}"
-            )
-        warn(
-            f"left out, since they failed: {summary}. comparison.failures has the tracebacks",
-            FitFailedWarning,
-        )
+        _report_failures(validated, f" on external[{each.name!r}]")
     return comparison
+
+
+def _report_failures(comparison: ModelComparison, where: str) -> None:
+    """Warn of candidates that failed; if all did on the internal cases there is no result."""
+    if not comparison.failures:
+        return
+    n_folds = len(comparison.splits.splits)
+    summary = "; ".join(
+        f"{name!r}{f' on {len(failed)} of {n_folds} folds' if n_folds > 1 else ''} "
+        f"({failed[0].error})"
+        for name, failed in comparison.failures.items()
+    )
+    if not comparison.models and not where:
+        raise ValueError(
+            f"every candidate failed: {summary}\n\n"
+            f"{next(iter(comparison.failures.values()))[0].traceback}"
+        )
+    warn(
+        f"left out{where}, since they failed: {summary}. comparison.failures has the tracebacks",
+        FitFailedWarning,
+    )

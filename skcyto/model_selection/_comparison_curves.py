@@ -329,7 +329,8 @@ class PrecisionRecallComparisonDisplay(_FoldCurveDisplay):
             codes,
             _precision_on_grid,
         )
-        shares = np.bincount(comparison.y_codes) / len(comparison.y_codes)
+        tested = comparison.y_codes[comparison.tested]
+        shares = np.bincount(tested, minlength=len(comparison.classes)) / len(tested)
         return cls(
             _GRID,
             curves,
@@ -356,6 +357,8 @@ def _fold_curves(
             values.append(np.mean([part[0] for part in parts], axis=0))
             sizes.append(np.mean([part[1] for part in parts]))
         if not values:
+            if comparison.splits.one_test_set:
+                raise ValueError("the test set lacks a class: such curves are undefined")
             raise ValueError("no fold has cases of every class: curves by fold are undefined")
         curves[name], areas[name] = np.stack(values), np.asarray(sizes)
     return curves, areas

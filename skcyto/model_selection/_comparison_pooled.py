@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,15 +12,32 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn import config_context
 
+from skcyto.model_selection._comparison_intervals import half_width, pooled_interval
 from skcyto.model_selection._comparison_panels import check_label
 from skcyto.model_selection._comparison_records import Predictions
+from skcyto.model_selection._comparison_rounds import (
+    areas_of_class,
+    fold_of_cases,
+    pool,
+    rarest_units,
+    shared_training_factor,
+)
 from skcyto.model_selection._comparison_tests import model_pairs, with_holm
-from skcyto.model_selection._statistics_delong import compare_areas, delong_covariance
-from skcyto.model_selection._statistics_pooled import bootstrap_by_group, mcnemar_test
+from skcyto.model_selection._comparison_within_folds import check_orders, score_within_folds
+from skcyto.model_selection._statistics_delong import compare_areas
+from skcyto.model_selection._statistics_pooled import (
+    BootstrapResult,
+    bootstrap_by_group,
+    discount,
+    mcnemar_test,
+)
 from skcyto.utils._warnings import warn
 
 if TYPE_CHECKING:
     from skcyto.model_selection._comparison_result import ModelComparison
+
+# Fewer independent cases of a class than these make p-values rough.
+FEW = 10
 
 
 def delong_tests(
@@ -39,15 +58,17 @@ def delong_tests(
     -------
     table : DataFrame
     """
-    table, untested = delong_table(comparison, reference, confidence)
+    table, untested, doubts = delong_table(comparison, reference, confidence)
     if untested:
         warn(f"DeLong's test leaves out {_list_reasons(untested)}")
+    if doubts:
+        warn(" ".join(doubts))
     return table
 
 
 def delong_table(
     comparison: ModelComparison, reference: str | None, confidence: float
-) -> tuple[pd.DataFrame, dict[Any, str]]:
+) -> tuple[pd.DataFrame, dict[Any, str], list[str]]:
     """Test the areas of all classes that can be tested, and tell why the others can't.
 
     Parameters
@@ -61,6 +82,8 @@ def delong_table(
         The rows of a class that can't be tested are NaN.
     untested : dict of label to str
         Reason for each of them.
+    doubts : list of str
+        What is said of the tests that there are: few cases, no variance.
 
     Raises
     ------
@@ -69,19 +92,21 @@ def delong_table(
     """
     models = [name for name in comparison.models if comparison.gives_scores(name)]
     pairs = model_pairs(comparison, reference, models)
-    columns = ["auc", "auc_reference", "difference", "ci_low", "ci_high", "z", "p_value", "p_holm"]
+    columns = ["auc", "auc_reference", "difference", "ci_low", "ci_high", "t", "df", "p_value"]
+    columns.append("p_holm")
     pooled = {name: pool(comparison, name) for name in models} if pairs else {}
     codes = check_label(comparison, None)
     labels = comparison.classes.tolist()
     statistics, untested = {}, {}
     for code in codes if pairs else ():
         try:
-            statistics[code] = _areas_of_class(comparison, pooled, code)
+            statistics[code] = areas_of_class(comparison, pooled, code)
         except ValueError as error:
             untested[labels[code]] = str(error)
     if untested and not statistics:
         raise ValueError(f"DeLong's test can test no class: {_list_reasons(untested)}")
-    keys, table = [], []
+    factor = shared_training_factor(comparison.splits)
+    keys, table, same = [], [], []
     for model, other in pairs:
         which = [models.index(model), models.index(other)]
         for code in codes:
@@ -89,10 +114,15 @@ def delong_table(
             if code not in statistics:
                 table.append(dict.fromkeys(columns, np.nan))
                 continue
-            area, covariance = statistics[code]
+            found = statistics[code]
             result = compare_areas(
-                area[which], covariance[np.ix_(which, which)], confidence=confidence
+                found.areas[which],
+                factor * found.covariance[np.ix_(which, which)],
+                found.df,
+                confidence=confidence,
             )
+            if np.isnan(result.pvalue):
+                same.append(f"{model} and {other} (class {labels[code]})")
             table.append(
                 {
                     "auc": result.auc_a,
@@ -100,37 +130,39 @@ def delong_table(
                     "difference": result.difference,
                     "ci_low": result.ci_low,
                     "ci_high": result.ci_high,
-                    "z": result.statistic,
+                    "t": result.statistic,
+                    "df": result.df,
                     "p_value": result.pvalue,
                     "p_holm": np.nan,
                 }
             )
-    return with_holm(table, keys, columns, ["model", "reference", "class"]), untested
-
-
-def _areas_of_class(
-    comparison: ModelComparison,
-    pooled: dict[str, list[tuple[NDArray[np.intp], Predictions]]],
-    code: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Areas of all models for one class and their covariance, means over rounds."""
-    areas, covariances = [], []
-    for number, (rows, _) in enumerate(next(iter(pooled.values()))):
-        scores = [_response(rounds[number][1])[:, code] for rounds in pooled.values()]
-        groups = None if comparison.groups is None else comparison.groups[rows]
-        try:
-            area, covariance = delong_covariance(
-                comparison.y_codes[rows] == code, np.vstack(scores), groups=groups
-            )
-        except ValueError as error:
-            raise ValueError(f"{error} in round {number + 1}") from error
-        areas.append(area)
-        covariances.append(covariance)
-    return np.mean(areas, axis=0), np.mean(covariances, axis=0)
+    doubts = []
+    few = {labels[code]: found.df + 1 for code, found in statistics.items()}
+    few = {label: number for label, number in few.items() if number < FEW}
+    if few:
+        unit = "cases" if comparison.groups is None else "groups"
+        listed = ", ".join(f"{number} for class {label!r}" for label, number in few.items())
+        doubts.append(
+            f"DeLong's test rests on few {unit} of a class or of the rest ({listed}): its p-values "
+            "and intervals are rough."
+        )
+    if same:
+        doubts.append(
+            f"The difference of areas has no variance, and so no p-value, for {', '.join(same)}: "
+            "all cases are in the same order, or in none."
+        )
+    return with_holm(table, keys, columns, ["model", "reference", "class"]), untested, doubts
 
 
 def _list_reasons(untested: dict[Any, str]) -> str:
-    return "; ".join(f"class {label!r}: {reason}" for label, reason in untested.items())
+    """Name the classes that share a reason before it."""
+    classes: dict[str, list[str]] = {}
+    for label, reason in untested.items():
+        classes.setdefault(reason, []).append(repr(label))
+    return "; ".join(
+        f"class{'es' if len(labels) > 1 else ''} {', '.join(labels)}: {reason}"
+        for reason, labels in classes.items()
+    )
 
 
 def mcnemar_tests(comparison: ModelComparison, reference: str | None) -> pd.DataFrame:
@@ -149,13 +181,16 @@ def mcnemar_tests(comparison: ModelComparison, reference: str | None) -> pd.Data
     """
     pairs = model_pairs(comparison, reference)
     pooled = {name: pool(comparison, name) for name in comparison.models}
+    factor = shared_training_factor(comparison.splits)
+    df = rarest_units(comparison) - 1
     table = []
     for model, other in pairs:
         results = []
         for (rows, first), (_, second) in zip(pooled[model], pooled[other], strict=True):
             true = comparison.y_codes[rows]
             groups = None if comparison.groups is None else comparison.groups[rows]
-            results.append(mcnemar_test(first.codes == true, second.codes == true, groups=groups))
+            found = mcnemar_test(first.codes == true, second.codes == true, groups=groups)
+            results.append(discount(found, factor, df))
         pvalues = [result.pvalue for result in results]
         table.append(
             {
@@ -199,23 +234,90 @@ def bootstrap_intervals(
     -------
     table : DataFrame
     """
+    base = comparison.check_reference(reference)
+    measure = comparison.measures[metric]
+    one = draw_scores(comparison, metric, n_resamples, random_state)
+    units = rarest_units(comparison)
+    if units < FEW:
+        unit = "cases" if comparison.groups is None else "groups"
+        warn(f"the bootstrap rests on {units} {unit} of the rarest class: its intervals are rough")
+    widen = np.sqrt(shared_training_factor(comparison.splits))
+    limits = [
+        pooled_interval(comparison, model, metric, estimate, error, confidence)
+        for model, estimate, error in zip(
+            comparison.models, one.estimate, widen * draw_errors(one, units), strict=True
+        )
+    ]
+    low, high = np.transpose(limits)
+    columns = {"estimate": one.estimate, "ci_low": low, "ci_high": high}
+    # The draws are the same for all models: their differences are paired.
+    number = comparison.models.index(base)
+    paired = one.less(number)
+    half = np.array(
+        [half_width(error, units, confidence) for error in widen * draw_errors(paired, units)]
+    )
+    # A score that no draw changes, all cases being right, is not as sure as that.
+    errors = draw_errors(one, units)
+    half[(errors <= 1e-12) | (errors[number] <= 1e-12)] = np.nan
+    range_of_score = measure.bounds[1] - measure.bounds[0]
+    low = np.maximum(paired.estimate - half, -range_of_score)
+    high = np.minimum(paired.estimate + half, range_of_score)
+    columns |= {"difference": paired.estimate, "difference_low": low, "difference_high": high}
+    table = pd.DataFrame(columns, index=pd.Index(comparison.models, name="model"))
+    table.loc[base, ["difference", "difference_low", "difference_high"]] = np.nan
+    return table
+
+
+def draw_scores(
+    comparison: ModelComparison,
+    metric: str,
+    n_resamples: int,
+    random_state: int | np.random.RandomState,
+) -> BootstrapResult:
+    """Draw the tested cases anew, whole groups at once, and score all models on each draw.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    metric : str
+        Score.
+    n_resamples : int
+        Number of draws.
+    random_state : int or RandomState
+        Seed.
+
+    Returns
+    -------
+    result : BootstrapResult
+        In the order of the models.
+
+    Raises
+    ------
+    ValueError
+        If the score needs the fitted estimator, or too few groups have the rarest class.
+    """
     measure = comparison.measures[metric]
     score = measure.score
     if measure.from_predictions is None:
         raise ValueError(
             f"{metric!r} needs the fitted estimator: it can't be scored from resampled predictions"
         )
+    check_orders(measure, comparison.splits, comparison.y_codes)
     pooled = {name: pool(comparison, name) for name in comparison.models}
+    folds = fold_of_cases(comparison)
     rounds = []
     for rows, _ in pooled[comparison.models[0]]:
         position = np.full(len(comparison.y), -1)
         position[rows] = np.arange(len(rows))
         rounds.append(position)
-    groups = np.arange(len(comparison.y)) if comparison.groups is None else comparison.groups
-    base = comparison.check_reference(reference)
+    # Cases that only ever train are no part of what is drawn.
+    cases = comparison.tested
+    groups = np.arange(len(cases)) if comparison.groups is None else comparison.groups[cases]
 
-    def scored(rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    def scored(drawn: NDArray[np.intp]) -> NDArray[np.float64]:
         values = np.empty((len(comparison.models), len(rounds)))
+        rows = cases[drawn]
         for i, model in enumerate(comparison.models):
             for j, position in enumerate(rounds):
                 found = position[rows]
@@ -227,9 +329,22 @@ def bootstrap_intervals(
                     predictions.kind,
                 )
                 true = comparison.y_codes[rows[tested]]
-                values[i, j] = score(true, picked) if tested.any() else np.nan
+                if measure.ranks_cases:
+                    fold = folds[j][found[tested]]
+                    values[i, j] = score_within_folds(measure, true, picked, fold)
+                else:
+                    values[i, j] = score(true, picked) if tested.any() else np.nan
         return values.mean(axis=1)
 
+    with quiet_scores():
+        return bootstrap_by_group(
+            scored, groups, n_resamples=n_resamples, random_state=random_state
+        )
+
+
+@contextmanager
+def quiet_scores() -> Iterator[None]:
+    """Score thousands of resampled predictions: fast, and without a warning for each."""
     # The predictions were checked when they were made; checking every draw takes time.
     # A draw that lacks a class is counted as undefined, not warned of a thousand times.
     with (
@@ -237,53 +352,26 @@ def bootstrap_intervals(
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings("ignore", message=".* is undefined on a fold")
-        one = bootstrap_by_group(scored, groups, n_resamples=n_resamples, random_state=random_state)
-    low, high = one.quantiles(confidence)
-    columns = {"estimate": one.estimate, "ci_low": low, "ci_high": high}
-    # The draws are the same for all models: their differences are paired.
-    number = comparison.models.index(base)
-    paired = one.less(number)
-    low, high = paired.quantiles(confidence)
-    columns |= {"difference": paired.estimate, "difference_low": low, "difference_high": high}
-    table = pd.DataFrame(columns, index=pd.Index(comparison.models, name="model"))
-    table.loc[base, ["difference", "difference_low", "difference_high"]] = np.nan
-    return table
+        yield
 
 
-def pool(comparison: ModelComparison, model: str) -> list[tuple[NDArray[np.intp], Predictions]]:
-    """Pool the out-of-fold predictions of each round.
+def draw_errors(result: BootstrapResult, units: int) -> NDArray[np.float64]:
+    """Give standard errors of draws, which vary by the factor (n - 1) / n too little.
 
     Parameters
     ----------
-    comparison : ModelComparison
-        The comparison.
-    model : str
-        Name of the model.
+    result : BootstrapResult
+        The draws.
+    units : int
+        Independent cases of the rarest class.
 
     Returns
     -------
-    rounds : list of (ndarray, Predictions)
-        Rows that the round tested, each once, and what was predicted for them.
+    errors : ndarray of shape (n_statistics,)
+        NaN for a statistic that isn't defined.
     """
-    records = comparison.records(model)
-    rounds = []
-    for number in np.unique(comparison.splits.repeat):
-        folds = np.flatnonzero(comparison.splits.repeat == number)
-        kept = [records[fold].predictions for fold in folds]
-        responses = [item.response for item in kept if item.response is not None]
-        rounds.append(
-            (
-                np.concatenate([comparison.splits.splits[fold][1] for fold in folds]),
-                Predictions(
-                    np.concatenate([item.codes for item in kept]),
-                    np.concatenate(responses) if len(responses) == len(kept) else None,
-                    kept[0].kind,
-                ),
-            )
-        )
-    return rounds
-
-
-def _response(predictions: Predictions) -> NDArray[np.float64]:
-    assert predictions.response is not None
-    return predictions.response
+    n = max(units, 2)
+    known = ~np.isnan(result.estimate)
+    errors = np.full(len(known), np.nan)
+    errors[known] = np.nanstd(result.draws[known], axis=1) * np.sqrt(n / (n - 1))
+    return errors

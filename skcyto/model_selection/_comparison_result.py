@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 from skcyto.metrics._class_dependence import positive_class
+from skcyto.model_selection._comparison_intervals import score_interval
+from skcyto.model_selection._comparison_one_set import describe_set, one_set_table
 from skcyto.model_selection._comparison_plots import PlotMethods
 from skcyto.model_selection._comparison_pooled import pool
 from skcyto.model_selection._comparison_records import FoldFailure, FoldRecord
@@ -19,7 +21,7 @@ from skcyto.model_selection._comparison_scoring import Measure
 from skcyto.model_selection._comparison_statistics import StatisticsMethods
 from skcyto.model_selection._report_methods import ReportMethods
 from skcyto.model_selection._splits import Splits
-from skcyto.model_selection._statistics_folds import corrected_interval
+from skcyto.model_selection._statistics_pooled import BootstrapResult
 
 _COLUMNS = ("mean", "std", "ci_low", "ci_high")
 
@@ -50,6 +52,8 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         Seed of folds and candidates.
     pos_label : object or None, default=None
         The positive one of two classes; None takes the rarer one.
+    classes : ndarray or None, default=None
+        Labels that the candidates can know, sorted; None for those of `y`.
 
     Attributes
     ----------
@@ -67,6 +71,11 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         Seconds of fitting and predicting, by the same rows.
     failures : dict of str to list of FoldFailure
         Candidates that failed on a fold, with `fold`, `error` and `traceback` each.
+    external : dict of str to ModelComparison
+        The same candidates, fitted on all of these cases, on data of other places; empty unless
+        :func:`compare_models` was given some. All methods are there for each.
+    tested : ndarray of int
+        Cases that were tested at all.
 
     See Also
     --------
@@ -100,6 +109,7 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         results: Mapping[str, Sequence[FoldRecord | FoldFailure]],
         seed: int,
         pos_label: Any = None,
+        classes: NDArray[Any] | None = None,
     ) -> None:
         self.estimators = dict(estimators)
         self.y = y
@@ -109,8 +119,13 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         self.primary_metric = primary_metric
         self.results = {name: list(records) for name, records in results.items()}
         self.seed = seed
-        self.classes, self.y_codes = np.unique(y, return_inverse=True)
+        self.classes = np.unique(y) if classes is None else classes
+        self.y_codes = np.searchsorted(self.classes, y)
         self.pos_label = positive_class(self.classes, self.y_codes, pos_label)
+        self.external: dict[str, ModelComparison] = {}
+        self.tested = np.unique(np.concatenate([test for _, test in splits.splits]))
+        # Bootstrap draws by score, so that tables, tests and pages share them.
+        self.draws: dict[str, tuple[BootstrapResult | None, str]] = {}
         self.metrics = list(self.measures)
         self.scores, self.times = self._score()
         self.failures = {
@@ -222,9 +237,13 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
     def __repr__(self) -> str:
         mean = self.table([self.primary_metric])[self.primary_metric].round(3)
         failed = f", {len(self.failures)} failed" if self.failures else ""
+        where = f" on {len(self.y)} cases, {self.splits.description}"
+        if self.splits.one_test_set:
+            where = f". {describe_set(self)}"
+        more = f"\nexternal: {list(self.external)}" if self.external else ""
         return (
-            f"ModelComparison of {len(self.models)} models{failed} on {len(self.y)} cases, "
-            f"{self.splits.description}\n{self.primary_metric}:\n{mean}"
+            f"ModelComparison of {len(self.models)} models{failed}{where}{more}\n"
+            f"{self.primary_metric}:\n{mean}"
         )
 
     def table(
@@ -237,20 +256,31 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         metrics : str, list of str or None, default=None
             Scores to show; None for all.
         confidence : float, default=0.95
-            Coverage of the interval, which allows for the training data that folds share (see
-            :func:`corrected_resampled_ttest`).
+            Coverage of the interval (see Notes).
 
         Returns
         -------
         table : DataFrame
             One row per model; columns (score, "mean"), (score, "std") over folds,
-            (score, "ci_low") and (score, "ci_high"). Of a score that :meth:`is_pooled`, "mean" is
-            the mean over rounds of the score of their pooled predictions, and the others are NaN:
-            see :meth:`bootstrap`.
+            (score, "ci_low") and (score, "ci_high"), NaN where nothing is known of how the score
+            varies. Of a score that :meth:`is_pooled`, "mean" is the mean over rounds of the score
+            of their pooled predictions, and the others are NaN: see :meth:`bootstrap`. On one test
+            set, external or held out, "mean" is the score on it and "std" NaN.
+
+        Notes
+        -----
+        Recalls and accuracy have a binomial interval by case, or by group where there are groups;
+        the area under the ROC curve one that knows that areas end at 1. Both are widened to the
+        interval over folds, which allows for the training data that folds share (see
+        :func:`corrected_resampled_ttest`), where folds test enough cases to tell. Scores over
+        classes that lie between 0 and 1 have the interval of a share with that variance; losses
+        and scores of your own have that over folds. On one test set the variance of both is that
+        of bootstrap draws of cases or groups.
         """
+        if self.splits.one_test_set:
+            return one_set_table(self, self.check_metrics(metrics), confidence)[0]
         columns: dict[tuple[str, str], list[float]] = {}
         for metric in self.check_metrics(metrics):
-            bounds = self.measures[metric].bounds
             for model in self.models:
                 if self.is_pooled(metric):
                     rounds = self.pooled_scores(model, metric)
@@ -262,9 +292,7 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
                         columns.setdefault((metric, label), []).append(value)
                     continue
                 values = self.fold_scores(model, metric)
-                low, high = corrected_interval(
-                    values, self.splits.test_train_ratio, confidence=confidence, bounds=bounds
-                )
+                low, high = score_interval(self, model, metric, confidence)
                 known = values[~np.isnan(values)]
                 row = (
                     float(known.mean()) if len(known) else np.nan,

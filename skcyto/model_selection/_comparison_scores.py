@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -117,7 +118,10 @@ class ScoreComparisonDisplay:
             ).drop(index=reference)
         else:
             scores = {name: comparison.fold_scores(name, metric) for name in comparison.models}
-            tests = comparison.test(reference=reference, metric=metric, confidence=confidence)
+            with warnings.catch_warnings():
+                # The row without a p-value shows it.
+                warnings.filterwarnings("ignore", message="the difference is the same in all folds")
+                tests = comparison.test(reference=reference, metric=metric, confidence=confidence)
             tests = tests.droplevel("reference")
         return cls(
             scores,
@@ -202,6 +206,8 @@ class ScoreComparisonDisplay:
         colour: str,
     ) -> None:
         # Dots step up and down by turns, so that equal scores stay visible.
+        if len(values) == 1:  # the mean of one score is the score itself
+            values = values[:0]
         offsets = position + 0.14 * np.where(np.arange(len(values)) % 2, 1, -1)
         ax.scatter(values, offsets, s=9, color=colour, alpha=0.45, linewidths=0, zorder=3)
         if np.isfinite(row["ci_low"]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from skcyto.metrics._class_dependence import (
     try_scorer,
 )
 from skcyto.metrics._confusion import SCORES_OF_COUNTS, confusion_counts
+from skcyto.metrics._responses import SCORES_OF_RESPONSES
 from skcyto.metrics._scorers import METRICS, Metric
 from skcyto.model_selection._comparison_records import Predictions
 from skcyto.utils._warnings import warn
@@ -30,6 +31,7 @@ RECALL_PER_CLASS = "recall_per_class"
 DEFAULT_SCORING = (*METRICS, RECALL_PER_CLASS)
 # Under imbalance the accuracy that heads scikit-learn's list says little.
 DEFAULT_PRIMARY = "f1_macro"
+_AREAS = {"roc_auc_ovr": "roc_auc", "average_precision_macro": "average_precision"}
 
 
 class KeptPredictions(ClassifierMixin, BaseEstimator):
@@ -118,6 +120,10 @@ class Measure:
         estimator tells.
     scorer : callable or None
         ``scorer(estimator, X, y)`` where only the fitted estimator tells.
+    ranks_cases : bool, default=False
+        Whether it depends on the order in which a model puts cases, as areas under curves do.
+    of_classes : {"", "roc_auc", "average_precision"}, default=""
+        Which area it is the mean of, one class against the rest, if it is one.
     needs : tuple of int
         Codes of the classes without a case of which it is undefined.
     of_labels : bool
@@ -131,6 +137,8 @@ class Measure:
     bounds: tuple[float, float]
     from_predictions: Callable[[NDArray[np.intp], Predictions], float] | None
     scorer: Callable[..., float] | None = None
+    ranks_cases: bool = False
+    of_classes: str = ""
     needs: tuple[int, ...] = ()
     of_labels: bool = True
 
@@ -176,10 +184,13 @@ class _MetricOfPredictions:
         if self.metric.name in SCORES_OF_COUNTS:
             counts = confusion_counts(true, predictions.codes, n_classes)
             return SCORES_OF_COUNTS[self.metric.name](counts)
-        if predictions.kind is None or (
+        response = predictions.response
+        if response is None or (
             self.metric.response == "predict_proba" and predictions.kind != "predict_proba"
         ):
             return float("nan")
+        if self.metric.name in SCORES_OF_RESPONSES:
+            return SCORES_OF_RESPONSES[self.metric.name](true, response)
         # Class codes serve as labels: what they stand for makes no difference to any of these.
         labels = np.arange(n_classes)
         return float(self.metric.function(true, predictions.response, labels=labels))
@@ -212,6 +223,40 @@ class _ScorerOfPredictions:
             if not isinstance(error, AttributeError) or predictions.kind == "predict_proba":
                 warn(f"{self.name} is undefined on a fold: {error}")
             return float("nan")
+
+
+def class_of_recall(measure: Measure) -> int | None:
+    """Return the code of the class whose recall it is; None for any other score.
+
+    Parameters
+    ----------
+    measure : Measure
+        The score.
+
+    Returns
+    -------
+    code : int or None
+    """
+    made_by = measure.from_predictions
+    return made_by.code if isinstance(made_by, _RecallOfPredictions) else None
+
+
+def counts_hits(measure: Measure) -> bool:
+    """Say whether a score is a share of cases that are right: a recall or the accuracy.
+
+    Parameters
+    ----------
+    measure : Measure
+        The score.
+
+    Returns
+    -------
+    counts_hits : bool
+    """
+    made_by = measure.from_predictions
+    return class_of_recall(measure) is not None or (
+        isinstance(made_by, _MetricOfPredictions) and made_by.metric.name == "accuracy"
+    )
 
 
 def resolve_scoring(
@@ -298,6 +343,8 @@ def _measures_of(name: str, scorer: Any, classes: NDArray[Any], pos_label: Any) 
                 metric.greater_is_better,
                 (metric.bounds[0], upper),
                 _MetricOfPredictions(metric, classes),
+                ranks_cases=scorer in _AREAS,
+                of_classes=_AREAS.get(scorer, ""),
                 needs=every if metric.needs_every_class else (),
                 of_labels=metric.response == "predict",
             )
@@ -319,11 +366,63 @@ def _measures_of(name: str, scorer: Any, classes: NDArray[Any], pos_label: Any) 
                 not loss,
                 unbounded,
                 kept,
+                ranks_cases=_ranks_cases(scorer),
                 needs=every if needs_every_class(scorer) else (),
                 of_labels=is_of_labels(scorer),
             )
         ]
     return [Measure(name, name.replace("_", " "), True, unbounded, None, scorer)]
+
+
+def _ranks_cases(scorer: Any) -> bool:
+    """Say whether a scorer of scikit-learn looks at the order of cases: an area under a curve."""
+    method = scorer._response_method
+    by_case = getattr(scorer._score_func, "__name__", "") == "top_k_accuracy_score"
+    several = not isinstance(method, str)
+    return not by_case and (
+        (several and "decision_function" in method)
+        or method == "decision_function"
+        or "auc" in getattr(scorer._score_func, "__name__", "")
+    )
+
+
+def with_bounds(
+    measures: list[Measure], bounds: Mapping[str, tuple[float, float]] | None
+) -> list[Measure]:
+    """Set the smallest and largest values of scores.
+
+    Parameters
+    ----------
+    measures : list of Measure
+        What is scored.
+    bounds : dict of str to tuple, or None
+        By name of the score.
+
+    Returns
+    -------
+    measures : list of Measure
+
+    Raises
+    ------
+    ValueError
+        If a name was not scored, or the bounds are not in order.
+    """
+    if bounds is None:
+        return measures
+    names = [measure.name for measure in measures]
+    given = {str(name).removeprefix("neg_"): limits for name, limits in bounds.items()}
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        raise ValueError(f"bounds names {unknown}, which are not scored; there are {names}")
+    for name, limits in given.items():
+        if len(limits) != 2 or not limits[0] < limits[1]:
+            raise ValueError(f"bounds[{name!r}]={limits!r} must be a smaller and a larger number")
+    return [
+        replace(measure, bounds=(float(given[measure.name][0]), float(given[measure.name][1])))
+        if measure.name in given
+        else measure
+        for measure in measures
+    ]
 
 
 def check_measures(measures: list[Measure], X: Any, y: NDArray[Any]) -> None:

@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import pandas as pd
 
+from skcyto.model_selection._comparison_one_set import one_set_tests
 from skcyto.model_selection._comparison_pooled import (
     bootstrap_intervals,
     delong_tests,
     mcnemar_tests,
 )
-from skcyto.model_selection._comparison_tests import bayesian_tests, fold_tests
+from skcyto.model_selection._comparison_tests import (
+    bayesian_tests,
+    fold_tests,
+    without_variance,
+)
+from skcyto.utils._warnings import warn
 
 if TYPE_CHECKING:
     from skcyto.model_selection._comparison_result import ModelComparison
@@ -28,7 +34,11 @@ class StatisticsMethods:
         metric: str | None = None,
         confidence: float = 0.95,
     ) -> pd.DataFrame:
-        """Test every model against a reference with the corrected resampled t-test.
+        """Test every model against a reference.
+
+        Over folds with the corrected resampled t-test. On one test set, external or held out, the
+        two predictions of each case, or of all cases of a group, are exchanged between the models
+        at random (a permutation test), and the interval is that of :meth:`bootstrap`.
 
         Parameters
         ----------
@@ -46,7 +56,10 @@ class StatisticsMethods:
         table : DataFrame
             By (model, reference): `difference` (model less reference) with `ci_low` and `ci_high`,
             `t`, `df`, `p_value` (two-sided), `p_holm` (Holm's correction over the rows),
-            `effect_size` (difference over its standard deviation over folds), `n_folds`.
+            `effect_size` (difference over its standard deviation over folds), `n_folds`. A
+            difference that is the same in all folds has no variance: no p-value and no interval,
+            unless it is zero, with p-value 1. On one test set `difference`, `ci_low`, `ci_high`,
+            `p_value`, `p_holm` and `n_independent`: the number of groups, or of cases without them.
 
         Raises
         ------
@@ -54,11 +67,33 @@ class StatisticsMethods:
             If the reference failed, named or not: no other takes its place; or the score was taken
             from pooled predictions (:meth:`ModelComparison.is_pooled`).
 
+        Warns
+        -----
+        UserWarning
+            If a difference has no variance.
+
+        Notes
+        -----
+        Degrees of freedom are folds of a round less one, or the independent cases of the rarest
+        class less one if they are fewer: another round tests no other cases. The standard error of
+        a difference of areas under ROC curves is at least that of DeLong's test.
+
         See Also
         --------
         corrected_resampled_ttest : The test.
         """
-        return fold_tests(self._self, reference, self._self.check_metric(metric), confidence)
+        metric = self._self.check_metric(metric)
+        if self._self.splits.one_test_set:
+            return one_set_tests(self._self, reference, metric, confidence)
+        table = fold_tests(self._self, reference, metric, confidence)
+        same = without_variance(table)
+        if same:
+            listed = ", ".join(f"{model} less {other}" for model, other in same)
+            warn(
+                f"the difference is the same in all folds for {listed}: it has no variance, and so "
+                "no p-value and no interval"
+            )
+        return table
 
     def bayesian(
         self, *, reference: str | None = None, metric: str | None = None, rope: float = 0.01
@@ -78,7 +113,13 @@ class StatisticsMethods:
         -------
         table : DataFrame
             By (model, reference): `p_better`, `p_equivalent`, `p_worse` (for a loss, smaller is
-            better), `difference` with `hdi_low` and `hdi_high`, `n_folds`.
+            better), `difference` with `hdi_low` and `hdi_high`, `n_folds`. All but the difference
+            are NaN where it is the same in all folds.
+
+        Raises
+        ------
+        ValueError
+            If there is one test set only, external or held out.
 
         See Also
         --------
@@ -100,22 +141,34 @@ class StatisticsMethods:
         -------
         table : DataFrame
             By (model, reference, class): `auc`, `auc_reference`, `difference` with `ci_low` and
-            `ci_high`, `z`, `p_value`, `p_holm`. With two classes there is one row a pair, with
-            more one per class against the rest. The row of a class that can't be tested, since
-            its cases (or those of the rest) in a round come from fewer than two groups, is NaN,
-            doesn't count in Holm's correction, and is named in a warning.
+            `ci_high`, `t`, `df`, `p_value`, `p_holm`. With two classes there is one row a pair,
+            with more one per class against the rest. The row of a class that can't be tested,
+            since its cases (or those of the rest) in a round come from fewer than two groups, is
+            NaN, doesn't count in Holm's correction, and is named in a warning. Where a difference
+            has no variance, its p-value is NaN.
 
         Raises
         ------
         ValueError
-            If no class can be tested, or the reference failed or gives no scores of classes.
+            If no class can be tested, such as where every test part holds one class, or the
+            reference failed or gives no scores of classes.
+
+        Warns
+        -----
+        UserWarning
+            If a class can't be tested, has fewer than ten independent cases (groups where there
+            are groups), or a difference has no variance.
 
         Notes
         -----
-        Areas and their covariance are averaged over rounds, which overstates the variance of the
-        mean rather than understate it. With groups the covariance is that of clustered data. The
-        test takes the fitted models as given: it says nothing of how they would vary with other
-        training data, which :meth:`test` does. Models without scores for classes are left out.
+        Only cases of the same fold are compared: every fold has its own model, whose scores make
+        no common order with those of others. Folds that hold both classes are averaged by their
+        number of pairs. Areas and their covariance are averaged over rounds, which overstates the
+        variance of the mean rather than understate it. With groups the covariance is that of
+        clustered data. Student's t has one degree of freedom less than there are cases (or groups)
+        of the rarer side. The test takes the fitted models as given: it says nothing of how they
+        would vary with other training data, which :meth:`test` does. Models without scores for
+        classes are left out.
         """
         return delong_tests(self._self, reference, confidence)
 
@@ -137,7 +190,8 @@ class StatisticsMethods:
         -----
         With several rounds the p-value is twice the median of theirs, at most 1, which holds
         whatever the dependence between rounds. Groups of several cases are allowed for
-        (:func:`mcnemar_test`).
+        (:func:`mcnemar_test`). Every case trains the models that test the others, so that
+        differing cases count less than independent ones: by Nadeau and Bengio's factor, about two.
         """
         return mcnemar_tests(self._self, reference)
 
@@ -161,7 +215,7 @@ class StatisticsMethods:
         n_resamples : int, default=1000
             Number of draws.
         confidence : float, default=0.95
-            Coverage of the percentile intervals.
+            Coverage of the intervals.
         random_state : int, RandomState or None, default=None
             Seed of the draws; None takes that of the comparison.
 
@@ -171,10 +225,26 @@ class StatisticsMethods:
             By model: `estimate` with `ci_low` and `ci_high`, `difference` from the reference with
             `difference_low` and `difference_high`.
 
+        Raises
+        ------
+        ValueError
+            If the score needs the fitted estimator, too few groups have the rarest class, or no
+            test part holds two classes and the score orders cases.
+
+        Warns
+        -----
+        UserWarning
+            If there are fewer than ten independent cases (groups where there are groups) of the
+            rarest class.
+
         Notes
         -----
-        A round's predictions are pooled and scored; rounds are averaged. Like DeLong's test it
-        takes the fitted models as given.
+        A round's predictions are pooled and scored; rounds are averaged. Scores that order cases,
+        such as areas under curves, are worked out within folds and combined, since every fold has
+        its own model. Intervals are by Student's t with the standard error of the draws and the
+        independent cases of the rarest class less one degrees of freedom, since percentiles of few
+        cases are too narrow; those of a score itself end where the score does, and recalls and
+        accuracy have the interval of :meth:`table` by case or group.
         """
         seed = self._self.seed if random_state is None else random_state
         return bootstrap_intervals(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from skcyto.model_selection._comparison_rounds import count_independent, error_of_areas
 from skcyto.model_selection._statistics_folds import (
     bayesian_correlated_ttest,
     corrected_resampled_ttest,
@@ -81,6 +82,8 @@ def fold_tests(
         result = corrected_resampled_ttest(
             comparison.fold_scores(model, metric) - comparison.fold_scores(other, metric),
             comparison.splits.test_train_ratio,
+            df=count_independent(comparison) - 1,
+            least_error=error_of_areas(comparison, model, other, metric),
             confidence=confidence,
         )
         rows.append(
@@ -146,6 +149,11 @@ def bayesian_tests(
     -------
     table : DataFrame
     """
+    if comparison.splits.one_test_set:
+        raise ValueError(
+            "bayesian() learns from folds how scores vary, and there is one test set: use test(), "
+            "bootstrap(), mcnemar() or delong()"
+        )
     pairs = model_pairs(comparison, reference)
     refuse_pooled(comparison, metric)
     better = comparison.measures[metric].greater_is_better
@@ -154,6 +162,8 @@ def bayesian_tests(
         result = bayesian_correlated_ttest(
             comparison.fold_scores(model, metric) - comparison.fold_scores(other, metric),
             comparison.splits.test_train_ratio,
+            df=count_independent(comparison) - 1,
+            least_error=error_of_areas(comparison, model, other, metric),
             rope=rope,
         )
         rows.append(
@@ -177,6 +187,27 @@ def bayesian_tests(
         "n_folds",
     ]
     return _frame(rows, pairs, columns)
+
+
+def without_variance(tests: pd.DataFrame) -> dict[tuple[str, str], float]:
+    """List the differences that are the same in all folds, of which nothing more can be said.
+
+    Parameters
+    ----------
+    tests : DataFrame
+        What :func:`fold_tests` gives.
+
+    Returns
+    -------
+    differences : dict of (model, reference) to float
+    """
+    if "n_folds" not in tests:
+        return {}
+    same = tests["p_value"].isna() & tests["difference"].notna() & (tests["n_folds"] > 1)
+    return {
+        (str(pair[0]), str(pair[1])): float(value)
+        for pair, value in tests.loc[same, "difference"].items()
+    }
 
 
 def _frame(

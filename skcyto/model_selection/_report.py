@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
-from collections.abc import Callable
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from skcyto.model_selection._comparison_tests import without_variance
+from skcyto.model_selection._report_figures import Wanted, draw_figures
+from skcyto.model_selection._report_one_set import one_set_part
 from skcyto.model_selection._report_pooled import pooled_tables
 from skcyto.model_selection._report_tables import (
     best_models,
@@ -21,6 +22,7 @@ from skcyto.model_selection._report_tables import (
     heading,
 )
 from skcyto.model_selection._report_template import TEMPLATE
+from skcyto.model_selection._report_template_one_set import ONE_SET
 
 if TYPE_CHECKING:
     from skcyto.model_selection._comparison_result import ModelComparison
@@ -67,21 +69,33 @@ def write_html(
     reference = comparison.models[0] if stands_in else comparison.check_reference(reference)
     metric = comparison.primary_metric
     several = len(comparison.models) > 1
+    folds = not comparison.splits.one_test_set
     # A score of pooled predictions has no tests over folds; the caption says why.
     is_pooled = comparison.is_pooled(metric)
     test = bayes = pd.DataFrame()
-    if not is_pooled:
-        test = comparison.test(reference=reference, confidence=confidence)
+    if folds and not is_pooled:
+        with warnings.catch_warnings():
+            # The page says so in a sentence of its own.
+            warnings.filterwarnings("ignore", message="the difference is the same in all folds")
+            test = comparison.test(reference=reference, confidence=confidence)
         bayes = comparison.bayesian(reference=reference, rope=rope)
-    sentences = _sentences(comparison, reference, test, bayes, confidence, rope)
+    sentences = _sentences(comparison, reference, test, bayes, confidence, rope) if folds else []
+    sets = list(comparison.external.values()) if folds else [comparison]
     if stands_in and several:
         sentences.append(
             f"The first candidate, {first}, was to be the reference and failed. Differences on "
             f"this page are from {reference}, the first that succeeded, which nobody chose for it."
         )
-    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        TEMPLATE
-    )
+    if comparison.external:
+        sentences.append(
+            "These are scores of cross-validation. Below there is external validation on "
+            f"{', '.join(comparison.external)}."
+        )
+    page = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        loader=jinja2.DictLoader({"page": TEMPLATE, "one_set": ONE_SET}),
+    ).get_template("page")
     text = page.render(
         title=title,
         facts=_facts(comparison),
@@ -89,21 +103,37 @@ def write_html(
         failures=[
             (
                 name,
-                f"{failed[0].error} (on {len(failed)} of {len(comparison.splits.splits)} folds)",
+                f"{failed[0].error} (on {len(failed)} of {len(comparison.splits.splits)} folds)"
+                if folds
+                else failed[0].error,
                 failed[0].traceback,
             )
             for name, failed in comparison.failures.items()
         ],
-        score_note=caption(comparison, confidence),
-        score_tables=_score_tables(comparison, confidence),
+        folds=folds,
+        several=several,
+        sets=[
+            one_set_part(
+                each,
+                reference,
+                confidence,
+                comparison if folds else None,
+                _score_tables(each, confidence) if each.models else [],
+            )
+            for each in sets
+        ],
+        score_note=caption(comparison, confidence) if folds else "",
+        score_tables=_score_tables(comparison, confidence) if folds else [],
         metric_title=comparison.measures[metric].title,
         reference=reference,
         tests=_test_rows(test, bayes),
-        df=int(test["df"].max()) if several and not is_pooled else 0,
+        df=int(test["df"].max()) if several and folds and not is_pooled else 0,
         confidence=f"{confidence:.0%}",
         rope=f"{rope:g}",
-        figures=_figures(comparison, reference, rope, confidence),
-        pooled=pooled_tables(comparison, reference, confidence, n_resamples) if several else [],
+        figures=_figures(comparison, reference, rope, confidence) if folds else [],
+        pooled=pooled_tables(comparison, reference, confidence, n_resamples)
+        if several and folds
+        else [],
         models=_models(comparison),
         is_pooled=is_pooled,
         versions=_versions(),
@@ -152,11 +182,29 @@ def _sentences(
                 "predictions below say what can be said."
             )
         return sentences
-    interval = f"{format_number(table['ci_low'][name])} to {format_number(table['ci_high'][name])}"
+    low, high = format_number(table["ci_low"][name]), format_number(table["ci_high"][name])
+    interval = (
+        f"{confidence:.0%} confidence interval {low} to {high}"
+        if np.isfinite(table["ci_low"][name])
+        else "no interval, since nothing is known of how it varies"
+    )
+    which = f"Best mean {title}" if len(comparison.models) > 1 else f"Mean {title}"
     sentences = [
-        f"Best mean {title}: {' and '.join(best)}, {format_number(table['mean'][name])} "
-        f"({confidence:.0%} confidence interval {interval})."
+        f"{which}: {' and '.join(best)}, {format_number(table['mean'][name])} ({interval})."
     ]
+    sentences += [
+        f"{model} differs from {other} by {format_number(difference)} in every fold: such a "
+        "difference has no variance, and so no p-value, probability or interval."
+        for (model, other), difference in without_variance(test).items()
+    ]
+    few = test.index[test["p_value"].isna() & (test["n_folds"] < 2)]
+    if len(few):
+        sentences.append(
+            f"Not tested against {reference} in {title}: "
+            f"{', '.join(few.get_level_values('model'))}, of which fewer than two folds have a "
+            "score."
+        )
+    test = test[test["p_value"].notna()]
     if test.empty:
         return sentences
     alpha = 1 - confidence
@@ -168,10 +216,10 @@ def _sentences(
         )
     else:
         sentences.append(
-            f"No model differs from {reference} in {title} at the {alpha:.0%} level, corrected "
-            f"for {len(test)} comparison{'s' if len(test) > 1 else ''}."
+            f"No model was found to differ from {reference} in {title} at the {alpha:.0%} level, "
+            f"corrected for {len(test)} comparison{'s' if len(test) > 1 else ''}."
         )
-    if name != reference:
+    if name != reference and np.isfinite(bayes.loc[(name, reference), "p_better"]):
         row = bayes.loc[(name, reference)]
         sentences.append(
             f"{name} is better than {reference} by more than {rope:g} with probability "
@@ -229,11 +277,12 @@ def _test_rows(test: pd.DataFrame, bayes: pd.DataFrame) -> list[dict[str, Any]]:
     for (model, reference), row in test.iterrows():
         beliefs = bayes.loc[(model, reference)]
         shares = [beliefs[key] for key in ("p_better", "p_equivalent", "p_worse")]
+        limits = f"{format_number(row['ci_low'])} to {format_number(row['ci_high'])}"
         rows.append(
             {
                 "model": model,
                 "difference": format_number(row["difference"]),
-                "interval": f"{format_number(row['ci_low'])} to {format_number(row['ci_high'])}",
+                "interval": limits if np.isfinite(row["ci_low"]) else "",
                 "t": format_number(row["t"], 2),
                 "p": format_pvalue(row["p_value"]),
                 "p_holm": format_pvalue(row["p_holm"]),
@@ -241,6 +290,7 @@ def _test_rows(test: pd.DataFrame, bayes: pd.DataFrame) -> list[dict[str, Any]]:
                 "better": format_number(shares[0], 2),
                 "same": format_number(shares[1], 2),
                 "worse": format_number(shares[2], 2),
+                "believed": bool(np.isfinite(shares).all()),
                 "widths": [f"{100 * np.nan_to_num(share):.1f}" for share in shares],
             }
         )
@@ -259,7 +309,8 @@ def _figures(
     )
     averaged = len(comparison.classes) > 2
     over = ", averaged over classes" if averaged else ""
-    spread = "Mean over folds; the band is one standard deviation, the other models are in grey."
+    others = ", the other models are in grey" if len(comparison.models) > 1 else ""
+    spread = f"Mean over folds; the band is one standard deviation{others}."
     pooled = comparison.is_pooled()
     n_folds, n_whole = len(comparison.splits.splits), comparison.n_whole_folds()
     lacking = (
@@ -267,7 +318,7 @@ def _figures(
         if n_whole < n_folds
         else ""
     )
-    wanted: list[tuple[bool, str, str, Callable[[], Any]]] = [
+    wanted: list[Wanted] = [
         (
             True,
             "Scores of pooled predictions" if pooled else "Scores fold by fold",
@@ -299,47 +350,25 @@ def _figures(
             calibrated,
             "Calibration",
             "Pooled out-of-fold probabilities in ten bins; a calibrated model lies on the "
-            "diagonal. ECE: expected calibration error of the pooled probabilities, which is less "
-            "than the mean over folds above, since small samples look uncalibrated by chance.",
+            "diagonal. ECE: expected calibration error of the pooled probabilities, which as a "
+            "rule is less than the mean over folds above, since small samples look uncalibrated by "
+            "chance.",
             comparison.plot_calibration,
         ),
     ]
-    figures = []
-    for present, title, text, draw in wanted:
-        if not present:
-            continue
-        figure = {"heading": title, "caption": text, "source": "", "reason": ""}
-        figure["alt"] = f"{title}: {', '.join(comparison.models)}"
-        try:
-            figure["source"] = _embed(draw().figure_)
-        except ValueError as error:
-            # Such as curves where no fold has all classes: the rest of the page is worth having.
-            figure["reason"] = str(error)
-        figures.append(figure)
-    return figures
-
-
-def _embed(figure: Any) -> str:
-    import matplotlib
-    import matplotlib.pyplot as plt
-
-    buffer = io.BytesIO()
-    # Neither a date nor random names inside: the same comparison writes the same page.
-    with matplotlib.rc_context({"svg.hashsalt": "skcyto"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    plt.close(figure)
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return draw_figures(comparison, wanted)
 
 
 def _models(comparison: ModelComparison) -> list[tuple[str, str, str]]:
     times = comparison.times.groupby(level="model", sort=False).mean()
+    mean = "" if comparison.splits.one_test_set else ", mean of folds"
     rows = []
     for name, estimator in comparison.estimators.items():
         fit, predict = times.loc[name]
         seconds = (
             "Failed."
             if np.isnan(fit)
-            else f"{fit:.3g} s to fit and {predict:.3g} s to predict, mean of folds."
+            else f"{fit:.3g} s to fit and {predict:.3g} s to predict{mean}."
         )
         rows.append((name, repr(estimator), seconds))
     return rows

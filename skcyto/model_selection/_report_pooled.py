@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from skcyto.model_selection._comparison_pooled import delong_table
+from skcyto.model_selection._comparison_rounds import rarest_units
 from skcyto.model_selection._report_tables import format_number, format_pvalue
 
 if TYPE_CHECKING:
@@ -69,14 +71,24 @@ def pooled_tables(
 
 
 def _areas(comparison: ModelComparison, reference: str, confidence: float) -> dict[str, Any]:
-    table, untested = delong_table(comparison, reference, confidence)
-    note = "Each class against the rest; areas and their covariance averaged over rounds."
+    table, untested, doubts = delong_table(comparison, reference, confidence)
+    note = (
+        "Each class against the rest; only cases of the same fold are compared, since every fold "
+        "has its own model. Areas and their covariance are averaged over rounds; Student's t with "
+        "the cases (or groups) of the rarer side less one degrees of freedom."
+    )
+    if comparison.splits.one_test_set:
+        note = (
+            "Each class against the rest; Student's t with the cases (or groups) of the rarer side "
+            "less one degrees of freedom."
+        )
     for label, reason in untested.items():
         note += f" Class {label} can't be tested: {reason}."
+    note = " ".join([note, *doubts])
     return {
         "columns": [
             *("model", "class", "AUC", "AUC of reference", "difference"),
-            *("z", "p", "p (Holm)"),
+            *("t", "p", "p (Holm)"),
         ],
         "left": [0, 1],
         "rows": [
@@ -86,7 +98,7 @@ def _areas(comparison: ModelComparison, reference: str, confidence: float) -> di
                 format_number(row["auc"]),
                 format_number(row["auc_reference"]),
                 _with_interval(row, "difference", "ci_low", "ci_high"),
-                format_number(row["z"], 2),
+                format_number(row["t"], 2),
                 format_pvalue(row["p_value"]),
                 format_pvalue(row["p_holm"]),
             ]
@@ -110,17 +122,22 @@ def _disagreements(comparison: ModelComparison, reference: str) -> dict[str, Any
             ]
             for (model, _), row in comparison.mcnemar(reference=reference).iterrows()
         ],
-        "note": "Counts are means over rounds; with several rounds p is twice the median of "
-        "theirs.",
+        "note": ""
+        if comparison.splits.one_test_set
+        else "Counts are means over rounds; with several rounds p is twice the median of theirs. "
+        "Differing cases count less than independent ones would, since every case trains the "
+        "models that test the others.",
     }
 
 
 def _bootstrap(
     comparison: ModelComparison, reference: str, confidence: float, n_resamples: int
 ) -> dict[str, Any]:
-    table = comparison.bootstrap(
-        reference=reference, n_resamples=n_resamples, confidence=confidence
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="the bootstrap rests on", category=UserWarning)
+        table = comparison.bootstrap(
+            reference=reference, n_resamples=n_resamples, confidence=confidence
+        )
     unit = "groups" if comparison.groups is not None else "cases"
     return {
         "columns": ["model", "pooled score", f"difference from {reference}"],
@@ -133,11 +150,16 @@ def _bootstrap(
             ]
             for model, row in table.iterrows()
         ],
-        "note": f"{n_resamples} draws of whole {unit}; {confidence:.0%} percentile intervals.",
+        "note": f"{n_resamples} draws of whole {unit}; {confidence:.0%} intervals by Student's t "
+        f"with the {rarest_units(comparison)} {unit} of the rarest class less one degrees of "
+        "freedom, which end where the score does. Scores that order cases are worked out within "
+        "folds, as every fold has its own model.",
     }
 
 
 def _with_interval(row: pd.Series, value: str, low: str, high: str) -> str:
     if np.isnan(row[value]):
         return format_number(np.nan)
+    if np.isnan(row[low]):
+        return format_number(row[value])
     return f"{format_number(row[value])} ({format_number(row[low])} to {format_number(row[high])})"

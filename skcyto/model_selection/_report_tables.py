@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from skcyto.model_selection._comparison_one_set import describe_set, unit
+
 if TYPE_CHECKING:
     from skcyto.model_selection._comparison_result import ModelComparison
 
@@ -56,7 +58,7 @@ def format_pvalue(value: float) -> str:
 def formatted_scores(
     comparison: ModelComparison, metrics: Sequence[str], confidence: float, digits: int = 3
 ) -> pd.DataFrame:
-    """Return the cells "mean ± std [low, high]" of every model and score.
+    """Return the cells "mean ± std [low, high]" of every model and score, as far as known.
 
     Parameters
     ----------
@@ -83,12 +85,17 @@ def formatted_scores(
             mean, std, low, high = (
                 format_number(values[key], digits) for key in ("mean", "std", "ci_low", "ci_high")
             )
-            if comparison.is_pooled(metric):
-                column.append(mean)
-            else:
-                column.append(MISSING if mean == MISSING else f"{mean} ± {std} [{low}, {high}]")
+            column.append(_cell(mean, std, low, high))
         cells[metric] = column
     return pd.DataFrame(cells, index=pd.Index(comparison.models, name="model"))
+
+
+def _cell(mean: str, std: str, low: str, high: str) -> str:
+    """Write what is known: no interval where nothing is known of how the score varies."""
+    if mean == MISSING:
+        return MISSING
+    spread = "" if std == MISSING else f" ± {std}"
+    return f"{mean}{spread}" if low == MISSING else f"{mean}{spread} [{low}, {high}]"
 
 
 def best_models(comparison: ModelComparison, metric: str) -> set[str]:
@@ -214,12 +221,21 @@ def caption(comparison: ModelComparison, confidence: float) -> str:
     -------
     text : str
     """
+    if comparison.splits.one_test_set:
+        return (
+            f"{describe_set(comparison)}. Score with {confidence:.0%} confidence interval by "
+            f"{unit(comparison)}, which takes the fitted models as given."
+        )
     rounds = int(comparison.splits.repeat.max()) + 1
     grouped = "" if comparison.groups is None else " that keep groups whole"
+    by = "case" if comparison.groups is None else "group"
     folds = (
         f"Mean ± standard deviation over {len(comparison.splits.splits)} folds{grouped} "
-        f"({rounds} round{'s' if rounds > 1 else ''}), with {confidence:.0%} confidence interval "
-        "corrected for the training data that folds share (Nadeau and Bengio)."
+        f"({rounds} round{'s' if rounds > 1 else ''}), with {confidence:.0%} confidence interval: "
+        f"of recalls and accuracy by {by} (binomial, mid-P), of areas under ROC curves by DeLong "
+        "and Newcombe, both at least as wide as folds vary where there are enough cases to tell; "
+        "of other scores from folds, corrected for the training data that they share (Nadeau and "
+        "Bengio). No interval: nothing is known of how the score varies."
     )
     areas = [
         heading(comparison, name)

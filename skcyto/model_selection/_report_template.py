@@ -60,16 +60,19 @@ figcaption { color: #55606b; font-size: .87rem; margin-top: .3rem; max-width: 78
 <p class="note">{{ facts.n_cases }} cases{% if facts.n_groups %} in {{ facts.n_groups }} groups
 {%- endif %}; {% for name, count, share in facts.classes -%}
 {{ name }} {{ count }} ({{ share }}){{ ", " if not loop.last else "." }}
-{%- endfor %} Folds: {{ facts.folds }}. Seed {{ facts.seed }}.</p>
+{%- endfor %} {{ "Folds" if folds else "Split" }}: {{ facts.folds }}. Seed {{ facts.seed }}.</p>
 
+{% if sentences %}
 <div class="short">
 {% for sentence in sentences %}<p>{{ sentence }}</p>
 {% endfor %}</div>
+{% endif %}
 
 {% if failures %}
 <h2>Failed</h2>
 <div class="failed">
-<p>These candidates failed on at least one fold and are in no table or test below.</p>
+<p>These candidates failed{{ " on at least one fold" if folds }} and are in no table or test
+below.</p>
 {% for name, summary, traceback in failures %}
 <h3>{{ name }}</h3>
 <p>{{ summary }}</p>
@@ -78,9 +81,10 @@ figcaption { color: #55606b; font-size: .87rem; margin-top: .3rem; max-width: 78
 </div>
 {% endif %}
 
+{% if folds %}
 <h2>Scores</h2>
-<p class="note">{{ score_note }} The best mean of each column is bold, which doesn't mean that it
-is better than the others: see the tests.</p>
+<p class="note">{{ score_note }}{% if several %} The best mean of each column is bold, which
+doesn't mean that it is better than the others: see the tests.{% endif %}</p>
 {% for subject, headings, rows in score_tables %}
 {% if subject %}<h3>{{ subject }}</h3>{% endif %}
 <div class="scroll"><table>
@@ -101,13 +105,14 @@ is better than the others: see the tests.</p>
 <th>p</th><th>p (Holm)</th>
 <th>effect size</th><th class="left">probability: better, equivalent, worse</th></tr></thead>
 <tbody>
-{% for row in tests %}<tr><td>{{ row.model }}</td><td>{{ row.difference }}<br>
-<small>{{ row.interval }}</small></td><td>{{ row.t }}</td><td>{{ row.p }}</td>
-<td>{{ row.p_holm }}</td><td>{{ row.effect }}</td>
-<td class="left">{{ row.better }}, {{ row.same }}, {{ row.worse }}
+{% for row in tests %}<tr><td>{{ row.model }}</td><td>{{ row.difference }}
+{%- if row.interval %}<br><small>{{ row.interval }}</small>{% endif %}</td><td>{{ row.t }}</td>
+<td>{{ row.p }}</td><td>{{ row.p_holm }}</td><td>{{ row.effect }}</td>
+<td class="left">{% if row.believed %}{{ row.better }}, {{ row.same }}, {{ row.worse }}
 <div class="bar"><i class="better" style="width:{{ row.widths[0] }}%"></i>
 <i class="same" style="width:{{ row.widths[1] }}%"></i>
-<i class="worse" style="width:{{ row.widths[2] }}%"></i></div></td></tr>
+<i class="worse" style="width:{{ row.widths[2] }}%"></i></div>{% else %}not known{% endif %}</td>
+</tr>
 {% endfor %}</tbody></table></div>
 <p class="note">Difference: model less reference, with {{ confidence }} confidence interval. p:
 corrected resampled t-test over folds; Holm's correction for the {{ tests|length }}
@@ -128,9 +133,9 @@ folds. Probabilities: Bayesian correlated t-test; differences up to {{ rope }} c
 
 {% if pooled %}
 <h2>Tests on pooled predictions</h2>
-<p class="note">These take the fitted models as given and ask about new cases only, not about other
-training data{% if is_pooled %}. Folds lack classes, so that there is no test over folds to stand
-beside them.{% else %}: they support the tests over folds, they don't replace them.{% endif %}
+<p class="note">These ask about new cases more than about other training data
+{%- if is_pooled %}. Folds lack classes, so that there is no test over folds to stand beside them.
+{%- else %}: they support the tests over folds, they don't replace them.{% endif %}
 {%- if facts.n_groups %} Cases of one group are not taken for independent.{% endif %}</p>
 {% for table in pooled %}
 <h3>{{ table.heading }}</h3>
@@ -148,6 +153,11 @@ beside them.{% else %}: they support the tests over folds, they don't replace th
 {% endfor %}
 {% endif %}
 
+{% endif %}
+{% for part in sets %}
+{% include "one_set" %}
+{% endfor %}
+
 <h2>Models</h2>
 {% for name, text, seconds in models %}
 <h3>{{ name }}</h3>
@@ -156,13 +166,30 @@ beside them.{% else %}: they support the tests over folds, they don't replace th
 {% endfor %}
 
 <h2>How this was worked out</h2>
+{% if folds %}
 <p>Every model was fitted on the training cases of the same folds; all numbers and figures come from
 its predictions for cases that it wasn't trained on{% if facts.n_groups %}, and no group was on both
 sides of a fold{% endif %}. Training sets of different folds overlap, so that the ordinary paired
 t-test would find differences where there are none; the variance is corrected for this (Nadeau and
-Bengio, Machine Learning 52, 2003; Bouckaert and Frank, PAKDD 2004). Bayesian correlated t-test:
+Bengio, Machine Learning 52, 2003; degrees of freedom are those of one round, and of the cases or
+groups of the rarest class if they are fewer). Bayesian correlated t-test:
 Corani and Benavoli, Machine Learning 100, 2015; Benavoli and others, JMLR 18, 2017. Areas: DeLong
 and others, Biometrics 44, 1988; for groups Obuchowski, Biometrics 53, 1997.</p>
+{% endif %}
+{% if sets %}
+<p>{% if folds %}For external validation every model was fitted once more, on all internal cases,
+and tested on the cases of the other place, none of which it was trained on or chosen by.
+{%- else %}Every model was fitted once, on the training cases, and tested on the others.{% endif %}
+Intervals and tests on one test set ask about new cases of the same kind, taking the fitted models
+as given: how much models would vary with other training data is not in them. Intervals of
+accuracy and recalls: Clopper and Pearson's limits with mid-P tails (Agresti and Gottard,
+Computational Statistics and Data Analysis 51, 2007; for groups Korn and Graubard, Survey
+Methodology 24, 1998); of areas under ROC curves: Newcombe, Statistics in Medicine 25, 2006; of
+other scores between 0 and 1: those of a share with the variance of 1000 bootstrap draws of whole
+cases or groups; of losses and differences: Student's t with that variance and the cases or groups
+of the rarest class less one degrees of freedom. Areas are compared with the test of DeLong and
+others, Biometrics 44, 1988; for groups Obuchowski, Biometrics 53, 1997.</p>
+{% endif %}
 <p class="note">{{ versions }}</p>
 </body>
 </html>

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -177,11 +178,19 @@ class Splits(NamedTuple):
         Round of every fold: within a round no row is tested twice.
     description : str
         What made the folds, for reports.
+    site : str, default=""
+        Name of the external data that are tested, of which the training rows are no part.
     """
 
     splits: list[Split]
     repeat: NDArray[np.intp]
     description: str
+    site: str = ""
+
+    @property
+    def one_test_set(self) -> bool:
+        """Whether there is one test set, external or held out, and no cross-validation."""
+        return len(self.splits) == 1
 
     @property
     def test_train_ratio(self) -> float:
@@ -259,12 +268,16 @@ def make_splits(
     if not splits:
         raise ValueError(f"cv={cv} gives no fold")
     _warn_of_missing_classes(splits, y)
+    if not hasattr(cv, "split"):
+        _check_given_folds(splits)
     rounds = number_rounds(splits, len(y))
     _warn_of_equalnumber_rounds(splits, rounds)
     return Splits(splits, rounds, _describe(cv, len(splits)))
 
 
 def _describe(cv: Any, n_splits: int) -> str:
+    if n_splits == 1:
+        return "one given split" if not hasattr(cv, "split") else " ".join(repr(cv).split())
     if hasattr(cv, "split"):
         text = " ".join(repr(cv).split())
         return f"{text}: {n_splits} folds"
@@ -302,6 +315,32 @@ def _check_fold(number: int, fold: Split, n: int, groups: NDArray[Any] | None) -
     return train, test
 
 
+def _check_given_folds(splits: list[Split]) -> None:
+    """Refuse given folds that are several test sets, and point out one unlike the others."""
+    if len(splits) == 1:
+        return
+    trained = np.unique(np.concatenate([train for train, _ in splits]))
+    alone = [i for i, (_, test) in enumerate(splits) if not np.isin(test, trained).any()]
+    if len(alone) == len(splits):
+        raise ValueError(
+            f"the {len(splits)} test parts of cv hold cases that no fold trains on: they are test "
+            "sets of their own, whose scores no mean or test over folds fits. Give what trains as "
+            "X and y, and them as external={name: (X, y, groups)}, or one split at a time as cv"
+        )
+    sizes = [len(train) for train, _ in splits]
+    # Folds that go forward in time end with cases that none trains on.
+    forward = all(
+        np.isin(splits[i][0], splits[j][0]).all()
+        for i, j in pairwise(np.argsort(sizes, kind="stable").tolist())
+    )
+    if alone and not forward:
+        warn(
+            f"fold {', '.join(map(str, alone))} of cv tests cases that no fold trains on. If they "
+            "come from elsewhere, their scores are averaged with the others: leave them out of X "
+            "and give them as external={name: (X, y, groups)}"
+        )
+
+
 def _warn_of_missing_classes(splits: list[Split], y: NDArray[Any]) -> None:
     classes = np.unique(y)
     for part, name in ((0, "training"), (1, "test")):
@@ -319,9 +358,15 @@ def _warn_of_missing_classes(splits: list[Split], y: NDArray[Any]) -> None:
                 "each round and have no test over folds; areas under curves are means over the "
                 "folds that hold every class"
             )
+            if len(splits) == 1:
+                text = f"the {name} part lacks class {', '.join(map(repr, missing))}: {effect}"
+            else:
+                text = (
+                    f"of {len(splits)} folds, the {name} part lacks class {listed}: {effect}. "
+                    "Fewer folds would help"
+                )
             warn(
-                f"of {len(splits)} folds, the {name} part lacks class {listed}: {effect}. "
-                "Fewer folds would help",
+                text,
                 MissingClassWarning,
             )
 

@@ -16,15 +16,19 @@ class DeLongResult(NamedTuple):
     Parameters
     ----------
     statistic : float
-        z statistic of the difference.
+        t statistic of the difference, NaN where it has no variance.
     pvalue : float
-        Two-sided p-value.
+        Two-sided p-value; 1 for scores that order all cases alike, NaN where a difference has no
+        variance.
     auc_a, auc_b : float
         Areas.
     difference : float
         ``auc_a - auc_b``.
     ci_low, ci_high : float
-        Confidence interval of the difference.
+        Confidence interval of the difference, NaN where it has no variance.
+    df : float
+        Degrees of freedom: cases of the rarer class less one, with groups the groups that have
+        them less one.
     """
 
     statistic: float
@@ -34,6 +38,31 @@ class DeLongResult(NamedTuple):
     difference: float
     ci_low: float
     ci_high: float
+    df: float
+
+
+class Areas(NamedTuple):
+    """Areas of several scores of the same cases.
+
+    Parameters
+    ----------
+    areas : ndarray of shape (n_models,)
+        Areas under the ROC curves.
+    covariance : ndarray of shape (n_models, n_models)
+        Their covariance.
+    sizes_positive, sizes_negative : ndarray of int
+        Cases of either class that were compared, by group; ones without groups.
+    """
+
+    areas: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    sizes_positive: NDArray[np.intp]
+    sizes_negative: NDArray[np.intp]
+
+    @property
+    def df(self) -> int:
+        """The smaller number of groups over the two classes, less one."""
+        return min(len(self.sizes_positive), len(self.sizes_negative)) - 1
 
 
 def delong_test(
@@ -42,6 +71,7 @@ def delong_test(
     scores_b: ArrayLike,
     *,
     groups: ArrayLike | None = None,
+    strata: ArrayLike | None = None,
     confidence: float = 0.95,
 ) -> DeLongResult:
     """Compare the areas under the ROC curves of two scores of the same cases.
@@ -56,6 +86,10 @@ def delong_test(
         Patient of each case. Images of one patient are no independent cases: with groups the
         covariance is Obuchowski's for clustered data, which is DeLong's when every group has one
         case.
+    strata : array-like of shape (n_samples,), default=None
+        Fold of each case. Scores of different folds come from different models and make no common
+        ranking: with strata, only cases of the same one are compared, and the areas of those that
+        hold both classes are averaged, weighted by the number of pairs.
     confidence : float, default=0.95
         Coverage of the interval.
 
@@ -67,8 +101,14 @@ def delong_test(
     Raises
     ------
     ValueError
-        If either class has fewer than two cases (with groups: comes from fewer than two groups)
-        or the arrays do not match.
+        If either class has fewer than two cases (with groups: comes from fewer than two groups),
+        no stratum holds both, or the arrays do not match.
+
+    Notes
+    -----
+    DeLong's normal distribution holds for many cases. With few of the rarer class, noise beats
+    noise in 10 to 20 % of tests at 5 %; here the statistic is compared with Student's t instead,
+    with the independent cases of the rarer class less one degrees of freedom.
 
     References
     ----------
@@ -81,14 +121,18 @@ def delong_test(
     >>> y = [0, 0, 0, 0, 1, 1, 1, 1]
     >>> result = delong_test(y, [1, 2, 3, 5, 4, 6, 7, 8], [3, 2, 6, 5, 4, 1, 7, 8])
     >>> result.auc_a, result.auc_b, round(result.pvalue, 3)
-    (0.9375, 0.625, 0.202)
+    (0.9375, 0.625, 0.292)
     """
-    areas, covariance = delong_covariance(y_true, np.vstack([scores_a, scores_b]), groups=groups)
-    return compare_areas(areas, covariance, confidence=confidence)
+    found = stratified_areas(y_true, np.vstack([scores_a, scores_b]), groups=groups, strata=strata)
+    return compare_areas(found.areas, found.covariance, found.df, confidence=confidence)
 
 
 def compare_areas(
-    areas: NDArray[np.float64], covariance: NDArray[np.float64], *, confidence: float = 0.95
+    areas: NDArray[np.float64],
+    covariance: NDArray[np.float64],
+    df: float,
+    *,
+    confidence: float = 0.95,
 ) -> DeLongResult:
     """Test two areas given their covariance.
 
@@ -98,6 +142,8 @@ def compare_areas(
         Areas under the curves.
     covariance : ndarray of shape (2, 2)
         Their covariance.
+    df : float
+        Degrees of freedom.
     confidence : float, default=0.95
         Coverage of the interval.
 
@@ -110,27 +156,48 @@ def compare_areas(
     difference = float(areas[0] - areas[1])
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     error = float(np.sqrt(max(variance, 0.0)))
-    if error <= 1e-12:
-        z = 0.0 if abs(difference) <= 1e-12 else float(np.copysign(np.inf, difference))
-        error = 0.0
-    else:
-        z = difference / error
-    half = float(stats.norm.ppf(0.5 + confidence / 2)) * error
-    return DeLongResult(
-        z,
-        float(2 * stats.norm.sf(abs(z))),
-        float(areas[0]),
-        float(areas[1]),
-        difference,
-        difference - half,
-        difference + half,
-    )
+    t = pvalue = low = high = np.nan
+    if error > 1e-12:
+        t = difference / error
+        pvalue = float(2 * stats.t.sf(abs(t), df))
+        half = float(stats.t.ppf(0.5 + confidence / 2, df)) * error
+        low, high = max(difference - half, -1.0), min(difference + half, 1.0)
+    elif abs(difference) <= 1e-12:
+        t, pvalue = 0.0, 1.0
+    return DeLongResult(t, pvalue, float(areas[0]), float(areas[1]), difference, low, high, df)
 
 
 def delong_covariance(
-    y_true: ArrayLike, scores: ArrayLike, *, groups: ArrayLike | None = None
+    y_true: ArrayLike,
+    scores: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    strata: ArrayLike | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Areas under the ROC curves of several scores and the covariance of these areas.
+
+    Parameters
+    ----------
+    y_true, scores, groups, strata : array-like
+        As of :func:`stratified_areas`.
+
+    Returns
+    -------
+    areas : ndarray of shape (n_models,)
+    covariance : ndarray of shape (n_models, n_models)
+    """
+    found = stratified_areas(y_true, scores, groups=groups, strata=strata)
+    return found.areas, found.covariance
+
+
+def stratified_areas(
+    y_true: ArrayLike,
+    scores: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    strata: ArrayLike | None = None,
+) -> Areas:
+    """Areas of several scores from the pairs of cases within strata, with their covariance.
 
     Parameters
     ----------
@@ -140,11 +207,17 @@ def delong_covariance(
         Larger for the positive class.
     groups : array-like of shape (n_samples,), default=None
         Cluster of each case.
+    strata : array-like of shape (n_samples,), default=None
+        Cases of different strata are not compared.
 
     Returns
     -------
-    areas : ndarray of shape (n_models,)
-    covariance : ndarray of shape (n_models, n_models)
+    areas : Areas
+
+    Raises
+    ------
+    ValueError
+        As of :func:`delong_test`.
     """
     positive = _as_boolean(y_true)
     scores = np.atleast_2d(np.asarray(scores, dtype=float))
@@ -156,7 +229,10 @@ def delong_covariance(
     if len(clusters) != len(positive):
         raise ValueError(f"{len(clusters)} groups were given for {len(positive)} labels")
     _, codes = np.unique(clusters, return_inverse=True)
-    m, n = int(positive.sum()), int((~positive).sum())
+    if strata is not None:
+        positive, scores, codes, parts = _comparable(positive, scores, codes, strata)
+    else:
+        parts = [np.arange(len(positive))]
     clusters_positive = len(np.unique(codes[positive]))
     clusters_negative = len(np.unique(codes[~positive]))
     if min(clusters_positive, clusters_negative) < 2:
@@ -164,22 +240,62 @@ def delong_covariance(
             "DeLong's variance needs two independent cases of either class (with groups: cases of "
             f"two groups); there are {clusters_positive} positive and {clusters_negative} negative"
         )
-    # Mid-ranks give every case's share of the area in n log n (Sun and Xu, 2014).
+    placements = np.empty_like(scores)
+    weight = np.empty(len(positive))
+    for rows in parts:
+        placements[:, rows] = _placements(positive[rows], scores[:, rows])
+        # Each pair counts once: a case weighs as much as it has partners.
+        weight[rows] = np.where(positive[rows], (~positive[rows]).sum(), positive[rows].sum())
+    weight /= weight[positive].sum()
+    areas = placements[:, positive] @ weight[positive]
+    parts_of_area = weight * (placements - areas[:, None])
+    n_clusters = int(codes.max()) + 1
+    sums_positive = _sum_by(codes, np.where(positive, parts_of_area, 0.0), n_clusters)
+    sums_negative = _sum_by(codes, np.where(positive, 0.0, parts_of_area), n_clusters)
+    n_used = len(np.unique(codes))
+    s10 = clusters_positive / (clusters_positive - 1) * sums_positive @ sums_positive.T
+    s01 = clusters_negative / (clusters_negative - 1) * sums_negative @ sums_negative.T
+    cross = n_used / (n_used - 1) * sums_positive @ sums_negative.T
+    sizes = [np.bincount(codes[own]) for own in (positive, ~positive)]
+    return Areas(areas, s10 + s01 + cross + cross.T, *(part[part > 0] for part in sizes))
+
+
+def _comparable(
+    positive: NDArray[np.bool_],
+    scores: NDArray[np.float64],
+    codes: NDArray[np.intp],
+    strata: ArrayLike,
+) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.intp], list[NDArray[np.intp]]]:
+    """Keep the cases of strata that hold both classes, and list these."""
+    stratum = np.unique(column_or_1d(strata), return_inverse=True)[1]
+    if len(stratum) != len(positive):
+        raise ValueError(f"{len(stratum)} strata were given for {len(positive)} labels")
+    n_strata = int(stratum.max()) + 1
+    hits = np.bincount(stratum, weights=positive, minlength=n_strata)
+    mixed = (hits > 0) & (hits < np.bincount(stratum, minlength=n_strata))
+    if not mixed.any():
+        raise ValueError(
+            "no test part holds both classes, and scores of different folds, which come from "
+            "different models, can't be put in one order (leaving out one patient at a time leaves "
+            "no area under a curve): use folds that test several patients"
+        )
+    kept = mixed[stratum]
+    stratum = stratum[kept]
+    parts = [np.flatnonzero(stratum == number) for number in np.flatnonzero(mixed)]
+    return positive[kept], scores[:, kept], codes[kept], parts
+
+
+def _placements(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of the other class that every case is on the right side of, by mid-ranks."""
+    # Ranks give every case's share of the area in n log n (Sun and Xu, 2014).
+    m, n = int(positive.sum()), int((~positive).sum())
     ranks = stats.rankdata(scores, axis=1)
     placements = np.empty_like(scores)
     placements[:, positive] = (ranks[:, positive] - stats.rankdata(scores[:, positive], axis=1)) / n
     placements[:, ~positive] = (
         1 - (ranks[:, ~positive] - stats.rankdata(scores[:, ~positive], axis=1)) / m
     )
-    areas = placements[:, positive].mean(axis=1)
-    centred = placements - areas[:, None]
-    n_clusters = int(codes.max()) + 1
-    sums_positive = _sum_by(codes, np.where(positive, centred, 0.0), n_clusters)
-    sums_negative = _sum_by(codes, np.where(positive, 0.0, centred), n_clusters)
-    s10 = clusters_positive / (clusters_positive - 1) * sums_positive @ sums_positive.T / m**2
-    s01 = clusters_negative / (clusters_negative - 1) * sums_negative @ sums_negative.T / n**2
-    cross = n_clusters / (n_clusters - 1) * sums_positive @ sums_negative.T / (m * n)
-    return areas, s10 + s01 + cross + cross.T
+    return placements
 
 
 def _as_boolean(y_true: ArrayLike) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 
 from skcyto.utils._random import draw_seed
 from skcyto.utils._validation import RANDOM_STATE, check_parameters
@@ -27,12 +27,15 @@ class McNemarResult(NamedTuple):
         Two-sided p-value.
     only_a, only_b : int
         Cases that only model a, only model b, gets right.
+    df : int or None
+        Degrees of freedom of the test over groups; None for the exact test.
     """
 
     statistic: float
     pvalue: float
     only_a: int
     only_b: int
+    df: int | None = None
 
 
 def mcnemar_test(
@@ -52,6 +55,7 @@ def mcnemar_test(
     Returns
     -------
     result : McNemarResult
+        NaN where the difference is the same in every group: it has no variance.
 
     Raises
     ------
@@ -87,14 +91,46 @@ def mcnemar_test(
         exact = mcnemar(table, exact=True)
         return McNemarResult(float(exact.statistic), float(exact.pvalue), only_a, only_b)
     if only_a == only_b == 0:
-        return McNemarResult(0.0, 1.0, only_a, only_b)
+        return McNemarResult(0.0, 1.0, only_a, only_b, int(codes.max()))
     from statsmodels.regression.linear_model import OLS
 
     difference = a.astype(float) - b.astype(float)
     fit = OLS(difference, np.ones_like(difference)).fit(
         cov_type="cluster", cov_kwds={"groups": codes}, use_t=True
     )
-    return McNemarResult(float(fit.tvalues[0]), float(fit.pvalues[0]), only_a, only_b)
+    t, pvalue = float(fit.tvalues[0]), float(fit.pvalues[0])
+    if not np.isfinite(t) or fit.bse[0] <= 1e-12:
+        t = pvalue = np.nan
+    return McNemarResult(t, pvalue, only_a, only_b, int(codes.max()))
+
+
+def discount(result: McNemarResult, factor: float, df: int) -> McNemarResult:
+    """Widen McNemar's test for predictions that vary more than independent ones.
+
+    Parameters
+    ----------
+    result : McNemarResult
+        The test of independent cases, or of groups.
+    factor : float
+        By how much the variance is larger; 1 changes nothing in the test of cases.
+    df : int
+        Largest degrees of freedom of the test over groups.
+
+    Returns
+    -------
+    result : McNemarResult
+        The exact test of as many differing cases as are left, or t with a larger variance.
+    """
+    differing = result.only_a + result.only_b
+    if differing == 0 or np.isnan(result.pvalue):
+        return result
+    if result.df is None:
+        smaller, n = min(result.only_a, result.only_b) / factor, differing / factor
+        # Binomial tail at one half, also for counts that are not whole.
+        pvalue = min(1.0, 2 * float(special.betainc(n - smaller, smaller + 1, 0.5)))
+        return result._replace(pvalue=pvalue)
+    t, df = result.statistic / np.sqrt(factor), max(min(df, result.df), 1)
+    return result._replace(statistic=t, pvalue=float(2 * stats.t.sf(abs(t), df)), df=df)
 
 
 @dataclass(frozen=True)

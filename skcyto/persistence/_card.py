@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from skcyto.persistence._card_candidate import choose_candidate
 from skcyto.persistence._card_model import describe_loss, describe_prior, describe_steps
 from skcyto.persistence._card_results import (
     calibration_section,
-    choose_candidate,
     data_section,
     explanation_section,
+    external_sections,
     folds_section,
     known_limits,
     scores_section,
@@ -65,13 +66,13 @@ def model_card(
     pipeline : estimator
         The fitted model.
     comparison : ModelComparison or None, default=None
-        Cross-validation of the model, perhaps among others: gives data, classes and counts, folds,
-        scores with intervals, and calibration.
+        Validation of the model, perhaps among others: gives data, classes and counts, folds,
+        scores with intervals, calibration, and the same on every external set.
     explanation : Explanation or None, default=None
         Shapley values: gives the most important features.
     candidate : str or None, default=None
-        Name of the model in `comparison`. None takes the only one, or the one that has the
-        parameters of `pipeline`.
+        Name of the model in `comparison`. None takes the one that has the parameters of
+        `pipeline`.
     title : str or None, default=None
         Heading; None names the estimators.
     data : str or None, default=None
@@ -96,7 +97,11 @@ def model_card(
     Raises
     ------
     ValueError
-        If it is not clear which model of `comparison` is meant.
+        If it is not clear which model of `comparison` is meant, or it has other classes or
+        parameters than `pipeline`, whose scores would then be those of another model: the message
+        lists them. Seeds and settings of a machine, such as `n_jobs`, are not compared. Where the
+        candidate is a search and `pipeline` its ``best_estimator_``, what was searched may have
+        any value that the search could give it.
 
     See Also
     --------
@@ -131,9 +136,13 @@ def model_card(
     ]
     if comparison is not None and name is not None:
         sections += [
-            ("Folds", folds_section(comparison)),
+            (
+                "Validation" if comparison.splits.one_test_set else "Folds",
+                folds_section(comparison),
+            ),
             ("Scores", scores_section(comparison, name, confidence)),
             ("Calibration", calibration_section(comparison, name)),
+            *external_sections(comparison, name, confidence),
         ]
     sections += [
         ("Loss", describe_loss(pipeline)),

@@ -12,7 +12,8 @@ from sklearn.base import BaseEstimator
 from skcyto.persistence._walk import walk
 
 # Parameters that tell of a machine, not of a model.
-_OF_A_MACHINE = {"cache", "checkpoint_dir", "device", "memory", "n_jobs", "verbose"}
+# Change where and how fast a model is computed, not what.
+OF_A_MACHINE = {"cache", "checkpoint_dir", "device", "memory", "n_jobs", "verbose"}
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -64,7 +65,7 @@ def _changed(estimator: BaseEstimator) -> list[tuple[str, Any]]:
     return [
         (name, value)
         for name, value in estimator.get_params(deep=False).items()
-        if name not in _OF_A_MACHINE
+        if name not in OF_A_MACHINE
         and (name not in defaults or repr(value) != repr(defaults[name].default))
     ]
 

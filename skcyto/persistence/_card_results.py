@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 
+from skcyto.model_selection._comparison_one_set import describe_set
 from skcyto.model_selection._report_tables import MISSING, caption, format_number, heading
 from skcyto.persistence._card_model import find_networks, is_reweighted, markdown_table
 from skcyto.persistence._walk import walk
@@ -18,56 +19,16 @@ if TYPE_CHECKING:
 _FEW_CASES = 50
 
 
-def choose_candidate(
-    comparison: ModelComparison, pipeline: BaseEstimator, candidate: str | None
-) -> str:
-    """Find out which model of a comparison is meant.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        The comparison.
-    pipeline : estimator
-        The fitted model.
-    candidate : str or None
-        Its name, if it is given.
-
-    Returns
-    -------
-    name : str
-
-    Raises
-    ------
-    ValueError
-        If it can't be told.
-    """
-    if candidate is not None:
-        return comparison.check_model(candidate)
-    if len(comparison.models) == 1:
-        return comparison.models[0]
-    own = repr(clone(pipeline))
-    same = [name for name in comparison.models if repr(clone(comparison.estimators[name])) == own]
-    if len(same) == 1:
-        return same[0]
-    raise ValueError(
-        f"which model of the comparison is this? {len(same)} of {comparison.models} have its "
-        "parameters: give its name as candidate"
-    )
-
-
 def data_section(pipeline: BaseEstimator, comparison: ModelComparison | None, stated: str) -> str:
     """Tell classes and counts."""
     if comparison is not None:
-        counts = np.bincount(comparison.y_codes)
-        n_cases = len(comparison.y)
         groups = comparison.groups
-        grouped = "" if groups is None else f", of {len(np.unique(groups))} groups"
-        rows = [
-            (label, count, f"{count / n_cases:.1%}")
-            for label, count in zip(comparison.classes.tolist(), counts.tolist(), strict=True)
-        ]
-        table = markdown_table(["class", "cases", "share"], rows)
-        return f"{stated}\n\n{n_cases} cases{grouped}:\n\n{table}"
+        n_groups = 0 if groups is None else len(np.unique(groups[comparison.tested]))
+        grouped = f", of {n_groups} groups" if n_groups else ""
+        counted = f"{len(comparison.tested)} cases{grouped}:\n\n{_class_table(comparison)}"
+        if comparison.splits.one_test_set:
+            counted = f"{len(comparison.splits.splits[0][0])} training cases. Tested: {counted}"
+        return f"{stated}\n\n{counted}"
     for network in find_networks(pipeline):
         labels = np.asarray(network.classes_).tolist()
         total = network.class_counts_.sum()
@@ -82,31 +43,88 @@ def data_section(pipeline: BaseEstimator, comparison: ModelComparison | None, st
     return f"{stated}{listed}"
 
 
+def _class_table(comparison: ModelComparison) -> str:
+    counts = tested_counts(comparison)
+    total = sum(counts.values())
+    rows = [(label, count, f"{count / total:.1%}") for label, count in counts.items()]
+    return markdown_table(["class", "cases", "share"], rows)
+
+
+def tested_counts(comparison: ModelComparison) -> dict[Any, int]:
+    """Count the tested cases of every class."""
+    codes = comparison.y_codes[comparison.tested]
+    counts = np.bincount(codes, minlength=len(comparison.classes))
+    return dict(zip(comparison.classes.tolist(), counts.tolist(), strict=True))
+
+
 def folds_section(comparison: ModelComparison) -> str:
     """Tell how the data were split."""
-    sizes = [len(test) for _, test in comparison.splits.splits]
+    if comparison.splits.one_test_set:
+        return _one_set_section(comparison)
+    sizes = {len(test) for _, test in comparison.splits.splits}
+    tested = f"{min(sizes)} to {max(sizes)}" if len(sizes) > 1 else f"{min(sizes)}"
     groups = (
         "Cases are not grouped."
         if comparison.groups is None
         else "No group is in the training and the test part of a fold at once."
     )
     return (
-        f"{comparison.splits.description}, seed {comparison.seed}; {min(sizes)} to {max(sizes)} "
+        f"{comparison.splits.description}, seed {comparison.seed}; {tested} "
         f"test cases a fold. {groups} Every step was fitted inside each fold; the model of this "
         "card is another fit of the same steps."
     )
 
 
+def _one_set_section(comparison: ModelComparison) -> str:
+    groups = "Cases are not grouped."
+    if comparison.groups is not None:
+        groups = "No group is in both."
+        if comparison.splits.site:
+            groups = "No group of the tested cases is among those with which models were fitted."
+    split = "" if comparison.splits.site else f"{comparison.splits.description}: "
+    return (
+        f"{split}{describe_set(comparison)}, seed {comparison.seed}. {groups} There was no "
+        "cross-validation on these cases; the model of this card is another fit of the same steps."
+    )
+
+
+def external_sections(
+    comparison: ModelComparison, name: str, confidence: float
+) -> list[tuple[str, str]]:
+    """Tell how well a model does on every external set, with a heading for each."""
+    sections = []
+    for site, external in comparison.external.items():
+        heading = f"External validation on {site}"
+        if name in external.failures:
+            failed = external.failures[name][0].error
+            sections.append((heading, f"The model failed there: {failed}"))
+            continue
+        sections.append(
+            (
+                heading,
+                f"{describe_set(external)}.\n\n{_class_table(external)}\n\n"
+                f"{scores_section(external, name, confidence)}\n\n"
+                f"{calibration_section(external, name)}",
+            )
+        )
+    return sections
+
+
 def scores_section(comparison: ModelComparison, name: str, confidence: float) -> str:
     """Tell the scores of a model, and those it was compared with."""
     table = comparison.table(confidence=confidence)
+    folds = not comparison.splits.one_test_set
     rows = []
     for metric in comparison.metrics:
-        values = {k: format_number(table.loc[name, (metric, k)]) for k in ("mean", "std")}
-        low, high = (format_number(table.loc[name, (metric, k)]) for k in ("ci_low", "ci_high"))
+        mean, std, low, high = (
+            format_number(table.loc[name, (metric, key)])
+            for key in ("mean", "std", "ci_low", "ci_high")
+        )
         interval = MISSING if low == MISSING else f"{low} to {high}"
-        rows.append((heading(comparison, metric), values["mean"], values["std"], interval))
-    own = markdown_table(["score", "mean", "std", f"{confidence:.0%} interval"], rows)
+        spread = (mean, std) if folds else (mean,)
+        rows.append((heading(comparison, metric), *spread, interval))
+    columns = ["score", "mean", "std"] if folds else ["score", "value"]
+    own = markdown_table([*columns, f"{confidence:.0%} interval"], rows)
     text = f"`{name}`:\n\n{own}\n\n{caption(comparison, confidence)}"
     if len(comparison.models) > 1:
         others = comparison.to_markdown(comparison.primary_metric, confidence=confidence)
@@ -172,14 +190,10 @@ def known_limits(
     if comparison is None:
         limits.append("Nothing is stated here of how well the model does: no scores were given.")
     else:
-        limits.append(
-            "The scores are of cross-validation on the data below. On other scanners, stains, "
-            "sites or patients they may be lower; nothing here has measured that."
-        )
-        counts = np.bincount(comparison.y_codes)
+        limits.append(_limit_of_scores(comparison))
         rare = [
             f"{label} ({count})"
-            for label, count in zip(comparison.classes.tolist(), counts.tolist(), strict=True)
+            for label, count in tested_counts(comparison).items()
             if count < _FEW_CASES
         ]
         if rare:
@@ -193,9 +207,10 @@ def known_limits(
                 "are too high."
             )
         if len(comparison.models) > 1 and name is not None:
+            same = "cases" if comparison.splits.one_test_set else "folds"
             limits.append(
                 f"The model is one of {len(comparison.models)} that were compared on the same "
-                "folds; if it was chosen for its scores, they flatter it."
+                f"{same}; if it was chosen for its scores, they flatter it."
             )
     limits += _limits_of_networks(pipeline)
     if explanation is not None:
@@ -209,6 +224,26 @@ def known_limits(
             "something else."
         )
     return limits
+
+
+def _limit_of_scores(comparison: ModelComparison) -> str:
+    site = comparison.splits.site
+    if comparison.external:
+        listed = ", ".join(comparison.external)
+        what = (
+            "The scores under Scores are of cross-validation on the data below; those on cases of "
+            f"elsewhere ({listed}) stand under External validation. On further"
+        )
+    elif site:
+        what = f"The scores are of external validation on {site}. On further"
+    elif comparison.splits.one_test_set:
+        what = "The scores are of one test set and one set of training cases. On other"
+    else:
+        what = "The scores are of cross-validation on the data below. On other"
+    return (
+        f"{what} scanners, stains, sites or patients they may be lower; nothing here has measured "
+        "that."
+    )
 
 
 def _limits_of_networks(pipeline: BaseEstimator) -> list[str]:

@@ -22,6 +22,8 @@ from skcyto.metrics import (
     recall_per_class,
 )
 from skcyto.metrics._confusion import SCORES_OF_COUNTS, confusion_counts
+from skcyto.metrics._responses import SCORES_OF_RESPONSES
+from skcyto.metrics._scorers import METRICS
 
 # Loss: (TP, FN, FP, TN), then accuracy, macro P, macro R, macro F1 of the paper's Table 4.
 TABLE_4 = {
@@ -181,3 +183,19 @@ def test_scores_of_counts_are_those_of_the_scorers(pairs):
     for name, score in SCORES_OF_COUNTS.items():
         expected = get_scorer(name)(model, predicted[:, None], true)
         assert score(counts) == pytest.approx(expected, abs=1e-12), name
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("ties", [False, True])
+def test_scores_of_responses_are_those_of_the_scorers(n_classes, ties):
+    rng = np.random.default_rng(n_classes)
+    true = np.r_[np.arange(n_classes), rng.integers(0, n_classes, 60)]
+    response = rng.dirichlet(np.ones(n_classes), len(true))
+    if ties:
+        response = np.eye(n_classes)[response.argmax(axis=1)]
+    labels = np.arange(n_classes)
+    for name, score in SCORES_OF_RESPONSES.items():
+        expected = METRICS[name].function(true, response, labels=labels)
+        assert score(true, response) == pytest.approx(expected, abs=1e-12), name
+    lacking = np.zeros(len(true), dtype=int)
+    assert np.isnan(SCORES_OF_RESPONSES["roc_auc_ovr"](lacking, response))

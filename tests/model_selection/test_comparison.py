@@ -13,9 +13,10 @@ from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.metrics import fbeta_score, make_scorer
+from sklearn.metrics import fbeta_score, make_scorer, roc_auc_score
 from sklearn.model_selection import (
     GridSearchCV,
+    KFold,
     LeaveOneOut,
     RepeatedStratifiedKFold,
     ShuffleSplit,
@@ -24,6 +25,7 @@ from sklearn.model_selection import (
     cross_validate,
 )
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -530,7 +532,9 @@ def test_other_splitters(data):
     )
     assert shuffled.splits.test_train_ratio == 1.0
     assert shuffled.splits.repeat.tolist() == [0, 1, 2, 3]
-    shuffled.delong()
+    assert shuffled.test(metric="accuracy")["df"].item() == 3
+    with pytest.warns(UserWarning, match="few cases of a class"):
+        shuffled.delong()
     shuffled.mcnemar()
     shuffled.bootstrap(n_resamples=20)
 
@@ -547,9 +551,110 @@ def test_leaving_one_out_scores_what_one_case_allows(data):
     hits = found.out_of_fold("nb").eval("y_true == y_pred")
     assert found.table("accuracy").loc["nb", ("accuracy", "mean")] == pytest.approx(hits.mean())
     assert found.table("roc_auc_ovr").loc["nb"].isna().all()
-    # Pooled, the areas are defined.
-    assert found.delong()["auc"].between(0.5, 1).all()
-    assert found.bootstrap(metric="roc_auc_ovr", n_resamples=50).loc["nb", "estimate"] > 0.5
+    # Every case has its own model: their scores make no common order.
+    with pytest.raises(ValueError, match=r"classes 'healthy', .*: no test part holds both classes"):
+        found.delong()
+    with pytest.raises(
+        ValueError, match=r"no test part holds two classes.* no ROC AUC in any fold"
+    ):
+        found.bootstrap(metric="roc_auc_ovr", n_resamples=50)
+    # What counts cases needs no order.
+    assert found.mcnemar()["p_value"].notna().all()
+
+
+def test_noise_is_no_better_than_the_majority_by_pooled_areas():
+    # In one ranking over ten folds, the majority's area is far below one half: folds with fewer
+    # positive cases in training test more of them.
+    rng = np.random.default_rng(0)
+    y = rng.permutation(np.repeat([0, 1], [60, 20]))
+    X = rng.normal(size=(80, 4))
+    with pytest.warns(MissingClassWarning):
+        found = compare_models(
+            {"majority": DummyClassifier(), "neighbours": KNeighborsClassifier(7)},
+            *(X, y),
+            cv=KFold(10, shuffle=True, random_state=0),
+            random_state=0,
+            scoring=["roc_auc_ovr", "f1_macro"],
+        )
+    kept = found.out_of_fold("majority")
+    assert roc_auc_score(kept["y_true"], kept["predict_proba[1]"]) < 0.4
+    row = found.delong().loc[("neighbours", "majority", 1)]
+    assert row["auc_reference"] == 0.5
+    assert row["p_value"] > 0.05
+    kept = found.out_of_fold("neighbours")
+    wins = pairs = 0
+    for _, fold in kept.groupby("fold"):
+        ill, well = (fold.loc[fold["y_true"] == code, "predict_proba[1]"] for code in (1, 0))
+        difference = ill.to_numpy()[:, None] - well.to_numpy()
+        wins += np.sum(difference > 0) + 0.5 * np.sum(difference == 0)
+        pairs += difference.size
+    assert row["auc"] == pytest.approx(wins / pairs)
+    table = found.bootstrap(metric="roc_auc_ovr", n_resamples=60)
+    assert table.loc["majority", "estimate"] == 0.5
+    assert table.loc["neighbours", "estimate"] == pytest.approx(wins / pairs)
+    low, high = table.loc["neighbours", ["difference_low", "difference_high"]]
+    assert low < 0 < high
+
+
+def test_five_of_five_is_not_certain():
+    rng = np.random.default_rng(0)
+    y = np.repeat([1, 0], [5, 35])
+    X = rng.normal(size=(40, 2))
+    X[:, 0] += 12 * y
+    found = compare_models(
+        {"lr": LogisticRegression(), "majority": DummyClassifier()}, X, y, random_state=0
+    )
+    row = found.table().loc["lr"]
+    # Mid-P: half of p**5 is 0.025. Clopper and Pearson say 0.478 to 1.
+    assert row["recall[1]", "ci_low"] == pytest.approx(0.05 ** (1 / 5))
+    assert row["recall[1]", "ci_high"] == 1
+    assert row["recall[0]", "ci_low"] == pytest.approx(0.05 ** (1 / 35))
+    assert row["roc_auc_ovr", "mean"] == 1
+    assert 0.7 < row["roc_auc_ovr", "ci_low"] < 0.9
+    assert row["f1_macro", "ci_low"] < 0.9
+    with pytest.warns(UserWarning, match="same in all folds for majority less lr"):
+        test = found.test(metric="recall[1]").loc[("majority", "lr")]
+    assert test["difference"] == -1
+    assert test[["t", "p_value", "p_holm", "ci_low", "ci_high"]].isna().all()
+    assert found.bayesian(metric="recall[1]")[["p_better", "p_worse"]].isna().all(axis=None)
+    with pytest.warns(UserWarning, match="no variance, and so no p-value, for majority and lr"):
+        areas = found.delong().loc[("majority", "lr", 1)]
+    assert areas["difference"] == -0.5
+    assert areas[["t", "p_value", "ci_low"]].isna().all()
+
+
+def test_recalls_have_their_interval_by_patient_where_there_are_groups():
+    rng = np.random.default_rng(0)
+    patient = np.repeat(np.arange(30), 4)
+    y = (patient < 6).astype(int)
+    X = rng.normal(size=(120, 2))
+    X[:, 0] += 12 * y
+    alone = compare_models({"lr": LogisticRegression()}, X, y, random_state=0)
+    grouped = compare_models({"lr": LogisticRegression()}, X, y, groups=patient, random_state=0)
+    for found, units in ((alone, 24), (grouped, 6)):
+        low = found.table("recall[1]").loc["lr", ("recall[1]", "ci_low")]
+        assert low == pytest.approx(0.05 ** (1 / units))
+
+
+def test_scores_of_ones_own_end_at_their_bounds(data):
+    def nearly(y_true, y_pred):
+        return 10 - np.mean(y_true != y_pred)
+
+    X, y = data
+    scoring = {"points": make_scorer(nearly)}
+    candidates = {"tree": DecisionTreeClassifier(max_depth=3)}
+    free = compare_models(candidates, X, y, scoring=scoring, random_state=0)
+    high = free.table().loc["tree", ("points", "ci_high")]
+    cut = compare_models(
+        candidates, X, y, scoring=scoring, bounds={"points": (0, high - 0.01)}, random_state=0
+    )
+    assert cut.table().loc["tree", ("points", "ci_high")] == pytest.approx(high - 0.01)
+    for bounds, message in (
+        ({"accuracy": (0, 1)}, r"bounds names \['accuracy'\], which are not scored"),
+        ({"points": (1, 0)}, r"bounds\['points'\]=\(1, 0\) must be a smaller and a larger"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            compare_models(candidates, X, y, scoring=scoring, bounds=bounds)
 
 
 def test_grid_over_one_pipeline(data):

@@ -32,6 +32,8 @@ from skcyto.model_selection import (
     ScoreComparisonDisplay,
     compare_models,
 )
+from skcyto.model_selection._statistics_intervals import mid_p_interval
+from skcyto.model_selection._statistics_pooled import discount
 
 MODELS = {
     "majority": DummyClassifier(),
@@ -65,16 +67,29 @@ def multiclass():
     return make(3, groups=True)
 
 
-def test_table_holds_mean_spread_and_corrected_interval(binary):
-    table = binary.table(["accuracy", "neg_log_loss"])
+def test_table_holds_mean_spread_and_interval(binary):
+    table = binary.table(["accuracy", "neg_log_loss", "roc_auc_ovr"])
     values = binary.fold_scores("naive Bayes", "accuracy")
     row = table.loc["naive Bayes", "accuracy"]
     assert row["mean"] == pytest.approx(values.mean())
     assert row["std"] == pytest.approx(values.std(ddof=1))
-    # Ten folds, a quarter as many test as training cases: t(9) at 97.5 % is 2.262157.
-    half = 2.2621571627 * values.std(ddof=1) * np.sqrt(1 / 10 + 1 / 4)
-    assert row["ci_high"] - row["mean"] == pytest.approx(half)
-    assert list(table.columns.get_level_values(0).unique()) == ["accuracy", "log_loss"]
+    # Ten folds of two rounds, a quarter as many test as training cases: t(4) at 97.5 % is 2.776445.
+    half = 2.7764451052 * values.std(ddof=1) * np.sqrt(1 / 10 + 1 / 4)
+    kept = binary.out_of_fold("naive Bayes")
+    hits = (kept["y_true"] == kept["y_pred"]).groupby(kept["sample"]).mean()
+    by_case = mid_p_interval(hits.sum(), len(hits))
+    assert row["ci_low"] == pytest.approx(min(by_case[0], row["mean"] - half))
+    assert row["ci_high"] == pytest.approx(max(by_case[1], row["mean"] + half))
+    values = binary.fold_scores("naive Bayes", "log_loss")
+    half = 2.7764451052 * values.std(ddof=1) * np.sqrt(1 / 10 + 1 / 4)
+    loss = table.loc["naive Bayes", "log_loss"]
+    assert loss["ci_low"] == pytest.approx(values.mean() - half)
+    # Upwards as on a logarithmic scale.
+    assert loss["ci_high"] == pytest.approx(values.mean() * np.exp(half / values.mean()))
+    area = table.loc["naive Bayes", "roc_auc_ovr"]
+    assert area["ci_low"] < area["mean"] < area["ci_high"] < 1
+    columns = list(table.columns.get_level_values(0).unique())
+    assert columns == ["accuracy", "log_loss", "roc_auc_ovr"]
     narrow = binary.table("accuracy", confidence=0.5)
     assert narrow.loc["naive Bayes", ("accuracy", "ci_high")] < row["ci_high"]
 
@@ -90,7 +105,7 @@ def test_markdown(binary):
     # One best mean a column, and a dash where a model has no probabilities.
     assert sum(line.count("**") for line in lines[:6]) == 4
     assert lines[5].endswith("| \N{EN DASH} |")
-    assert "corrected for the training data that folds share" in lines[-1]
+    assert "corrected for the training data that they share" in lines[-1]
 
 
 def test_latex_is_escaped_and_for_booktabs(binary):
@@ -230,9 +245,9 @@ def test_page_without_any_scores_of_classes(tmp_path):
         found.plot_roc()
     with pytest.raises(ValueError, match="gives neither probabilities nor decision values"):
         found.plot_roc(models=["a"])
-    # The same predictions: no difference, and practically the same for certain.
+    # The same predictions: no difference is seen, and nothing is known of how it would vary.
     assert found.test().loc[("b", "a"), "p_holm"] == 1
-    assert found.bayesian().loc[("b", "a"), "p_equivalent"] == 1
+    assert np.isnan(found.bayesian().loc[("b", "a"), "p_equivalent"])
 
 
 def test_roc_curves_go_through_the_folds_own(binary):
@@ -388,19 +403,24 @@ def test_runs_of_ranks_that_cannot_be_told_apart():
 def test_pooled_tests_against_the_single_functions(binary, multiclass):
     from skcyto.model_selection import delong_test, mcnemar_test
 
-    # One round: the tables hold what the functions give for its pooled predictions.
+    # One round of four folds: the tables hold what the functions give for its pooled predictions,
+    # with variances times 1 + 4 / 3 for the training data that folds share.
     one = make(2, cv=4)
     a, b = one.out_of_fold("naive Bayes"), one.out_of_fold("majority")
     expected = delong_test(
         a["y_true"] == one.pos_label,
         a[f"predict_proba[{one.pos_label}]"],
         b[f"predict_proba[{one.pos_label}]"],
+        strata=a["fold"],
     )
     found = one.delong().loc[("naive Bayes", "majority", one.pos_label)]
-    assert found["p_value"] == pytest.approx(expected.pvalue)
+    assert found["t"] == pytest.approx(expected.statistic / np.sqrt(7 / 3))
     assert found["difference"] == pytest.approx(expected.difference)
+    assert found["df"] == expected.df == (a["y_true"] == "ill").sum() - 1
     exact = mcnemar_test(a["y_true"] == a["y_pred"], b["y_true"] == b["y_pred"])
-    assert one.mcnemar().loc[("naive Bayes", "majority"), "p_value"] == exact.pvalue
+    row = one.mcnemar().loc[("naive Bayes", "majority")]
+    assert (row["only_model"], row["only_reference"]) == (exact.only_a, exact.only_b)
+    assert row["p_value"] > exact.pvalue
     # Three classes: a row for each, corrected together; groups are allowed for.
     rows = multiclass.delong(reference="naive Bayes")
     assert len(rows) == 9
@@ -412,7 +432,7 @@ def test_pooled_tests_against_the_single_functions(binary, multiclass):
     single = []
     for number in (0, 1):
         hits = [part[part["repeat"] == number].eval("y_true == y_pred") for part in kept]
-        single.append(mcnemar_test(*hits).pvalue)
+        single.append(discount(mcnemar_test(*hits), 1 + 5 / 4, 99).pvalue)
     assert twice["p_value"] == pytest.approx(min(1, 2 * np.median(single)))
 
 
@@ -435,7 +455,7 @@ def rare(n_rare, patients=None, labels="abc", **options):
 
 @pytest.mark.parametrize(
     ("n_rare", "patients", "counts"),
-    [(4, 1, "1 positive and 116 negative"), (1, None, "1 positive and 119 negative")],
+    [(4, 1, "1 positive and 38 negative"), (1, None, "1 positive and 39 negative")],
 )
 def test_delong_leaves_out_a_class_of_one_patient(n_rare, patients, counts):
     from skcyto.model_selection import delong_test
@@ -453,16 +473,21 @@ def test_delong_leaves_out_a_class_of_one_patient(n_rare, patients, counts):
     kept = [found.out_of_fold(name) for name in ("bayes", "majority")]
     groups = None if patients is None else found.groups[kept[0]["sample"]]
     alone = delong_test(
-        kept[0]["y_true"] == "b", *(part["predict_proba[b]"] for part in kept), groups=groups
+        kept[0]["y_true"] == "b",
+        *(part["predict_proba[b]"] for part in kept),
+        groups=groups,
+        strata=kept[0]["fold"],
     )
-    assert table.loc[("bayes", "majority", "b"), "p_value"] == pytest.approx(alone.pvalue)
+    # Three folds of about the same size: variances times 1 + 3 / 2.
+    row = table.loc[("bayes", "majority", "b")]
+    assert row["t"] == pytest.approx(alone.statistic / np.sqrt(5 / 2), rel=0.01)
     # Holm's correction is for the four tests that there are.
     assert tested["p_holm"].min() == pytest.approx(min(1, 4 * tested["p_value"].min()))
 
 
 def test_delong_without_any_class_that_can_be_tested():
     found = rare(10, patients=1, labels=["n", "p"])
-    message = "can test no class: class 'p': .*1 positive and 110 negative in round 1"
+    message = "can test no class: class 'p': .*1 positive and 36 negative in round 1"
     with pytest.raises(ValueError, match=message):
         found.delong()
 

@@ -50,10 +50,15 @@ def test_scikit_learns_published_example_of_the_corrected_test():
         cv=RepeatedStratifiedKFold(n_splits=10, n_repeats=10, random_state=0),
         scoring="roc_auc",
     )
-    found = comparison.test().loc[("rbf", "linear")]
-    assert found["t"] == pytest.approx(0.750, abs=0.0005)
-    assert found["p_value"] / 2 == pytest.approx(0.227, abs=0.0005)
     differences = comparison.fold_scores("rbf") - comparison.fold_scores("linear")
+    published = corrected_resampled_ttest(differences, 10 / 90)
+    assert published.statistic == pytest.approx(0.750, abs=0.0005)
+    assert published.pvalue / 2 == pytest.approx(0.227, abs=0.0005)
+    # A comparison counts the folds of one round, and is never surer than DeLong's test over cases.
+    found = comparison.test()
+    assert found["df"].item() == 9
+    assert abs(found["t"].item()) <= 0.750 + 0.0005
+    assert found["p_value"].item() > published.pvalue
     naive = corrected_resampled_ttest(differences, 0)
     assert naive.statistic == pytest.approx(2.611, abs=0.0005)
     assert naive.pvalue / 2 == pytest.approx(0.005, abs=0.0005)
@@ -77,25 +82,52 @@ def test_without_correction_it_is_scipys_paired_ttest():
 def test_invariants(values, ratio, rope):
     found = corrected_resampled_ttest(values, ratio)
     mirrored = corrected_resampled_ttest(-np.asarray(values), ratio)
-    assert 0 <= found.pvalue <= 1
-    assert mirrored.pvalue == pytest.approx(found.pvalue)
-    assert found.pvalue >= corrected_resampled_ttest(values, 0).pvalue - 1e-12
+    assert np.isnan(found.pvalue) or 0 <= found.pvalue <= 1
+    assert mirrored.pvalue == pytest.approx(found.pvalue, nan_ok=True)
+    assert not found.pvalue < corrected_resampled_ttest(values, 0).pvalue - 1e-12
     # The interval leaves zero out exactly where the test rejects.
+    if np.isnan(found.pvalue):
+        assert np.ptp(values) < 1e-9
+        assert np.isnan(bayesian_correlated_ttest(values, ratio, rope=rope).p_better)
+        return
     if abs(found.pvalue - 0.05) > 1e-6 and found.ci_low < found.ci_high:
         assert (found.ci_low > 0 or found.ci_high < 0) == (found.pvalue < 0.05)
+    if np.ptp(values) < 1e-9:
+        return
     belief = bayesian_correlated_ttest(values, ratio, rope=rope)
     opposite = bayesian_correlated_ttest(-np.asarray(values), ratio, rope=rope)
     assert belief.p_worse + belief.p_equivalent + belief.p_better == pytest.approx(1)
     assert opposite.p_better == pytest.approx(belief.p_worse, abs=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("values", "pvalue", "better"),
-    [([0.0] * 5, 1.0, 0.0), ([0.1] * 5, 0.0, 1.0), ([0.3 - 0.2, 0.1, 0.1], 0.0, 1.0)],
-)
-def test_differences_without_variance(values, pvalue, better):
-    assert corrected_resampled_ttest(values, 0.25).pvalue == pvalue
-    assert bayesian_correlated_ttest(values, 0.25).p_better == better
+@pytest.mark.parametrize("values", [[0.1] * 5, [0.3 - 0.2, 0.1, 0.1], [1.0, 1.0]])
+def test_without_variance_nothing_is_known(values):
+    found = corrected_resampled_ttest(values, 0.25)
+    assert found.mean == pytest.approx(values[-1])
+    assert np.isnan([found.statistic, found.pvalue, found.ci_low, found.effect_size]).all()
+    belief = bayesian_correlated_ttest(values, 0.25)
+    assert np.isnan([belief.p_better, belief.p_equivalent, belief.p_worse, belief.hdi_low]).all()
+    assert np.isnan(corrected_interval(values, 0.25)).all()
+
+
+def test_no_difference_at_all_is_no_finding():
+    found = corrected_resampled_ttest([0.0] * 5, 0.25)
+    assert (found.statistic, found.pvalue) == (0, 1)
+    assert np.isnan(found.ci_low)
+
+
+def test_fewer_degrees_of_freedom_and_an_error_known_otherwise():
+    plain = corrected_resampled_ttest(DIFFERENCES, 1 / 4)
+    fewer = corrected_resampled_ttest(DIFFERENCES, 1 / 4, df=4)
+    assert fewer.statistic == plain.statistic
+    assert fewer.pvalue == pytest.approx(2 * stats.t.sf(abs(plain.statistic), 4))
+    assert corrected_resampled_ttest(DIFFERENCES, 1 / 4, df=50) == plain
+    error = DIFFERENCES.std(ddof=1) * np.sqrt(0.35)
+    assert corrected_resampled_ttest(DIFFERENCES, 1 / 4, least_error=error / 2) == plain
+    wider = corrected_resampled_ttest(DIFFERENCES, 1 / 4, least_error=2 * error)
+    assert wider.statistic == pytest.approx(plain.statistic / 2)
+    low, high = corrected_interval(DIFFERENCES, 1 / 4, df=4)
+    assert (high - low) / 2 == pytest.approx(2.7764451 * error)
 
 
 def test_missing_folds_are_left_out():

@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from skcyto.model_selection import bootstrap_by_group, delong_test, mcnemar_test
 from skcyto.model_selection._statistics_delong import delong_covariance
+from skcyto.model_selection._statistics_pooled import discount
 
 
 def two_scores(n=60, seed=7):
@@ -55,11 +56,17 @@ def test_delong_against_mlstatkit():
     # MLstatkit 0.1.91, Delong_test(true, a, b), which has the opposite sign.
     found = delong_test(*two_scores())
     assert found.statistic == pytest.approx(0.7583417988185766, abs=1e-9)
-    assert found.pvalue == pytest.approx(0.4482463903952386, abs=1e-9)
+    # MLstatkit compares with the normal distribution; here it is t, with the 24 cases of the rarer
+    # class less one.
+    assert 2 * stats.norm.sf(found.statistic) == pytest.approx(0.4482463903952386, abs=1e-9)
+    rarer = min(sum(two_scores()[0]), 60 - sum(two_scores()[0]))
+    assert found.df == rarer - 1
+    assert found.pvalue == pytest.approx(2 * stats.t.sf(found.statistic, rarer - 1))
     assert found.auc_a == pytest.approx(0.7822222222222222)
     assert found.auc_b == pytest.approx(0.7074074074074074)
     error = np.sqrt(0.009732966347781162)
-    assert found.ci_high - found.difference == pytest.approx(1.959963984540054 * error, abs=1e-9)
+    half = stats.t.ppf(0.975, rarer - 1) * error
+    assert found.ci_high - found.difference == pytest.approx(half, abs=1e-9)
 
 
 def test_delong_areas_are_scikit_learns():
@@ -87,6 +94,56 @@ def test_copies_of_a_patient_add_no_evidence():
     grouped = delong_test(*three, groups=np.repeat(np.arange(len(true)), 3))
     assert grouped.pvalue == pytest.approx(once.pvalue, abs=1e-9)
     assert abs(naive.statistic) > 1.6 * abs(once.statistic)
+
+
+def plain_stratified(true, scores, strata):
+    """Area over the pairs within strata, one by one."""
+    wins = pairs = 0
+    for i in np.flatnonzero(true == 1):
+        for j in np.flatnonzero((true == 0) & (strata == strata[i])):
+            wins += (scores[i] > scores[j]) + 0.5 * (scores[i] == scores[j])
+            pairs += 1
+    return wins / pairs
+
+
+def test_only_cases_of_the_same_fold_are_compared():
+    true, a, b = two_scores(80, 5)
+    strata = np.arange(80) % 6
+    strata[true == 0] = np.where(strata[true == 0] == 5, 4, strata[true == 0])
+    # A fold without negative cases says nothing, one of shifted scores neither.
+    shifted = a + 100.0 * strata
+    found = delong_test(true, shifted, b, strata=strata)
+    assert found.auc_a == pytest.approx(plain_stratified(true, a, strata))
+    assert found.auc_b == pytest.approx(plain_stratified(true, b, strata))
+    assert delong_test(true, a, b, strata=strata).pvalue == pytest.approx(found.pvalue)
+    # One stratum is none.
+    assert delong_test(true, a, b, strata=np.zeros(80)) == delong_test(true, a, b)
+
+
+def test_variance_within_strata_is_that_of_the_areas():
+    # Drawn again and again, areas within small folds vary as their variance says, or a bit less.
+    rng = np.random.default_rng(4)
+    true = np.tile([1, 0, 0, 0, 0, 0], 10)
+    strata = np.repeat(np.arange(10), 6)
+    found = [delong_covariance(true, rng.normal(size=60) + true, strata=strata) for _ in range(400)]
+    said = np.mean([covariance[0, 0] for _, covariance in found])
+    seen = np.var([areas[0] for areas, _ in found])
+    assert 0.9 < said / seen < 1.5
+
+
+def test_folds_of_one_class_make_no_order():
+    true, a, b = two_scores(20, 5)
+    with pytest.raises(ValueError, match="no test part holds both classes"):
+        delong_test(true, a, b, strata=np.arange(20))
+    with pytest.raises(ValueError, match="2 strata were given for 20 labels"):
+        delong_test(true, a, b, strata=[0, 1])
+
+
+def test_a_difference_of_areas_without_variance_is_no_proof():
+    true = np.repeat([0, 1], 5)
+    found = delong_test(true, np.arange(10), np.zeros(10))
+    assert found.difference == 0.5
+    assert np.isnan([found.statistic, found.pvalue, found.ci_low, found.ci_high]).all()
 
 
 @settings(deadline=None, max_examples=40)
@@ -162,6 +219,25 @@ def test_copies_do_not_sharpen_mcnemar():
     assert grouped.pvalue == pytest.approx(mcnemar_test(a, b).pvalue, abs=0.08)
     same = mcnemar_test(*[np.repeat(a, 5)] * 2, groups=np.repeat(np.arange(60), 5))
     assert same.pvalue == 1.0
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(9, 2), (5, 0), (4, 4)])
+def test_discounted_mcnemar_is_the_exact_test_of_fewer_cases(only_a, only_b):
+    a = np.repeat([True, False], [2 * only_a, 2 * only_b])
+    result = mcnemar_test(a, ~a)
+    assert discount(result, 1.0, 99).pvalue == pytest.approx(result.pvalue)
+    expected = stats.binomtest(only_a, only_a + only_b).pvalue
+    assert discount(result, 2.0, 99).pvalue == pytest.approx(expected)
+
+
+def test_discounted_mcnemar_over_groups():
+    rng = np.random.default_rng(1)
+    a, b = rng.random(80) < 0.8, rng.random(80) < 0.6
+    result = mcnemar_test(a, b, groups=np.repeat(np.arange(20), 4))
+    assert result.df == 19
+    found = discount(result, 2.0, 5)
+    assert found.statistic == pytest.approx(result.statistic / np.sqrt(2))
+    assert found.pvalue == pytest.approx(2 * stats.t.sf(abs(found.statistic), 5))
 
 
 def test_bad_hits_are_named():

@@ -5,15 +5,22 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.stats import loguniform
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import make_classification
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, StratifiedKFold
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import skcyto
 from skcyto.inspection import explain
 from skcyto.model_selection import TunedLogitBiasClassifierCV, compare_models
 from skcyto.neural_network import ImbalancedMLPClassifier
+from skcyto.persistence._card_candidate import differences
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +156,7 @@ def test_limits_that_follow_from_the_data(data, comparison, network):
     assert "one of 3 that were compared" in limits
     assert "not grouped" not in limits
     single = compare_models({"a": LogisticRegression()}, *data, cv=2, random_state=0)
-    model = LogisticRegression(C=3).fit(*data)  # the only candidate need not have its parameters
+    model = LogisticRegression().fit(*data)
     limits = sections(skcyto.model_card(model, single))["Limits"]
     assert "Cases were not grouped" in limits
     assert "compared on the same" not in limits
@@ -158,9 +165,94 @@ def test_limits_that_follow_from_the_data(data, comparison, network):
 def test_which_candidate(data, comparison):
     ridge = RidgeClassifier().fit(*data)
     assert "gives no probabilities" in sections(skcyto.model_card(ridge, comparison))["Calibration"]
-    other = LogisticRegression(C=7).fit(*data)
-    with pytest.raises(ValueError, match=r"0 of \['net', 'logistic', 'ridge'\] have its"):
-        skcyto.model_card(other, comparison)
-    assert "`logistic`:" in skcyto.model_card(other, comparison, candidate="logistic")
+    logistic = LogisticRegression().fit(*data)
+    assert "`logistic`:" in skcyto.model_card(logistic, comparison)
+    assert "`logistic`:" in skcyto.model_card(logistic, comparison, candidate="logistic")
     with pytest.raises(ValueError, match="there is no model 'tree'"):
-        skcyto.model_card(other, comparison, candidate="tree")
+        skcyto.model_card(logistic, comparison, candidate="tree")
+    twice = compare_models({"a": logistic, "b": logistic}, *data, cv=2, random_state=0)
+    with pytest.raises(ValueError, match=r"\['a', 'b'\] have its parameters: give its name"):
+        skcyto.model_card(logistic, twice)
+    assert "`b`:" in skcyto.model_card(logistic, twice, candidate="b")
+
+
+@pytest.mark.parametrize("candidate", ["logistic", None])
+def test_scores_of_other_parameters_are_refused(data, comparison, candidate):
+    other = LogisticRegression(C=7, fit_intercept=False).fit(*data)
+    with pytest.raises(
+        ValueError,
+        match=r"C=1\.0 in the comparison, C=7 in the model; fit_intercept=True in the comparison, "
+        r"fit_intercept=False in the model",
+    ):
+        skcyto.model_card(other, comparison, candidate=candidate)
+
+
+def test_another_kind_of_model_and_other_classes_are_refused(data, comparison):
+    model = LogisticRegression().fit(*data)
+    with pytest.raises(ValueError, match="RidgeClassifier in the comparison, LogisticRegression"):
+        skcyto.model_card(model, comparison, candidate="ridge")
+    numbered = LogisticRegression().fit(data[0], np.arange(300) % 3)
+    with pytest.raises(ValueError, match=r"tells apart \[0, 1, 2\], the comparison \['healthy'"):
+        skcyto.model_card(numbered, comparison, candidate="logistic")
+
+
+def columns(scaled=(0, 1), C=1.0, seed=None, n_jobs=None):
+    """A pipeline whose parts are nested."""
+    table = ColumnTransformer(
+        [("scale", StandardScaler(), list(scaled))], remainder="passthrough", n_jobs=n_jobs
+    )
+    folds = StratifiedKFold(3, shuffle=True, random_state=seed)
+    inner = CalibratedClassifierCV(LogisticRegression(C=C, random_state=seed), cv=folds)
+    return Pipeline([("table", table), ("classifier", inner)])
+
+
+@pytest.mark.parametrize(
+    ("change", "listed"),
+    [
+        ({"C": 2}, ["classifier__estimator__C=1.0 in the comparison"]),
+        ({"scaled": [0, 2]}, ["table__scale__columns=([0, 1],) in the comparison"]),
+        ({"seed": 3, "n_jobs": 1}, []),
+        ({"C": np.float64(1)}, []),
+    ],
+)
+def test_nested_parameters_are_compared_and_seeds_are_not(data, change, listed):
+    comparison = compare_models({"a": columns()}, *data, cv=2, scoring="accuracy", random_state=0)
+    model = columns(**change).fit(*data)
+    if not listed:
+        assert "`a`:" in skcyto.model_card(model, comparison)
+        return
+    with pytest.raises(ValueError, match=re.escape(listed[0])):
+        skcyto.model_card(model, comparison, candidate="a")
+
+
+def test_a_model_that_a_search_found(data):
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression())
+    search = GridSearchCV(pipeline, {"logisticregression__C": [0.1, 1, 10]}, cv=2)
+    drawn = RandomizedSearchCV(pipeline, {"logisticregression__C": loguniform(0.1, 10)}, n_iter=2)
+    comparison = compare_models(
+        {"grid": search, "drawn": drawn}, *data, cv=2, scoring="accuracy", random_state=0
+    )
+    found = search.fit(*data)
+    for model in (found, found.best_estimator_):
+        assert "`grid`:" in skcyto.model_card(model, comparison, candidate="grid")
+    assert "`drawn`:" in skcyto.model_card(found.best_estimator_, comparison, candidate="drawn")
+    outside = clone(pipeline).set_params(logisticregression__C=5).fit(*data)
+    with pytest.raises(ValueError, match=r"logisticregression__C=one of \[0.1, 1, 10\] in the com"):
+        skcyto.model_card(outside, comparison, candidate="grid")
+    other = clone(pipeline).set_params(standardscaler__with_mean=False).fit(*data)
+    with pytest.raises(ValueError, match="standardscaler__with_mean=True in the comparison"):
+        skcyto.model_card(other, comparison, candidate="drawn")
+
+
+def test_a_frozen_model_is_the_one_inside(data):
+    model = LogisticRegression(C=2).fit(*data)
+    assert differences(model, FrozenEstimator(model)) == []
+    assert differences(FrozenEstimator(model), clone(model)) == []
+    assert [str(d) for d in differences(model, FrozenEstimator(LogisticRegression()))] == [
+        "C=1.0 in the comparison, C=2 in the model"
+    ]
+
+
+def test_a_loaded_model_is_the_one_that_was_saved(data, network, comparison, tmp_path):
+    loaded = skcyto.load(skcyto.save(network, tmp_path / "model"))
+    assert "`net`:" in skcyto.model_card(loaded, comparison)
