@@ -28,7 +28,7 @@ from skcyto.utils._backbone import (
 )
 from skcyto.utils._device import resolve_device, resolve_precision
 from skcyto.utils._image_inputs import check_image_input, list_bad_images
-from skcyto.utils._images import READER_VERSION
+from skcyto.utils._images import describe_reader
 from skcyto.utils._prefetch import resolve_n_threads
 from skcyto.utils._progress import progress_bar
 from skcyto.utils._random import draw_seed
@@ -441,7 +441,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
     def _compute_fingerprint(self, info: BackboneInfo, precision: torch.dtype) -> bytes:
         parts = {
             "format": _FORMAT_VERSION,
-            "reader": READER_VERSION,
+            "reader": describe_reader(),
             "model": info.model_name,
             "weights": self._weights_identity,
             "preprocessing": dict(info.data_config),

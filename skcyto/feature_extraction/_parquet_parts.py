@@ -97,7 +97,7 @@ def embed_part(
     # their place among all images.
     own = copy.copy(embedder).set_params(on_error="nan", verbose=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InvalidInputWarning)
+        warnings.filterwarnings("ignore", "(?s).*Their rows are NaN", InvalidInputWarning)
         features = np.asarray(own.transform(part.paths), dtype=np.float32)
     reasons = {
         int(index): _find_reason(part.paths, int(index))

@@ -60,7 +60,9 @@ def contribute_to_classes(classifier: Any, images: Any, class_name: Any) -> Toke
     for index, target in enumerate(targets):
         try:
             pixels = transform(inputs.load(index).decode())
-        except (OSError, ValueError, SyntaxError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # Each of Pillow's decoders fails in its own way.
             raise InvalidImageError(
                 list_bad_images(inputs, {index: explain_error(error)})
             ) from None

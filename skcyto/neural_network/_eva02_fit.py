@@ -36,6 +36,7 @@ from skcyto.utils._device import resolve_device, resolve_precision
 from skcyto.utils._device_memory import reserve_memory
 from skcyto.utils._image_check import check_images
 from skcyto.utils._image_inputs import ImageInputs, list_bad_images
+from skcyto.utils._images import describe_reader
 from skcyto.utils._memory import BatchHalver, describe_shortage, shortage_raises
 from skcyto.utils._prefetch import resolve_n_threads
 from skcyto.utils._progress import progress_bar
@@ -241,6 +242,7 @@ def _run(
         n_workers=resolve_n_workers(estimator.n_jobs, device),
         pin_memory=device.type == "cuda",
         find_all_bad=False,
+        warn_of_notes=False,  # They were said when the images were checked.
     )
     n_images = sum(len(batch) for batch in plan.train_batches(0))
     bar = progress_bar(
@@ -340,6 +342,7 @@ def _make_fingerprint(
         "image_size": info.image_size,
         "weights": weights,
         "images": hash_rows(digests),
+        "reader": describe_reader(),
         "labels": hash_rows(targets.classes[targets.encoded[rows]]),
         "groups": None if groups is None else hash_rows(groups[rows]),
         "sample_weight": (
