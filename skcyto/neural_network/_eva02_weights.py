@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from skcyto.neural_network._eva02_network import TransformerClassifier
+from skcyto.utils._file_modes import mode_of_umask
 
 
 def write_weights(
@@ -57,7 +58,8 @@ def write_weights(
     }
     part = f"{path}.{os.getpid()}.part"
     try:
-        save_file(state, part, metadata)
+        with mode_of_umask(part):
+            save_file(state, part, metadata)
         os.replace(part, path)
     finally:
         if os.path.exists(part):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from skcyto.exceptions import InvalidModelError, ModelSavingWarning
+from skcyto.utils._file_modes import mode_of_umask
 
 if TYPE_CHECKING:
     import torch
@@ -117,7 +118,8 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
             tensor = tensor.clone()
         places.add(tensor.data_ptr())
         kept[name] = tensor
-    save_file(kept, str(path))
+    with mode_of_umask(path):
+        save_file(kept, str(path))
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
