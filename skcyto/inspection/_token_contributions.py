@@ -171,14 +171,13 @@ def _embed_without_each_token(
     import torch
 
     from skcyto.feature_extraction._backbone_pool import get_backbone
-    from skcyto.utils._backbone import describe_backbone
     from skcyto.utils._device import resolve_device, resolve_precision
 
     device = resolve_device(embedder.device)
     precision = resolve_precision(embedder.precision, device)
     source = embedder._source
     backbone: TokenBackbone = get_backbone(source, embedder._weights_identity, device)
-    info = describe_backbone(source.model_name, source.image_size)
+    info = source.describe()
     transform = make_transform(info)
     inputs = as_image_inputs(images)
     results = []

@@ -97,7 +97,9 @@ def without_training_code(
     return state
 
 
-def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+def write_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None
+) -> None:
     """Write tensors from any device to a safetensors file.
 
     Parameters
@@ -106,6 +108,8 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
         The file.
     tensors : mapping of str to tensor
         Names and tensors.
+    metadata : dict of str to str or None, default=None
+        What the file says of itself.
     """
     from safetensors.torch import save_file
 
@@ -119,7 +123,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
         places.add(tensor.data_ptr())
         kept[name] = tensor
     with mode_of_umask(path):
-        save_file(kept, str(path))
+        save_file(kept, str(path), metadata)
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
