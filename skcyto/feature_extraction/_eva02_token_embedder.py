@@ -69,8 +69,8 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     model_name : str, default="eva02_base_patch14_448.mim_in22k_ft_in22k_in1k"
-        Name of a timm vision transformer with prefix tokens: EVA-02, ViT, DINOv2 and DINOv3 (with
-        or without registers), CLIP, BEiT, DeiT and others. A tag after the dot names the training.
+        Name of a timm vision transformer: EVA-02, ViT, DINOv2 and DINOv3 (with or without
+        registers), CLIP, SigLIP, BEiT, DeiT and others. A tag after the dot names the training.
 
     tokens : {"class", "image", "all"} or list of these, default="all"
         What becomes of an image's tokens:
@@ -302,7 +302,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is out of its range, the model unknown or without prefix tokens, or `X`
+            If a parameter is out of its range, the model unknown or no vision transformer, or `X`
             no collection of images; or if labels are missing that `finetune` needs.
         InvalidImageError
             If images cannot be read that `finetune` needs, and `on_error` is "raise"; found before
@@ -453,7 +453,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
             )
         if not info.has_class_token and set(names) != {"image"}:
             raise ValueError(
-                f"model_name={info.model_name!r} has no class token, only registers and patches: "
+                f"model_name={info.model_name!r} has no class token, only patches: "
                 "tokens must be 'image'"
             )
 

@@ -45,7 +45,7 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     model_name : str, default="eva02_base_patch14_448.mim_in22k_ft_in22k_in1k"
-        Name of a timm vision transformer with prefix tokens.
+        Name of a timm vision transformer.
     weights : str, path or None, default="pretrained"
         Where training begins: "pretrained" for timm's weights, the path of a `.safetensors` or
         `.pth` file, or None for random weights.

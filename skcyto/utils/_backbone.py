@@ -178,7 +178,7 @@ def describe_backbone(
     Raises
     ------
     ValueError
-        If timm knows no such model, the model has no prefix tokens, or cannot take this size.
+        If timm knows no such model, the model is no vision transformer, or cannot take this size.
     """
     import timm
 
@@ -272,10 +272,10 @@ def _create_skeleton(model_name: str, **kwargs: Any) -> nn.Module:
 
 
 def _check_tokens(model_name: str, model: nn.Module) -> None:
-    if not getattr(model, "num_prefix_tokens", 0):
+    if getattr(model, "num_prefix_tokens", None) is None or not hasattr(model, "blocks"):
         raise ValueError(
-            f"model_name={model_name!r} ({type(model).__name__}) has neither class token nor "
-            "registers: choose a vision transformer that has one, such as "
+            f"model_name={model_name!r} ({type(model).__name__}) is no vision transformer, which "
+            "would keep a token for each patch: choose one, such as "
             "'eva02_base_patch14_448.mim_in22k_ft_in22k_in1k' or 'vit_small_patch14_dinov2'"
         )
 

@@ -17,7 +17,7 @@ def put(tmp_path):
         elif path.suffix.lower() in (".png", ".jpg", ".bmp"):
             Image.fromarray(np.full((4, 4, 3), 100, np.uint8)).save(path)
         else:
-            path.write_bytes(b"not an image")
+            path.write_bytes(f"not an image, {name}".encode())
         return path
 
     return write
