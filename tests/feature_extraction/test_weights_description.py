@@ -19,7 +19,7 @@ from skcyto.utils._backbone import BackboneSource
 NAME = "vit_tiny_patch16_224"
 MEAN, STD = (0.7, 0.55, 0.65), (0.2, 0.25, 0.15)
 RNG = np.random.default_rng(0)
-IMAGES = RNG.integers(0, 255, (3, 40, 32, 3), dtype=np.uint8)
+IMAGES = RNG.integers(0, 255, (4, 40, 32, 3), dtype=np.uint8)
 
 
 def make_model(**kwargs):
@@ -136,7 +136,7 @@ def test_own_weights_say_what_they_are(tmp_path):
         max_epochs=1,
         validation_fraction=None,
         random_state=0,
-    ).fit(IMAGES, [0, 1, 1])
+    ).fit(IMAGES, [0, 0, 1, 1])
     classifier.save_weights(path)
     with safe_open(path, "numpy") as file:
         assert json.loads(file.metadata()["preprocessing"])["mean"] == list(MEAN)
@@ -148,7 +148,7 @@ def test_own_weights_say_what_they_are(tmp_path):
     with pytest.raises(PretrainedWeightsError, match="those of 'vit_tiny_patch16_224', not of"):
         embed(path, "deit_tiny_patch16_224")
     again = EVA02Classifier(NAME, weights=path, max_epochs=1, validation_fraction=None)
-    again.fit(IMAGES, [0, 1, 1])
+    again.fit(IMAGES, [0, 0, 1, 1])
     assert again.image_size_ == 32
     np.testing.assert_allclose(again.network_.mean.flatten(), MEAN, rtol=1e-6)
     skcyto.save(again, tmp_path / "saved")
@@ -215,4 +215,6 @@ def test_bad_parameters_are_named(params, message):
     with pytest.raises(ValueError, match=message):
         EVA02TokenEmbedder(NAME, weights=None, **params).fit(IMAGES)
     with pytest.raises(ValueError, match=message):
-        EVA02Classifier(NAME, weights=None, **params).fit(IMAGES, [0, 1, 1])
+        EVA02Classifier(NAME, weights=None, validation_fraction=None, **params).fit(
+            IMAGES, [0, 0, 1, 1]
+        )
