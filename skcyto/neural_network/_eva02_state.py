@@ -73,8 +73,8 @@ def load_classifier_state(
     tensors = read_tensors(weights)
     try:
         # Models saved by earlier releases have neither.
-        vars(classifier).setdefault("_backbone_size", classifier.image_size)
-        vars(classifier).setdefault("_backbone_options", {})
+        classifier.__dict__.setdefault("_backbone_size", classifier.image_size)
+        classifier.__dict__.setdefault("_backbone_options", {})
         size = classifier._backbone_size
         options = BackboneOptions.from_dict(classifier._backbone_options)
         info = describe_backbone(classifier.model_name, size, options)
