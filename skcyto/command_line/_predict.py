@@ -12,6 +12,7 @@ from typing import Any
 
 from skcyto.command_line._inputs import CommandError, Inputs, find_images, find_scans
 from skcyto.command_line._journal import Journal
+from skcyto.utils._file_names import as_utf8
 from skcyto.utils._progress import progress_bar
 
 _FIRST_PART = 8  # inputs that are predicted before anything is recorded
@@ -137,14 +138,14 @@ def _write_table(
 
     found = [results[paths] for paths in inputs.rows]
     columns: dict[str, Any] = {
-        name: [paths[i] for paths in inputs.rows] for i, name in enumerate(inputs.columns)
+        name: [as_utf8(paths[i]) for paths in inputs.rows] for i, name in enumerate(inputs.columns)
     }
     columns["prediction"] = pd.Series([r["prediction"] for r in found], dtype=object)
     for i, label in enumerate(classes or []):
         columns[f"probability_{label}"] = [
             float("nan") if r["probabilities"] is None else r["probabilities"][i] for r in found
         ]
-    columns["error"] = pd.Series([r["error"] for r in found], dtype="string")
+    columns["error"] = pd.Series([as_utf8(r["error"]) for r in found], dtype="string")
     table = pd.DataFrame(columns)
     # Whole numbers stay whole where a row has no prediction.
     table["prediction"] = table["prediction"].convert_dtypes()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
-from collections.abc import Collection, Iterable
+import unicodedata
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +30,9 @@ _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
 _MISSING = ("", "nan", "NaN", "NAN", "NA", "N/A", "n/a", "<NA>")
 
 
+_HEAD_BYTES = 4096
+
+
 def as_folder(path: str | os.PathLike[str], what: str) -> Path:
     """Return an existing folder as a path, or say what is there instead."""
     folder = Path(path).expanduser()
@@ -47,40 +53,53 @@ def is_system_file(name: str) -> bool:
     return name.startswith(".") or name.lower() in _SYSTEM_FILES or name == "__MACOSX"
 
 
-def walk_files(folder: Path) -> dict[str, int]:
+def walk_files(folder: Path, copies: dict[str, str] | None = None) -> dict[str, int]:
     """List a folder's files, subfolders included.
 
     Parameters
     ----------
     folder : Path
-        Where to begin. Links to folders are followed, each folder is visited once.
+        Where to begin. Each folder is visited once, under its own name where it lies below; links
+        to folders that lie elsewhere are followed.
+    copies : dict or None, default=None
+        Takes the links to folders that are listed under another name: both relative to `folder`.
 
     Returns
     -------
     sizes : dict of str to int
         Path relative to `folder` (with forward slashes) and size in bytes, sorted by path; -1 is
-        the size of a link that leads nowhere. Hidden and system files are left out.
+        the size of a link that leads nowhere, and of a folder that cannot be read. Hidden and
+        system files are left out.
     """
     sizes: dict[str, int] = {}
-    seen: set[str] = set()
-    stack = [(str(folder), "")]
-    while stack:
-        where, prefix = stack.pop()
+    seen: dict[str, str] = {}
+    stack, links = [(str(folder), "")], deque[tuple[str, str]]()
+    while stack or links:
+        where, prefix = stack.pop() if stack else links.popleft()
         real = os.path.realpath(where)
         if real in seen:
+            if copies is not None:
+                copies[prefix.rstrip("/")] = seen[real].rstrip("/")
             continue
-        seen.add(real)
-        with os.scandir(where) as entries:
-            for entry in entries:
-                if is_system_file(entry.name):
-                    continue
+        seen[real] = prefix
+        try:
+            entries = sorted(os.scandir(where), key=lambda entry: entry.name)
+        except PermissionError:
+            if not prefix:
+                raise
+            sizes[prefix.rstrip("/")] = -1
+            continue
+        for entry in entries:
+            if is_system_file(entry.name):
+                continue
+            try:
                 if entry.is_dir():
-                    stack.append((entry.path, f"{prefix}{entry.name}/"))
-                    continue
-                try:
+                    later = links if entry.is_symlink() else stack
+                    later.append((entry.path, f"{prefix}{entry.name}/"))
+                else:
                     sizes[prefix + entry.name] = entry.stat().st_size
-                except OSError:
-                    sizes[prefix + entry.name] = -1
+            except OSError:  # A link that leads nowhere, or to itself.
+                sizes[prefix + entry.name] = -1
     return dict(sorted(sizes.items()))
 
 
@@ -93,7 +112,9 @@ def keep_sound_files(sizes: dict[str, int], findings: Findings) -> dict[str, int
     """Drop empty files and broken links, noting them."""
     findings.add("empty file", [n for n, size in sizes.items() if size == 0], "0 bytes; left out")
     findings.add(
-        "unreadable file", [n for n, size in sizes.items() if size < 0], "broken link; left out"
+        "unreadable file",
+        [n for n, size in sizes.items() if size < 0],
+        "broken link, or a folder that may not be read; left out",
     )
     return {name: size for name, size in sizes.items() if size > 0}
 
@@ -246,6 +267,78 @@ def match_files(
     )
     findings.add("unlisted file", unlisted, f"no row in {source}; left out")
     return files & names
+
+
+def name_as_on_disk(listed: Iterable[str], present: Iterable[str]) -> dict[str, str]:
+    """Find files whose names are written in another Unicode form than in a list.
+
+    Parameters
+    ----------
+    listed : iterable of str
+        Names in the list.
+    present : iterable of str
+        Names of the files.
+
+    Returns
+    -------
+    names : dict of str to str
+        Name in the list to name of the file, where they differ in form alone, as after a copy by
+        way of macOS.
+    """
+    files = set(present)
+    composed: defaultdict[str, list[str]] = defaultdict(list)
+    for name in files:
+        composed[unicodedata.normalize("NFC", name)].append(name)
+    found = {}
+    for name in listed:
+        alike = composed.get(unicodedata.normalize("NFC", name), [])
+        if name not in files and len(alike) == 1:
+            found[name] = alike[0]
+    return found
+
+
+def find_contradicting_copies(folder: Path, labels: Mapping[str, str]) -> dict[str, str]:
+    """Find files of the same content under different labels.
+
+    Files are read where their size and their first bytes are alike, and nothing else.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they lie.
+    labels : mapping of str to str
+        Path below `folder`, or absolute, and label.
+
+    Returns
+    -------
+    copies : dict of str to str
+        Path, and path of a file of the same content with another label.
+    """
+
+    def split(group: list[str], key: Callable[[Path], object]) -> Iterator[list[str]]:
+        parts: defaultdict[object, list[str]] = defaultdict(list)
+        for name in group:
+            try:
+                parts[key(folder / name)].append(name)
+            except OSError:
+                continue  # Who decodes it says why it cannot be read.
+        for part in parts.values():
+            if len({labels[name] for name in part}) > 1:
+                yield part
+
+    copies = {}
+    for by_size in split(list(labels), lambda path: path.stat().st_size):
+        for by_head in split(by_size, lambda path: _read(path, _HEAD_BYTES)):
+            for alike in split(by_head, lambda path: hashlib.blake2b(_read(path)).digest()):
+                for name in alike:
+                    other = next(o for o in alike if labels[o] != labels[name])
+                    copies[name] = other
+    return copies
+
+
+def _read(path: Path, n_bytes: int = -1) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(n_bytes)
 
 
 def as_labels(values: Iterable[str]) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,19 @@ from skcyto.datasets._files import (
     as_folder,
     as_labels,
     clean_rows,
+    find_contradicting_copies,
     has_extension,
     keep_sound_files,
     match_files,
+    name_as_on_disk,
     read_list,
     walk_files,
 )
 from skcyto.datasets._report import Findings, OnError, check_on_error
+from skcyto.exceptions import InvalidDatasetError
 from skcyto.utils._validation import OPTIONAL_PATH, PATH, check_parameters
+
+_SPLITS = {"test", "testing", "train", "training", "val", "valid", "validation"}
 
 
 @check_parameters(
@@ -66,7 +71,7 @@ def load_image_folder(
         from the subfolders.
 
     file_column : str, default="file"
-        Column of `index` with the path of the image, relative to `root`.
+        Column of `index` with the path of the image, relative to `root` or absolute.
 
     target_column : str, default="label"
         Column of `index` with the label.
@@ -157,16 +162,19 @@ def load_image_folder(
         columns = [target_column] + ([group_column] if group_column is not None else [])
         frame = read_list(path, [file_column, *columns], required=[file_column, *columns])
         frame[file_column] = frame[file_column].str.replace("\\", "/").str.removeprefix("./")
+        files = walk_files(folder)
+        frame[file_column] = _name_files(frame[file_column], folder, files)
         frame = clean_rows(frame, file_column, columns, findings, path.name)
         listed = set(frame[file_column])
         images = {
             name: size
-            for name, size in walk_files(folder).items()
+            for name, size in files.items()
             if name in listed or has_extension(name, extensions)
         }
         both = match_files(frame[file_column], images, findings, path.name)
         sound = keep_sound_files({name: images[name] for name in images if name in both}, findings)
         frame = frame[frame[file_column].isin(sound)]
+    frame = _drop_contradicting_copies(frame, file_column, target_column, folder, findings)
 
     groups = None
     if group_column is not None:
@@ -255,11 +263,56 @@ def _compile(group_pattern: str | None) -> re.Pattern[str] | None:
     return pattern
 
 
+def _name_files(listed: pd.Series, folder: Path, files: dict[str, int]) -> pd.Series:
+    """Name listed files as `files` does; absolute paths outside of the folder join them."""
+    names: dict[str, str] = {}
+    for name in listed.dropna().unique():
+        if os.path.isabs(name):
+            for root in (os.path.abspath(folder), os.path.realpath(folder)):
+                if Path(name).is_relative_to(root):
+                    names[name] = Path(name).relative_to(root).as_posix()
+            if name not in names and os.path.isfile(name):
+                files[name] = os.path.getsize(name)
+    listed = listed.replace(names)
+    return listed.replace(name_as_on_disk(listed.dropna(), files))
+
+
+def _drop_contradicting_copies(
+    frame: pd.DataFrame, file_column: str, target_column: str, folder: Path, findings: Findings
+) -> pd.DataFrame:
+    """Drop pictures that have two labels, noting them."""
+    labels = dict(zip(frame[file_column], frame[target_column], strict=True))
+    copies = find_contradicting_copies(folder, labels)
+    findings.add(
+        "same picture, different labels",
+        [f"{name} ({labels[name]}) = {other} ({labels[other]})" for name, other in copies.items()],
+        "files of the same content; all left out",
+    )
+    return frame[~frame[file_column].isin(list(copies))]
+
+
+def _refuse_splits(folder: Path, labels: Iterable[str]) -> None:
+    """Refuse a folder whose subfolders are the parts of a split, not classes."""
+    names = sorted(set(labels))
+    if names and all(name.lower() in _SPLITS for name in names):
+        raise InvalidDatasetError(
+            f"load_image_folder({str(folder)!r}): its subfolders {', '.join(names)} are the parts "
+            f"of a split by their names, not classes: load each by itself, as in "
+            f"load_image_folder({str(folder / names[-1])!r})"
+        )
+
+
 def _list_class_folders(
     folder: Path, extensions: tuple[str, ...], findings: Findings
 ) -> pd.DataFrame:
     """List the images of each class folder, noting everything else."""
-    files = walk_files(folder)
+    copies: dict[str, str] = {}
+    files = walk_files(folder, copies)
+    findings.add(
+        "link to another class",
+        [f"{n} -> {o}" for n, o in copies.items() if n.split("/")[0] != o.split("/")[0]],
+        "what it leads to is loaded where it lies",
+    )
     inside = {name: size for name, size in files.items() if "/" in name}
     findings.add(
         "no class folder",
@@ -274,6 +327,7 @@ def _list_class_folders(
     images = {name: size for name, size in inside.items() if has_extension(name, extensions)}
     names = list(keep_sound_files(images, findings))
     labels = [name.split("/", 1)[0] for name in names]
+    _refuse_splits(folder, labels)
     classes = {entry.name for entry in folder.iterdir() if entry.is_dir()}
     findings.add(
         "empty class folder",

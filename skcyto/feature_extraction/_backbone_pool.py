@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from skcyto.exceptions import PretrainedWeightsError
 from skcyto.feature_extraction._finetuning import FineTunedSource
 from skcyto.feature_extraction._tokens import TokenBackbone
-from skcyto.utils._backbone import BackboneSource, describe_backbone
+from skcyto.utils._backbone import BackboneSource
 
 if TYPE_CHECKING:
     import torch
 
 _MAX_LOADED = 2
-_Key = tuple[str, int | None, str, str]
+_Key = tuple[str, int | None, str, str, str]
 
 _lock = threading.Lock()
 _loaded: OrderedDict[_Key, TokenBackbone] = OrderedDict()
@@ -45,7 +45,7 @@ def get_backbone(
     PretrainedWeightsError
         If the weights cannot be had, or are not those of the fit any more.
     """
-    key = (source.model_name, source.image_size, identity, str(device))
+    key = (source.model_name, source.image_size, identity, repr(source.options), str(device))
     with _lock:
         if key not in _loaded:
             if source.identify_weights() != identity:
@@ -53,7 +53,7 @@ def get_backbone(
                     f"the weights of model_name={source.model_name!r} are not those that fit saw "
                     f"(then: {identity}; now: {source.identify_weights()}): fit again"
                 )
-            info = describe_backbone(source.model_name, source.image_size)
+            info = source.describe()
             # Before the new one is loaded: both need not fit into memory side by side.
             while len(_loaded) >= _MAX_LOADED:
                 _loaded.popitem(last=False)

@@ -8,6 +8,7 @@ the number of images, apart from the result.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -25,6 +26,7 @@ from skcyto.utils._backbone import BackboneInfo
 from skcyto.utils._backbone_memory import inference_memory
 from skcyto.utils._device_memory import reserve_memory
 from skcyto.utils._image_inputs import ImageInputs, LoadedImage, explain
+from skcyto.utils._image_notes import ImageNotes
 from skcyto.utils._image_transforms import make_transform
 from skcyto.utils._memory import BatchHalver, describe_shortage, shortage_raises
 from skcyto.utils._prefetch import map_ahead
@@ -33,7 +35,11 @@ from skcyto.utils._warnings import warn
 if TYPE_CHECKING:
     import torch
 
-_MAX_WAITING_BYTES = 2**28  # of images that are read but not yet decoded
+# Of files that are being read or wait to be looked up, of those that are looked up together, and of
+# those that wait to be decoded.
+_MAX_READ_BYTES = 2**26
+_MAX_LOOK_UP_BYTES = 2**26
+_MAX_WAITING_BYTES = 2**27
 _LOOK_UP = 32  # images whose hashes are looked up together
 _MAX_NAMED = 5  # images with damaged embeddings that a warning names
 
@@ -67,6 +73,10 @@ class EmbeddingResult:
 class _Miss:
     index: int
     key: bytes
+
+
+@dataclass(frozen=True)
+class _ReadMiss(_Miss):
     image: LoadedImage
 
 
@@ -134,6 +144,7 @@ class EmbeddingRun:
         self._bad: dict[int, str] = {}
         self._copies: list[tuple[int, int]] = []
         self._damaged: list[int] = []
+        self._notes = ImageNotes()
         self._n_forward_images = 0
         self._n_hits = 0
 
@@ -154,6 +165,7 @@ class EmbeddingRun:
         DeviceMemoryError
             If not even one image fits on the device.
         """
+        self._inputs = inputs
         shape = (len(inputs), 2 * self._info.embedding_dim)
         self._embeddings = np.full(shape, np.nan, dtype=np.float32)
         if self._stop_on_bad:
@@ -174,6 +186,7 @@ class EmbeddingRun:
         if self._head is None and len(self._bad) < len(inputs):
             self._head = self._get_backbone().head
         self._report_damage(inputs)
+        self._notes.warn(stacklevel=3)
         return EmbeddingResult(
             self._embeddings,
             self._head,
@@ -189,13 +202,21 @@ class EmbeddingRun:
 
         def load(index: int) -> tuple[int, LoadedImage | Exception]:
             try:
-                return index, inputs.load(index)
+                return index, inputs.load(index, self._notes.of(inputs.name(index)))
             except MemoryError:
                 raise
             except Exception as error:  # Each of Pillow's decoders fails in its own way.
                 return index, error
 
-        loaded = map_ahead(pool, load, range(len(inputs)), ahead=_LOOK_UP)
+        loaded = map_ahead(
+            pool,
+            load,
+            range(len(inputs)),
+            ahead=_LOOK_UP,
+            weigh=inputs.weigh,
+            max_weight=_MAX_READ_BYTES,
+            results_weigh=True,
+        )
         misses = self._look_up(loaded)
         decoded = map_ahead(
             pool,
@@ -211,12 +232,18 @@ class EmbeddingRun:
             else:
                 yield miss, pixels
 
-    def _look_up(self, loaded: Iterator[tuple[int, LoadedImage | Exception]]) -> Iterator[_Miss]:
+    def _look_up(
+        self, loaded: Iterator[tuple[int, LoadedImage | Exception]]
+    ) -> Iterator[_ReadMiss]:
         """Set aside copies, take what is stored, and yield the rest."""
         first: dict[bytes, int] = {}
-        while part := list(islice(loaded, _LOOK_UP)):
-            fresh: list[tuple[int, LoadedImage]] = []
-            for index, image in part:
+        more = True
+        while more:
+            fresh: deque[tuple[int, LoadedImage]] = deque()
+            n_bytes = 0
+            more = False
+            for index, image in islice(loaded, _LOOK_UP):
+                more = True
                 if isinstance(image, Exception):
                     self._reject(index, image)
                 elif image.digest in first:
@@ -225,9 +252,14 @@ class EmbeddingRun:
                 else:
                     first[image.digest] = index
                     fresh.append((index, image))
+                    n_bytes += image.n_bytes
+                    if n_bytes > _MAX_LOOK_UP_BYTES:
+                        break
             keys = make_keys(self._fingerprint, [image.digest for _, image in fresh])
             found, damaged = ({}, []) if self._store is None else self._store.get(keys)
-            for key, (index, image) in zip(keys, fresh, strict=True):
+            image = None  # An image is let go as soon as it is handed on.
+            for key in keys:
+                index, content = fresh.popleft()
                 if key in found:
                     self._embeddings[index] = np.frombuffer(found[key], dtype="<f4")
                     self._n_hits += 1
@@ -235,15 +267,19 @@ class EmbeddingRun:
                     continue
                 if key in damaged:
                     self._damaged.append(index)
-                yield _Miss(index, key, image)
+                yield _ReadMiss(index, key, content)
+                del content
 
-    def _decode(self, miss: _Miss) -> tuple[_Miss, torch.Tensor | Exception]:
+    def _decode(self, miss: _ReadMiss) -> tuple[_Miss, torch.Tensor | Exception]:
+        # The file's bytes are not kept beside the pixels.
+        done = _Miss(miss.index, miss.key)
+        note = self._notes.of(self._inputs.name(miss.index))
         try:
-            return miss, self._transform(miss.image.decode())
+            return done, miss.image.decode_for(self._transform, note)
         except MemoryError:
             raise
         except Exception as error:  # As above.
-            return miss, error
+            return done, error
 
     def _reject(self, index: int, error: Exception) -> None:
         self._bad[index] = explain(error)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from skcyto.exceptions import InvalidModelError, PretrainedWeightsError
 from skcyto.feature_extraction._finetuning import FineTunedSource
-from skcyto.utils._backbone import BackboneSource, describe_backbone
+from skcyto.utils._backbone import BackboneSource
+from skcyto.utils._backbone_options import NO_OPTIONS, BackboneOptions, make_metadata
 from skcyto.utils._persistence import check_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ def save_embedder_state(embedder: EVA02TokenEmbedder, weights: Path) -> dict[str
         state["weights"] = os.fspath(embedder.weights)
     source = state.pop("_source", None)
     identity = state.pop("_weights_identity", None)
+    if isinstance(source, BackboneSource):
+        state["_backbone_size"] = source.image_size
+        state["_backbone_options"] = source.options.to_dict()
     if source is None or "finetune_" in state:
         return state  # A fine-tuned classifier writes its own weights.
     if source.identify_weights() != identity:
@@ -48,10 +52,13 @@ def save_embedder_state(embedder: EVA02TokenEmbedder, weights: Path) -> dict[str
             f"the weights of model_name={source.model_name!r} are not those that fit saw (then: "
             f"{identity}; now: {source.identify_weights()}): fit again, then save"
         )
-    if str(source.weights).endswith(".safetensors"):
+    if str(source.weights).endswith(".safetensors") and source.options == NO_OPTIONS:
         shutil.copyfile(source.weights, weights)
     else:
-        write_tensors(weights, source.create().state_dict())
+        # With what a config.json beside the file may have said: a clone is fitted from this file.
+        info = source.describe()
+        metadata = make_metadata(info.model_name, info.image_size, info.data_config, info.options)
+        write_tensors(weights, source.create().state_dict(), metadata)
     return state
 
 
@@ -81,7 +88,7 @@ def load_embedder_state(
         return
     try:
         source = _find_source(embedder, weights)
-        info = describe_backbone(source.model_name, source.image_size)
+        info = source.describe()
     except (ValueError, TypeError, AttributeError) as error:
         raise InvalidModelError(f"{type(embedder).__name__} cannot be built: {error}") from error
     if (info.embedding_dim, info.image_size) != (embedder.embedding_dim_, embedder.image_size_):
@@ -105,4 +112,7 @@ def _find_source(
     path = os.path.abspath(weights)
     if embedder.weights not in ("pretrained", None):
         embedder.weights = path  # so that a clone can be fitted without the former file
-    return BackboneSource(embedder.model_name, embedder.image_size, path)
+    # Models saved by earlier releases have neither.
+    size = getattr(embedder, "_backbone_size", embedder.image_size)
+    options = BackboneOptions.from_dict(getattr(embedder, "_backbone_options", {}))
+    return BackboneSource(embedder.model_name, size, path, options=options)

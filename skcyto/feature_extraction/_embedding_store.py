@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from skcyto.exceptions import EmbeddingCacheWarning
+from skcyto.utils._file_modes import make_file
 from skcyto.utils._warnings import warn
 
 Result = TypeVar("Result")
@@ -183,6 +184,7 @@ class EmbeddingStore:
 
     def _connect(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_file(self.path)
         connection = sqlite3.connect(self.path, timeout=_TIMEOUT)
         try:
             # Pages that take several embeddings of some kilobytes each without much left over.
@@ -209,6 +211,7 @@ class EmbeddingStore:
 
     def _mend(self, error: sqlite3.Error, *, force: bool) -> None:
         """Replace a damaged file, unless another process has done so in the meantime."""
+        make_file(self.path.with_suffix(".lock"))
         lock = sqlite3.connect(self.path.with_suffix(".lock"), timeout=_TIMEOUT)
         try:
             lock.execute("BEGIN EXCLUSIVE")

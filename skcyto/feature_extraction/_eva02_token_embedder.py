@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from contextlib import nullcontext
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,9 +26,15 @@ from skcyto.utils._backbone import (
     describe_backbone,
     resolve_weights_path,
 )
+from skcyto.utils._backbone_options import (
+    INTERPOLATIONS,
+    BackboneOptions,
+    BackboneRequest,
+    options_of,
+)
 from skcyto.utils._device import resolve_device, resolve_precision
 from skcyto.utils._image_inputs import check_image_input, list_bad_images
-from skcyto.utils._images import READER_VERSION
+from skcyto.utils._images import describe_reader
 from skcyto.utils._prefetch import resolve_n_threads
 from skcyto.utils._progress import progress_bar
 from skcyto.utils._random import draw_seed
@@ -62,8 +69,8 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     model_name : str, default="eva02_base_patch14_448.mim_in22k_ft_in22k_in1k"
-        Name of a timm vision transformer with prefix tokens: EVA-02, ViT, DINOv2 and DINOv3 (with
-        or without registers), CLIP, BEiT, DeiT and others. A tag after the dot names the training.
+        Name of a timm vision transformer: EVA-02, ViT, DINOv2 and DINOv3 (with or without
+        registers), CLIP, SigLIP, BEiT, DeiT and others. A tag after the dot names the training.
 
     tokens : {"class", "image", "all"} or list of these, default="all"
         What becomes of an image's tokens:
@@ -91,7 +98,18 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
 
     image_size : int or None, default=None
         Height and width to which images are brought, in pixels; a multiple of the model's patch
-        size. None takes the model's own.
+        size. None takes the one that the weights file states (see `mean`), else the model's own.
+
+    mean, std : sequence of 3 floats or None, default=None
+        Mean and standard deviation of red, green and blue, of pixels between 0 and 1, by which
+        images are standardized. None takes those that the weights file states, in its metadata or
+        in a ``config.json`` of timm beside it, else timm's for the model.
+
+    crop_pct : float or None, default=None
+        Share of the resized image's edge that is kept, in (0, 1]; None as for `mean`.
+
+    interpolation : {"bicubic", "bilinear", "nearest", "lanczos"} or None, default=None
+        Of the resizing; None as for `mean`.
 
     finetune : EVA02Classifier or None, default=None
         Fine-tunes the network on the images and labels given to `fit`, before it embeds. The
@@ -200,6 +218,10 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         "normalize": ["boolean", StrOptions({"ps3c"})],
         "weights": [str, os.PathLike, None],
         "image_size": [Interval(Integral, 1, None, closed="left"), None],
+        "mean": ["array-like", None],
+        "std": ["array-like", None],
+        "crop_pct": [Interval(Real, 0, 1, closed="right"), None],
+        "interpolation": [StrOptions(set(INTERPOLATIONS)), None],
         "finetune": [HasMethods(["fit", "predict_proba", "save_weights"]), None],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "device": "no_validation",
@@ -219,6 +241,10 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         normalize: bool | str = True,
         weights: str | os.PathLike[str] | None = "pretrained",
         image_size: int | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        crop_pct: float | None = None,
+        interpolation: str | None = None,
         finetune: EVA02Classifier | None = None,
         batch_size: int | str = "auto",
         device: str | torch.device = "auto",
@@ -234,6 +260,10 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         self.normalize = normalize
         self.weights = weights
         self.image_size = image_size
+        self.mean = mean
+        self.std = std
+        self.crop_pct = crop_pct
+        self.interpolation = interpolation
         self.finetune = finetune
         self.batch_size = batch_size
         self.device = device
@@ -272,7 +302,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is out of its range, the model unknown or without prefix tokens, or `X`
+            If a parameter is out of its range, the model unknown or no vision transformer, or `X`
             no collection of images; or if labels are missing that `finetune` needs.
         InvalidImageError
             If images cannot be read that `finetune` needs, and `on_error` is "raise"; found before
@@ -282,13 +312,16 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         """
         inputs = check_image_input(self, X, reset=True)
         model_name, weights, image_size = network_parameters(self)
-        info = describe_backbone(model_name, image_size)
+        weights = resolve_weights_path(weights)
+        options = options_of(self if self.finetune is None else self.finetune)
+        image_size, options = BackboneRequest(model_name, image_size, weights, options).resolve()
+        info = describe_backbone(model_name, image_size, options)
         self._check_tokens(info)
         resolve_device(self.device)
         self.__dict__.pop("finetune_", None)
         self._source: BackboneSource | FineTunedSource
         if self.finetune is None:
-            self._source = self._find_source(weights)
+            self._source = self._find_source(weights, image_size, options)
         else:
             self._source = fine_tune(
                 self.finetune,
@@ -335,7 +368,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
 
         check_is_fitted(self)
         inputs = check_image_input(self, X, reset=False)
-        info = describe_backbone(self._source.model_name, self._source.image_size)
+        info = self._source.describe()
         device = resolve_device(self.device)
         precision = resolve_precision(self.precision, device)
         cache = self.cache
@@ -420,13 +453,14 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
             )
         if not info.has_class_token and set(names) != {"image"}:
             raise ValueError(
-                f"model_name={info.model_name!r} has no class token, only registers and patches: "
+                f"model_name={info.model_name!r} has no class token, only patches: "
                 "tokens must be 'image'"
             )
 
-    def _find_source(self, weights: str | os.PathLike[str] | None) -> BackboneSource:
+    def _find_source(
+        self, weights: str | None, image_size: int | None, options: BackboneOptions
+    ) -> BackboneSource:
         """Say where the network comes from; all else depends on it through its identity alone."""
-        weights = resolve_weights_path(weights)
         seed = 0
         if weights is None:
             seed = draw_seed(self.random_state)
@@ -435,12 +469,12 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
                 "trials only",
                 RandomWeightsWarning,
             )
-        return BackboneSource(self.model_name, self.image_size, weights, seed)
+        return BackboneSource(self.model_name, image_size, weights, seed, options)
 
     def _compute_fingerprint(self, info: BackboneInfo, precision: torch.dtype) -> bytes:
         parts = {
             "format": _FORMAT_VERSION,
-            "reader": READER_VERSION,
+            "reader": describe_reader(),
             "model": info.model_name,
             "weights": self._weights_identity,
             "preprocessing": dict(info.data_config),

@@ -13,6 +13,8 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
 from skcyto.exceptions import InvalidImageError, InvalidInputWarning
+from skcyto.utils._backbone import BackboneInfo, describe_backbone
+from skcyto.utils._backbone_options import BackboneOptions
 from skcyto.utils._image_inputs import ImageInputs, list_bad_images
 from skcyto.utils._warnings import warn
 
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
     from skcyto.feature_extraction._eva02_token_embedder import EVA02TokenEmbedder
     from skcyto.neural_network import EVA02Classifier
 
-_OF_THE_NETWORK = ("model_name", "weights", "image_size")
+_OF_THE_NETWORK = (
+    *("model_name", "weights", "image_size"),
+    *("mean", "std", "crop_pct", "interpolation"),
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,16 @@ class FineTunedSource:
     @property
     def image_size(self) -> int | None:
         """Height and width of the input; None for the model's own."""
-        return self.classifier.image_size
+        return self.classifier._backbone_size
+
+    @property
+    def options(self) -> BackboneOptions:
+        """How it differs from what timm says of the name."""
+        return BackboneOptions.from_dict(self.classifier._backbone_options)
+
+    def describe(self) -> BackboneInfo:
+        """Look up what is known of the backbone without its weights."""
+        return describe_backbone(self.model_name, self.image_size, self.options)
 
     @property
     def weights(self) -> str:
@@ -170,9 +184,13 @@ def network_parameters(embedder: EVA02TokenEmbedder) -> tuple[str, Any, int | No
     defaults = inspect.signature(type(embedder)).parameters
     for name in _OF_THE_NETWORK:
         own, theirs = getattr(embedder, name), getattr(finetune, name)
-        if own not in (defaults[name].default, theirs):
+        if not _equal(own, defaults[name].default) and not _equal(own, theirs):
             raise ValueError(
                 f"{name}={own!r}, but finetune has {name}={theirs!r}. With finetune, the network "
                 f"is the one that it describes: give {name} to it, and leave it out here"
             )
     return finetune.model_name, finetune.weights, finetune.image_size
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return one is other or (one is not None and other is not None and np.array_equal(one, other))

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skcyto.utils._backbone import describe_backbone
 from skcyto.utils._device import resolve_device, resolve_precision
+from skcyto.utils._images import describe_reader
 
 if TYPE_CHECKING:
     from skcyto.feature_extraction._eva02_token_embedder import EVA02TokenEmbedder
@@ -173,7 +173,7 @@ def describe_embedder(embedder: EVA02TokenEmbedder) -> dict[str, Any]:
     description : dict
         Fit for JSON.
     """
-    info = describe_backbone(embedder._source.model_name, embedder._source.image_size)
+    info = embedder._source.describe()
     precision = resolve_precision(embedder.precision, resolve_device(embedder.device))
     return json.loads(
         json.dumps(
@@ -184,6 +184,7 @@ def describe_embedder(embedder: EVA02TokenEmbedder) -> dict[str, Any]:
                 "normalize": embedder.normalize,
                 "image_size": info.image_size,
                 "preprocessing": dict(info.data_config),
+                "reader": describe_reader(),
                 "precision": str(precision).removeprefix("torch."),
             },
             default=str,

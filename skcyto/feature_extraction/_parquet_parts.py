@@ -13,6 +13,7 @@ import numpy as np
 
 from skcyto.exceptions import InvalidInputWarning
 from skcyto.feature_extraction._parquet_manifest import Part, describe_embedder, write_atomically
+from skcyto.utils._file_names import as_utf8
 from skcyto.utils._image_inputs import ImageInputs, explain
 from skcyto.utils._optional import import_optional
 
@@ -97,7 +98,7 @@ def embed_part(
     # their place among all images.
     own = copy.copy(embedder).set_params(on_error="nan", verbose=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InvalidInputWarning)
+        warnings.filterwarnings("ignore", "(?s).*Their rows are NaN", InvalidInputWarning)
         features = np.asarray(own.transform(part.paths), dtype=np.float32)
     reasons = {
         int(index): _find_reason(part.paths, int(index))
@@ -170,11 +171,11 @@ def _to_parquet(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = {"path": pa.array(paths, pa.string())}
+    columns = {"path": pa.array([as_utf8(path) for path in paths], pa.string())}
     # One column a feature, so that readers may take those that they need.
     by_column = np.ascontiguousarray(features.T)
     columns |= {str(name): pa.array(by_column[i]) for i, name in enumerate(names)}
-    columns["error"] = pa.array([reasons.get(i) for i in range(len(paths))], pa.string())
+    columns["error"] = pa.array([as_utf8(reasons.get(i)) for i in range(len(paths))], pa.string())
     table = pa.table(columns).replace_schema_metadata(
         {_FINGERPRINT: fingerprint.encode(), _UNREADABLE: str(len(reasons)).encode()}
     )

@@ -11,7 +11,7 @@ from skcyto.exceptions import InvalidImageError
 from skcyto.inspection._pipeline_features import without_tuners
 from skcyto.inspection._token_contributions import TokenContributions, make_map
 from skcyto.neural_network import EVA02Classifier
-from skcyto.utils._backbone import describe_backbone
+from skcyto.neural_network._eva02_fit import describe_fitted
 from skcyto.utils._image_inputs import as_image_inputs, list_bad_images
 from skcyto.utils._image_inputs import explain as explain_error
 from skcyto.utils._image_transforms import make_transform, normalize_pixels
@@ -55,12 +55,14 @@ def contribute_to_classes(classifier: Any, images: Any, class_name: Any) -> Toke
         targets = [str(class_name)] * len(inputs)
     model: EVA02Classifier = without_tuners(classifier)
     model.network_.eval()
-    transform = make_transform(describe_backbone(model.model_name, model.image_size))
+    transform = make_transform(describe_fitted(model))
     pictures, maps, values = [], [], []
     for index, target in enumerate(targets):
         try:
             pixels = transform(inputs.load(index).decode())
-        except (OSError, ValueError, SyntaxError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # Each of Pillow's decoders fails in its own way.
             raise InvalidImageError(
                 list_bad_images(inputs, {index: explain_error(error)})
             ) from None

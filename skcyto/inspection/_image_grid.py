@@ -42,7 +42,9 @@ def read_pictures(images: Any, indices: Sequence[int]) -> list[np.ndarray]:
     for index in indices:
         try:
             pictures.append(np.asarray(inputs.load(index).decode()))
-        except (OSError, ValueError, SyntaxError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # Each of Pillow's decoders fails in its own way.
             raise InvalidImageError(
                 f"{inputs.name(index)} cannot be drawn: {explain_error(error)}"
             ) from error

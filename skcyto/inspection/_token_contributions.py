@@ -20,6 +20,7 @@ from skcyto.inspection._pipeline_features import (
 from skcyto.inspection._tables import TableEncoder
 from skcyto.utils._image_inputs import as_image_inputs, list_bad_images
 from skcyto.utils._image_inputs import explain as explain_error
+from skcyto.utils._image_transforms import make_transform
 
 if TYPE_CHECKING:
     from skcyto.feature_extraction._tokens import PoolingHead, TokenBackbone
@@ -168,24 +169,24 @@ def _embed_without_each_token(
 ) -> list[tuple[np.ndarray, PoolingHead, np.ndarray]]:
     """Return picture, pooling head and embeddings: as they are, then with one token replaced."""
     import torch
-    from timm.data import create_transform
 
     from skcyto.feature_extraction._backbone_pool import get_backbone
-    from skcyto.utils._backbone import describe_backbone
     from skcyto.utils._device import resolve_device, resolve_precision
 
     device = resolve_device(embedder.device)
     precision = resolve_precision(embedder.precision, device)
     source = embedder._source
     backbone: TokenBackbone = get_backbone(source, embedder._weights_identity, device)
-    info = describe_backbone(source.model_name, source.image_size)
-    transform = create_transform(**info.data_config, normalize=False)
+    info = source.describe()
+    transform = make_transform(info)
     inputs = as_image_inputs(images)
     results = []
     for index in range(len(inputs)):
         try:
             pixels: torch.Tensor = transform(inputs.load(index).decode())
-        except (OSError, ValueError, SyntaxError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # Each of Pillow's decoders fails in its own way.
             raise InvalidImageError(
                 list_bad_images(inputs, {index: explain_error(error)})
             ) from None

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import os
-import tempfile
+import uuid
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -125,15 +125,15 @@ class Checkpoint:
         self._write(self.folder / f"{key}.npz", buffer.getvalue())
 
     def _write(self, path: Path, content: bytes) -> None:
-        descriptor, temporary = tempfile.mkstemp(dir=self.folder, suffix=".part")
+        temporary = self.folder / f"{path.name}.{uuid.uuid4().hex}.part"
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with open(temporary, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
 
 

@@ -271,7 +271,7 @@ def make_splits(
     if not hasattr(cv, "split"):
         _check_given_folds(splits)
     rounds = number_rounds(splits, len(y))
-    _warn_of_equalnumber_rounds(splits, rounds)
+    _warn_of_equal_rounds(splits, rounds)
     return Splits(splits, rounds, _describe(cv, len(splits)))
 
 
@@ -371,7 +371,7 @@ def _warn_of_missing_classes(splits: list[Split], y: NDArray[Any]) -> None:
             )
 
 
-def _warn_of_equalnumber_rounds(splits: list[Split], rounds: NDArray[np.intp]) -> None:
+def _warn_of_equal_rounds(splits: list[Split], rounds: NDArray[np.intp]) -> None:
     tested = [np.sort(test).tobytes() for _, test in splits]
     rows = [
         frozenset(tested[fold] for fold in np.flatnonzero(rounds == number))

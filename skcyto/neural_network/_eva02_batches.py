@@ -21,6 +21,7 @@ from skcyto.neural_network._samplers import make_batch_sampler
 from skcyto.neural_network._training import ShuffledBatches
 from skcyto.utils._backbone import BackboneInfo
 from skcyto.utils._image_inputs import ImageInputs, explain, list_bad_images
+from skcyto.utils._image_notes import ImageNotes
 from skcyto.utils._image_transforms import make_transform
 from skcyto.utils._prefetch import resolve_n_threads
 from skcyto.utils._random import all_seeded
@@ -149,33 +150,38 @@ def derive_seed(seed: int, epoch: int, purpose: int) -> int:
     return int(np.random.SeedSequence([seed, epoch, purpose]).generate_state(1)[0])
 
 
+_Prepared = tuple[int, torch.Tensor | str, list[str]]
+
+
 class _PreparedImages(Dataset):
-    """Images as the network takes them, or the reason why one cannot be had."""
+    """Images as the network takes them, or the reason why one cannot be had, and notes on them."""
 
     def __init__(self, inputs: ImageInputs, info: BackboneInfo, augment: str | None) -> None:
         self._inputs = inputs
         self._transform = make_transform(info)
         self._augmentation = make_transform(info, augment)
 
-    def __getitem__(self, draw: Draw) -> tuple[int, torch.Tensor | str]:
+    def __getitem__(self, draw: Draw) -> _Prepared:
+        notes: list[str] = []
         try:
-            image = self._inputs.load(draw.row).decode()
+            image = self._inputs.load(draw.row, notes.append)
             if draw.seed is None:
-                return draw.row, self._transform(image)
+                return draw.row, image.decode_for(self._transform, notes.append), notes
             with all_seeded(draw.seed):
-                return draw.row, self._augmentation(image)
+                return draw.row, image.decode_for(self._augmentation, notes.append), notes
         except MemoryError:
             raise
         except Exception as error:  # Each of Pillow's decoders fails in its own way.
-            return draw.row, explain(error)
+            return draw.row, explain(error), []
 
 
 def _collate(
-    items: list[tuple[int, torch.Tensor | str]],
-) -> tuple[torch.Tensor | None, dict[int, str]]:
-    bad = {row: found for row, found in items if isinstance(found, str)}
-    pixels = [found for _, found in items if not isinstance(found, str)]
-    return (torch.stack(pixels) if pixels else None), bad
+    items: list[_Prepared],
+) -> tuple[torch.Tensor | None, dict[int, str], dict[int, list[str]]]:
+    bad = {row: found for row, found, _ in items if isinstance(found, str)}
+    pixels = [found for _, found, _ in items if not isinstance(found, str)]
+    noted = {row: notes for row, _, notes in items if notes}
+    return (torch.stack(pixels) if pixels else None), bad, noted
 
 
 class ImageStream:
@@ -197,6 +203,8 @@ class ImageStream:
         Whether batches lie where a GPU can fetch them by itself.
     find_all_bad : bool, default=True
         Whether the rest is still read after the first bad image, to name all of them.
+    warn_of_notes : bool, default=True
+        Whether a warning tells at the end what of the images is lost or doubtful.
 
     Raises
     ------
@@ -214,9 +222,11 @@ class ImageStream:
         n_workers: int = 0,
         pin_memory: bool = False,
         find_all_bad: bool = True,
+        warn_of_notes: bool = True,
     ) -> None:
         self._inputs = inputs
         self._find_all_bad = find_all_bad
+        self._warn_of_notes = warn_of_notes
         self._loader = DataLoader(
             _PreparedImages(inputs, info, augment),
             batch_sampler=draws,
@@ -231,8 +241,12 @@ class ImageStream:
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         bad: dict[int, str] = {}
-        for pixels, unreadable in self._loader:
+        notes = ImageNotes()
+        for pixels, unreadable, noted in self._loader:
             bad.update(unreadable)
+            for row, texts in noted.items() if self._warn_of_notes else ():
+                for text in texts:
+                    notes.of(self._inputs.name(row))(text)
             if not bad:
                 yield pixels
             elif not self._find_all_bad:
@@ -241,6 +255,8 @@ class ImageStream:
             raise InvalidImageError(
                 f"{list_bad_images(self._inputs, bad)}\nMend or leave out these."
             )
+        if self._warn_of_notes:
+            notes.warn(stacklevel=6)
 
 
 def resolve_n_workers(n_jobs: int | None, device: torch.device) -> int:

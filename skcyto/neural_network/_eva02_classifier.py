@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skcyto.losses import Loss, get_loss
-from skcyto.neural_network._eva02_fit import fine_tune, predict_logits
+from skcyto.neural_network._eva02_fit import describe_fitted, fine_tune, predict_logits
 from skcyto.neural_network._eva02_state import load_classifier_state, save_classifier_state
 from skcyto.neural_network._eva02_targets import check_targets
 from skcyto.neural_network._eva02_training import monitored_loss
@@ -27,6 +27,7 @@ from skcyto.neural_network._imbalance import CLASS_WEIGHTS
 from skcyto.neural_network._samplers import SAMPLERS
 from skcyto.neural_network._stages import find_best_epoch
 from skcyto.neural_network._training import LR_SCHEDULERS
+from skcyto.utils._backbone_options import INTERPOLATIONS
 from skcyto.utils._image_inputs import check_image_input
 from skcyto.utils._image_transforms import AUGMENTATIONS
 
@@ -44,13 +45,21 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     model_name : str, default="eva02_base_patch14_448.mim_in22k_ft_in22k_in1k"
-        Name of a timm vision transformer with prefix tokens.
+        Name of a timm vision transformer.
     weights : str, path or None, default="pretrained"
         Where training begins: "pretrained" for timm's weights, the path of a `.safetensors` or
         `.pth` file, or None for random weights.
     image_size : int or None, default=None
         Height and width to which images are brought, in pixels; a multiple of the model's patch
-        size. None takes the model's own.
+        size. None takes the one that the weights file states (see `mean`), else the model's own.
+    mean, std : sequence of 3 floats or None, default=None
+        Mean and standard deviation of red, green and blue, of pixels between 0 and 1, by which
+        images are standardized. None takes those that the weights file states, in its metadata or
+        in a ``config.json`` of timm beside it, else timm's for the model.
+    crop_pct : float or None, default=None
+        Share of the resized image's edge that is kept, in (0, 1]; None as for `mean`.
+    interpolation : {"bicubic", "bilinear", "nearest", "lanczos"} or None, default=None
+        Of the resizing; None as for `mean`.
     augment : {"light", "default"} or None, default="light"
         Random changes of the training images. "light" keeps the geometry of prediction and adds
         flips to either side and changes of brightness, contrast and saturation by up to 10 %.
@@ -203,6 +212,10 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         "model_name": [str],
         "weights": [str, os.PathLike, None],
         "image_size": [Interval(Integral, 1, None, closed="left"), None],
+        "mean": ["array-like", None],
+        "std": ["array-like", None],
+        "crop_pct": [Interval(Real, 0, 1, closed="right"), None],
+        "interpolation": [StrOptions(set(INTERPOLATIONS)), None],
         "augment": [StrOptions(set(AUGMENTATIONS)), None],
         "loss": [str, Loss],  # get_loss names the nearest of a misspelt one
         "class_weight": [StrOptions(set(CLASS_WEIGHTS)), dict, None],
@@ -235,6 +248,10 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         *,
         weights: str | os.PathLike[str] | None = "pretrained",
         image_size: int | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        crop_pct: float | None = None,
+        interpolation: str | None = None,
         augment: str | None = "light",
         loss: str | Loss = "ce",
         class_weight: str | Mapping[Any, float] | None = None,
@@ -263,6 +280,10 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         self.model_name = model_name
         self.weights = weights
         self.image_size = image_size
+        self.mean = mean
+        self.std = std
+        self.crop_pct = crop_pct
+        self.interpolation = interpolation
         self.augment = augment
         self.loss = loss
         self.class_weight = class_weight
@@ -360,6 +381,8 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         self.class_counts_ = result.class_counts
         self.class_weight_ = result.criterion.class_weight.numpy(force=True).astype(np.float64)
         self.image_size_ = result.info.image_size
+        self._backbone_size = result.source.image_size
+        self._backbone_options = result.source.options.to_dict()
         self.history_ = result.history
         self.n_iter_ = len(self.history_)
         monitor = monitored_loss(self.history_[0])
@@ -420,7 +443,7 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
             Where; must end with ``.safetensors``.
         """
         check_is_fitted(self)
-        write_weights(path, self.network_, self.model_name, self.image_size_, self.classes_)
+        write_weights(path, self.network_, describe_fitted(self), self.classes_)
 
     def _scores(self, X: Any) -> torch.Tensor:
         """Compute float64 scores on the CPU whose softmax are the probabilities."""

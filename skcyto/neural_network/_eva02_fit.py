@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -32,10 +33,12 @@ from skcyto.utils._backbone import (
     resolve_weights_path,
 )
 from skcyto.utils._backbone_memory import inference_memory, training_memory
+from skcyto.utils._backbone_options import BackboneOptions, BackboneRequest, options_of
 from skcyto.utils._device import resolve_device, resolve_precision
 from skcyto.utils._device_memory import reserve_memory
 from skcyto.utils._image_check import check_images
 from skcyto.utils._image_inputs import ImageInputs, list_bad_images
+from skcyto.utils._images import describe_reader
 from skcyto.utils._memory import BatchHalver, describe_shortage, shortage_raises
 from skcyto.utils._prefetch import resolve_n_threads
 from skcyto.utils._progress import progress_bar
@@ -52,6 +55,7 @@ _NOT_IN_FINGERPRINT = {
     "device",
     "gradient_checkpointing",
     "image_size",
+    *("mean", "std", "crop_pct", "interpolation"),
     "loss",
     "n_jobs",
     "random_state",
@@ -68,6 +72,8 @@ class FineTuned:
     ----------
     network : TransformerClassifier
         Trained, in evaluation mode.
+    source : BackboneSource
+        Where its transformer came from.
     info : BackboneInfo
         Description of its transformer.
     loss : Loss
@@ -81,6 +87,7 @@ class FineTuned:
     """
 
     network: TransformerClassifier
+    source: BackboneSource
     info: BackboneInfo
     loss: Loss
     criterion: Criterion
@@ -107,19 +114,18 @@ def fine_tune(estimator: EVA02Classifier, inputs: ImageInputs, targets: Targets)
     -------
     result : FineTuned
     """
-    info = describe_backbone(estimator.model_name, estimator.image_size)
+    weights = resolve_weights_path(estimator.weights)
+    image_size, options = BackboneRequest(
+        estimator.model_name, estimator.image_size, weights, options_of(estimator)
+    ).resolve()
+    info = describe_backbone(estimator.model_name, image_size, options)
     device = resolve_device(estimator.device)
     precision = resolve_precision(estimator.precision, device)
     loss = get_loss(estimator.loss)
     # Independent of one another: a change of the split does not change the initial weights.
     rng = check_random_state(estimator.random_state)
     seeds = [draw_seed(rng) for _ in range(3)]
-    source = BackboneSource(
-        estimator.model_name,
-        estimator.image_size,
-        resolve_weights_path(estimator.weights),
-        seeds[1],
-    )
+    source = BackboneSource(estimator.model_name, image_size, weights, seeds[1], options)
     with torch_seed(seeds[1]):
         network = TransformerClassifier(
             source,
@@ -218,7 +224,23 @@ def fine_tune(estimator: EVA02Classifier, inputs: ImageInputs, targets: Targets)
                 tuning.load_state_dict(state)
         _run(estimator, inputs, info, tuning, plan, checkpoint, seeds, device)
         tuning.restore_best()
-    return FineTuned(network.eval(), info, loss, criterion, counts, tuning.history)
+    return FineTuned(network.eval(), source, info, loss, criterion, counts, tuning.history)
+
+
+def describe_fitted(estimator: EVA02Classifier) -> BackboneInfo:
+    """Describe the transformer of a fitted classifier, whatever became of its weights file.
+
+    Parameters
+    ----------
+    estimator : EVA02Classifier
+        Fitted.
+
+    Returns
+    -------
+    info : BackboneInfo
+    """
+    options = BackboneOptions.from_dict(estimator._backbone_options)
+    return describe_backbone(estimator.model_name, estimator._backbone_size, options)
 
 
 def _run(
@@ -241,6 +263,7 @@ def _run(
         n_workers=resolve_n_workers(estimator.n_jobs, device),
         pin_memory=device.type == "cuda",
         find_all_bad=False,
+        warn_of_notes=False,  # They were said when the images were checked.
     )
     n_images = sum(len(batch) for batch in plan.train_batches(0))
     bar = progress_bar(
@@ -282,7 +305,7 @@ def predict_logits(estimator: EVA02Classifier, inputs: ImageInputs) -> torch.Ten
     missing = inputs.find_missing_files()
     if missing:
         raise InvalidImageError(f"{list_bad_images(inputs, missing)}\nMend or leave out these.")
-    info = describe_backbone(estimator.model_name, estimator.image_size)
+    info = describe_fitted(estimator)
     device = resolve_device(estimator.device)
     remedy = "a smaller image_size or model, precision='bfloat16', or device='cpu'"
     batches = BatchHalver(
@@ -338,8 +361,10 @@ def _make_fingerprint(
     class_weight = estimator.class_weight
     return params | {
         "image_size": info.image_size,
+        "preprocessing": json.loads(json.dumps(dict(info.data_config))),
         "weights": weights,
         "images": hash_rows(digests),
+        "reader": describe_reader(),
         "labels": hash_rows(targets.classes[targets.encoded[rows]]),
         "groups": None if groups is None else hash_rows(groups[rows]),
         "sample_weight": (

@@ -13,9 +13,6 @@ from skcyto.neural_network._modules import CosineLinear
 from skcyto.utils._backbone import BackboneInfo, BackboneSource
 from skcyto.utils._image_transforms import normalize_pixels
 
-# What may be trained beside the blocks that are not frozen.
-_AFTER_BLOCKS = ("norm.", "fc_norm.")
-
 
 class TransformerClassifier(nn.Module):
     """A timm transformer with timm's own pooling and norm, and a linear head.
@@ -40,7 +37,7 @@ class TransformerClassifier(nn.Module):
     Raises
     ------
     ValueError
-        If the model has no blocks to freeze, or fewer.
+        If the model has no blocks to freeze, or fewer, or cannot checkpoint its gradients.
     """
 
     def __init__(
@@ -57,7 +54,7 @@ class TransformerClassifier(nn.Module):
         super().__init__()
         self.backbone = source.create(**({"drop_path_rate": drop_path} if drop_path else {}))
         if gradient_checkpointing:
-            self.backbone.set_grad_checkpointing(True)
+            _checkpoint_gradients(self.backbone, info.model_name)
         if cosine_head:
             self.head: nn.Module = CosineLinear(info.embedding_dim, n_classes)
         else:
@@ -139,8 +136,24 @@ def _freeze(backbone: nn.Module, n_blocks: int, model_name: str) -> list[nn.Modu
     if blocks is None or n_blocks > len(blocks):
         has = "no blocks that could be frozen" if blocks is None else f"{len(blocks)} blocks"
         raise ValueError(f"freeze={n_blocks}, but model_name={model_name!r} has {has}")
-    trained = (*(f"blocks.{i}." for i in range(n_blocks, len(blocks))), *_AFTER_BLOCKS)
+    # Modules stand in the order of their use: what comes after the blocks, such as norms and an
+    # attention pool, is trained; what comes before, and tokens and positions, is not.
+    children = list(backbone.named_children())
+    place = [name for name, _ in children].index("blocks")
+    above = [name for name, _ in children[place + 1 :]]
+    trained = tuple(f"{name}." for name in above) + tuple(
+        f"blocks.{i}." for i in range(n_blocks, len(blocks))
+    )
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad_(name.startswith(trained))
-    below = [backbone.patch_embed, getattr(backbone, "pos_drop", None)]
-    return [*(module for module in below if module is not None), *blocks[:n_blocks]]
+    return [*(module for _, module in children[:place]), *blocks[:n_blocks]]
+
+
+def _checkpoint_gradients(backbone: nn.Module, model_name: str) -> None:
+    try:
+        backbone.set_grad_checkpointing(True)
+    except (AssertionError, AttributeError, NotImplementedError) as error:
+        raise ValueError(
+            f"gradient_checkpointing=True, but timm has none for model_name={model_name!r}: leave "
+            "it out, and take a smaller batch_size with grad_accumulation"
+        ) from error

@@ -10,6 +10,7 @@ from skcyto.exceptions import InvalidModelError
 from skcyto.neural_network._eva02_network import TransformerClassifier
 from skcyto.neural_network._imbalance import rebuild_criterion
 from skcyto.utils._backbone import BackboneSource, describe_backbone
+from skcyto.utils._backbone_options import BackboneOptions
 from skcyto.utils._persistence import read_tensors, take_part, write_tensors
 from skcyto.utils._random import torch_seed
 
@@ -71,10 +72,15 @@ def load_classifier_state(
         raise InvalidModelError(f"the weights of {type(classifier).__name__} are missing")
     tensors = read_tensors(weights)
     try:
-        info = describe_backbone(classifier.model_name, classifier.image_size)
+        # Models saved by earlier releases have neither.
+        classifier.__dict__.setdefault("_backbone_size", classifier.image_size)
+        classifier.__dict__.setdefault("_backbone_options", {})
+        size = classifier._backbone_size
+        options = BackboneOptions.from_dict(classifier._backbone_options)
+        info = describe_backbone(classifier.model_name, size, options)
         with torch_seed(0):
             network = TransformerClassifier(
-                BackboneSource(classifier.model_name, classifier.image_size, None),
+                BackboneSource(classifier.model_name, size, None, options=options),
                 info,
                 len(classifier.classes_),
                 cosine_head=classifier.loss_.needs_cosine_head,

@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from skcyto.neural_network._eva02_network import TransformerClassifier
+from skcyto.utils._backbone import BackboneInfo
+from skcyto.utils._backbone_options import make_metadata
+from skcyto.utils._file_modes import mode_of_umask
 
 
 def write_weights(
     path: str | os.PathLike[str],
     network: TransformerClassifier,
-    model_name: str,
-    image_size: int,
+    info: BackboneInfo,
     classes: NDArray,
 ) -> None:
     """Write a network's weights under timm's names.
@@ -28,10 +30,8 @@ def write_weights(
         Where; replaced as a whole or not at all.
     network : TransformerClassifier
         The network.
-    model_name : str
-        Name of the timm model.
-    image_size : int
-        In pixels.
+    info : BackboneInfo
+        Description of its transformer.
     classes : ndarray of shape (n_classes,)
         Labels in the order of the logits.
 
@@ -46,18 +46,15 @@ def write_weights(
     state = network.backbone.state_dict()
     if isinstance(network.head, torch.nn.Linear):
         # Models with a distillation token average two heads: both get the same weights.
-        for head in _head_names(model_name):
+        for head in _head_names(info.model_name):
             state |= {f"{head}.{key}": value for key, value in network.head.state_dict().items()}
     state = {key: value.detach().to("cpu", copy=True).contiguous() for key, value in state.items()}
-    metadata = {
-        "format": "pt",
-        "model_name": model_name,
-        "image_size": str(image_size),
-        "classes": json.dumps(classes.tolist(), default=str),
-    }
+    metadata = make_metadata(info.model_name, info.image_size, info.data_config, info.options)
+    metadata["classes"] = json.dumps(classes.tolist(), default=str)
     part = f"{path}.{os.getpid()}.part"
     try:
-        save_file(state, part, metadata)
+        with mode_of_umask(part):
+            save_file(state, part, metadata)
         os.replace(part, path)
     finally:
         if os.path.exists(part):

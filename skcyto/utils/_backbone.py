@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from skcyto.utils._backbone_options import NO_OPTIONS, BackboneOptions
 from skcyto.utils._random import torch_seed
 from skcyto.utils._weights import (
     hash_weights_file,
@@ -46,6 +47,8 @@ class BackboneInfo:
         timm's own preprocessing: input size, interpolation, mean, std, crop.
     final_norm : torch.nn.Module
         The norm after the last block, without its weights; an identity where there is none.
+    options : BackboneOptions
+        How it differs from what timm says of the name.
     """
 
     model_name: str
@@ -57,6 +60,7 @@ class BackboneInfo:
     n_parameters: int
     data_config: Mapping[str, Any]
     final_norm: nn.Module
+    options: BackboneOptions = NO_OPTIONS
 
 
 @dataclass(frozen=True)
@@ -73,12 +77,19 @@ class BackboneSource:
         "pretrained", the path of a weights file, or None for random weights.
     seed : int
         Seed of random weights.
+    options : BackboneOptions
+        How it differs from what timm says of the name.
     """
 
     model_name: str
     image_size: int | None
     weights: str | None
     seed: int = 0
+    options: BackboneOptions = NO_OPTIONS
+
+    def describe(self) -> BackboneInfo:
+        """Look up what is known of the backbone without its weights."""
+        return describe_backbone(self.model_name, self.image_size, self.options)
 
     def identify_weights(self) -> str:
         """Return a text that is the same if, and only if, the weights are the same."""
@@ -90,7 +101,8 @@ class BackboneSource:
             return f"random {self.seed} timm {timm.__version__} torch {torch.__version__}"
         if self.weights == "pretrained":
             return f"pretrained {pretrained_origin(self.model_name)}"
-        return f"file {hash_weights_file(self.weights)}"
+        args = "".join(f" {name}={value!r}" for name, value in self.options.model_args)
+        return f"file {hash_weights_file(self.weights)}{args}"
 
     def create(self, **kwargs: Any) -> nn.Module:
         """Build the model, without a classifier, in float32 on the CPU and in evaluation mode.
@@ -110,7 +122,8 @@ class BackboneSource:
         PretrainedWeightsError
             If the weights are missing, out of reach or do not fit.
         """
-        info = describe_backbone(self.model_name, self.image_size)
+        info = self.describe()
+        kwargs = {**dict(self.options.model_args), **kwargs}
         if self.image_size is not None:
             kwargs["img_size"] = info.image_size
         with torch_seed(self.seed):
@@ -142,7 +155,11 @@ def resolve_weights_path(weights: str | os.PathLike[str] | None) -> str | None:
 
 
 @lru_cache(maxsize=32)
-def describe_backbone(model_name: str, image_size: int | None = None) -> BackboneInfo:
+def describe_backbone(
+    model_name: str,
+    image_size: int | None = None,
+    options: BackboneOptions = NO_OPTIONS,
+) -> BackboneInfo:
     """Look up a vision transformer of timm, without weights.
 
     Parameters
@@ -151,6 +168,8 @@ def describe_backbone(model_name: str, image_size: int | None = None) -> Backbon
         Name of a timm model.
     image_size : int or None, default=None
         Height and width of the input; None for the model's own.
+    options : BackboneOptions
+        How the model differs from what timm says of the name.
 
     Returns
     -------
@@ -159,7 +178,7 @@ def describe_backbone(model_name: str, image_size: int | None = None) -> Backbon
     Raises
     ------
     ValueError
-        If timm knows no such model, the model has no prefix tokens, or cannot take this size.
+        If timm knows no such model, the model is no vision transformer, or cannot take this size.
     """
     import timm
 
@@ -168,19 +187,20 @@ def describe_backbone(model_name: str, image_size: int | None = None) -> Backbon
             f"model_name={model_name!r} names a place, not a model: give the name of timm's "
             "architecture, and the file as weights='/path/to/model.safetensors'"
         )
+    model_args = dict(options.model_args)
     if image_size is None:
-        model = _create_skeleton(model_name)
+        model = _create_skeleton(model_name, **model_args)
         _check_tokens(model_name, model)
     else:
-        _check_size(describe_backbone(model_name), image_size)
+        _check_size(describe_backbone(model_name, None, options), image_size)
         try:
-            model = _create_skeleton(model_name, img_size=image_size)
+            model = _create_skeleton(model_name, img_size=image_size, **model_args)
         except TypeError as error:
             raise ValueError(
                 f"model_name={model_name!r} does not take another image size than its own "
                 f"({error}); leave image_size=None"
             ) from error
-    data_config = timm.data.resolve_model_data_config(model)
+    data_config = timm.data.resolve_model_data_config(model) | options.preprocessing()
     if image_size is None:
         image_size = data_config["input_size"][-1]
     data_config["input_size"] = (3, image_size, image_size)
@@ -194,6 +214,7 @@ def describe_backbone(model_name: str, image_size: int | None = None) -> Backbon
         n_parameters=sum(weight.numel() for weight in model.parameters()),
         data_config=data_config,
         final_norm=copy.deepcopy(find_final_norm(model)),
+        options=options,
     )
 
 
@@ -251,10 +272,10 @@ def _create_skeleton(model_name: str, **kwargs: Any) -> nn.Module:
 
 
 def _check_tokens(model_name: str, model: nn.Module) -> None:
-    if not getattr(model, "num_prefix_tokens", 0):
+    if getattr(model, "num_prefix_tokens", None) is None or not hasattr(model, "blocks"):
         raise ValueError(
-            f"model_name={model_name!r} ({type(model).__name__}) has neither class token nor "
-            "registers: choose a vision transformer that has one, such as "
+            f"model_name={model_name!r} ({type(model).__name__}) is no vision transformer, which "
+            "would keep a token for each patch: choose one, such as "
             "'eva02_base_patch14_448.mim_in22k_ft_in22k_in1k' or 'vit_small_patch14_dinov2'"
         )
 

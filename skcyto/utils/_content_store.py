@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from skcyto.exceptions import InvalidInputWarning
+from skcyto.utils._file_modes import make_file
 from skcyto.utils._warnings import warn
 
 T = TypeVar("T")
@@ -163,6 +164,7 @@ class ContentStore:
     def _connect(self) -> sqlite3.Connection:
         if self._connection is None or self._pid != os.getpid():
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_file(self.path)
             self._connection = sqlite3.connect(
                 self.path, timeout=_BUSY_SECONDS, check_same_thread=False
             )

@@ -8,9 +8,11 @@ from typing import Any
 
 from skcyto.exceptions import InvalidImageError
 from skcyto.utils._image_inputs import ImageInputs, explain, list_bad_images
+from skcyto.utils._image_notes import ImageNotes
 from skcyto.utils._prefetch import map_ahead
 
 _AHEAD = 32
+_MAX_WAITING_BYTES = 2**27
 
 
 def check_images(
@@ -50,8 +52,9 @@ def check_images(
 
     def check(row: int) -> tuple[int, bytes | str]:
         try:
-            image = inputs.load(row)
-            image.decode()
+            note = notes.of(inputs.name(row))
+            image = inputs.load(row, note)
+            image.decode_for(lambda picture: None, note)
             return row, image.digest
         except MemoryError:
             raise
@@ -59,9 +62,12 @@ def check_images(
             return row, explain(error)
 
     digests: list[bytes] = []
+    notes = ImageNotes()
     pool = ThreadPoolExecutor(n_threads, thread_name_prefix="skcyto-check")
     try:
-        for row, found in map_ahead(pool, check, rows, ahead=_AHEAD):
+        for row, found in map_ahead(
+            pool, check, rows, ahead=_AHEAD, weigh=inputs.weigh, max_weight=_MAX_WAITING_BYTES
+        ):
             advance(1)
             if isinstance(found, bytes):
                 digests.append(found)
@@ -73,4 +79,5 @@ def check_images(
         raise InvalidImageError(
             f"{list_bad_images(inputs, bad)}\nMend or leave out these: nothing was trained.", bad
         )
+    notes.warn(stacklevel=4)
     return digests

@@ -5,19 +5,27 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
-from skcyto.utils._images import array_to_rgb, decode_image, to_rgb
+from skcyto.utils._image_notes import Note, ignore_note
+from skcyto.utils._images import array_to_rgb, count_pixels, decode_image, to_rgb
+from skcyto.utils._prefetch import WeightGate
+
+Result = TypeVar("Result")
 
 _MAX_LISTED = 20
 _DIGEST_SIZE = 20
+# Of pictures that are being decoded and resized, in all threads together: some bytes a pixel, as
+# conversions hold a picture twice.
+_DECODING = WeightGate(2**29)
+_BYTES_PER_PIXEL = 8
 # Pillow reads an opened file's pixels on first use, and not thread-safely, while a list may hold
 # the same PIL image many times.
 _PIL_LOCK = threading.Lock()
@@ -48,11 +56,42 @@ class LoadedImage:
         """Size of the content."""
         return len(self.content) if isinstance(self.content, bytes) else self.content.nbytes
 
-    def decode(self) -> Image.Image:
-        """Return the image in 8-bit RGB, or raise OSError or ValueError if it is damaged."""
+    def decode(self, note: Note = ignore_note) -> Image.Image:
+        """Return the image in 8-bit RGB, or raise OSError or ValueError if it is damaged.
+
+        Parameters
+        ----------
+        note : callable
+            Told what of the file is lost or doubtful.
+
+        Returns
+        -------
+        image : PIL.Image.Image
+        """
         if isinstance(self.content, bytes):
-            return decode_image(self.content)
+            return decode_image(self.content, note)
         return Image.fromarray(self.content)
+
+    def decode_for(
+        self, function: Callable[[Image.Image], Result], note: Note = ignore_note
+    ) -> Result:
+        """Decode the image and give it to a function, while memory for large ones is held back.
+
+        Parameters
+        ----------
+        function : callable
+            Takes the image, and does not keep it.
+        note : callable
+            Told what of the file is lost or doubtful.
+
+        Returns
+        -------
+        result : object
+            What the function returned.
+        """
+        n_pixels = count_pixels(self.content) if isinstance(self.content, bytes) else 0
+        with _DECODING.hold(n_pixels * _BYTES_PER_PIXEL):
+            return function(self.decode(note))
 
 
 class ImageInputs:
@@ -62,28 +101,54 @@ class ImageInputs:
     ----------
     items : sequence
         Paths, PIL images or arrays, mixed as one likes.
+    on_demand : bool, default=False
+        Whether `items` may make each item when it is asked for: it is then asked once for each
+        reading, for no other purpose, and for nothing beyond its length.
     """
 
-    def __init__(self, items: Sequence[Any] | np.ndarray) -> None:
+    def __init__(self, items: Sequence[Any] | np.ndarray, *, on_demand: bool = False) -> None:
         self._items = items
+        self._on_demand = on_demand
 
     def __len__(self) -> int:
         return len(self._items)
 
     def name(self, index: int) -> str:
         """Say which image is meant: its path, or its position."""
-        item = self._items[index]
+        item = None if self._on_demand else self._items[index]
         if isinstance(item, (str, os.PathLike)):
             return f"{os.fspath(item)!s} (row {index})"
         return f"row {index}"
 
-    def load(self, index: int) -> LoadedImage:
+    def weigh(self, index: int) -> int:
+        """Say how many bytes a file takes that :meth:`load` reads; 0 where none is read.
+
+        Parameters
+        ----------
+        index : int
+            Its position.
+
+        Returns
+        -------
+        n_bytes : int
+        """
+        item = None if self._on_demand else self._items[index]
+        if not isinstance(item, (str, os.PathLike)):
+            return 0
+        try:
+            return os.stat(item).st_size
+        except (OSError, ValueError):
+            return 0
+
+    def load(self, index: int, note: Note = ignore_note) -> LoadedImage:
         """Read one image.
 
         Parameters
         ----------
         index : int
             Its position.
+        note : callable
+            Told what is doubtful.
 
         Returns
         -------
@@ -102,9 +167,9 @@ class ImageInputs:
             return LoadedImage(hashlib.blake2b(data, digest_size=_DIGEST_SIZE).digest(), data)
         if isinstance(item, Image.Image):
             with _PIL_LOCK:
-                item = np.asarray(to_rgb(item))
+                item = np.asarray(to_rgb(item, note))
         if isinstance(item, np.ndarray):
-            rgb = array_to_rgb(item)
+            rgb = array_to_rgb(item, note)
             digest = hashlib.blake2b(rgb.data, digest_size=_DIGEST_SIZE, person=b"array")
             digest.update(str(rgb.shape).encode())
             return LoadedImage(digest.digest(), rgb)
@@ -120,6 +185,8 @@ class ImageInputs:
         missing : dict of int to str
             Position and reason.
         """
+        if self._on_demand:
+            return {}
         return {
             index: explain(FileNotFoundError())
             for index, item in enumerate(self._items)
@@ -162,7 +229,7 @@ def as_image_inputs(X: Any) -> ImageInputs:
         raise TypeError(f"X is a {type(X).__name__}, which is no sequence of images: {_ACCEPTED}")
     if len(X) == 0:
         raise ValueError(f"Found array with 0 sample(s): X holds no images. Give {_ACCEPTED}.")
-    return ImageInputs(X)
+    return ImageInputs(X, on_demand=not isinstance(X, (list, tuple, np.ndarray)))
 
 
 def check_image_input(estimator: BaseEstimator, X: Any, *, reset: bool) -> ImageInputs:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import torch
 
 AUGMENTATIONS = ("light", "default")
+# How many times longer than broad an image may be whose shorter edge is brought to the input's size
+# before its middle is cut out: a strip of one pixel would become a gigabyte, and its ends be lost.
+_MAX_ASPECT = 64
 
 
 def make_transform(
@@ -44,10 +47,11 @@ def make_transform(
 
     if augment == "default":
         return create_transform(**info.data_config, normalize=False, is_training=True)
-    transform = create_transform(**info.data_config, normalize=False)
+    *geometry, to_tensor = create_transform(**info.data_config, normalize=False).transforms
+    if info.data_config["crop_mode"] == "center":
+        geometry.insert(0, _refuse_strip)
     if augment is None:
-        return transform
-    *geometry, to_tensor = transform.transforms
+        return transforms.Compose([*geometry, to_tensor])
     return transforms.Compose(
         [
             *geometry,
@@ -57,6 +61,16 @@ def make_transform(
             to_tensor,
         ]
     )
+
+
+def _refuse_strip(image: Image.Image) -> Image.Image:
+    long, short = max(image.size), min(image.size)
+    if long > _MAX_ASPECT * short:
+        raise ValueError(
+            f"an image of {image.width} x {image.height} pixels is too long for its breadth: the "
+            f"network would see less than 1/{_MAX_ASPECT} of it; cut or resize it first"
+        )
+    return image
 
 
 def normalize_pixels(images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:

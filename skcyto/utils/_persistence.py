@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from skcyto.exceptions import InvalidModelError, ModelSavingWarning
+from skcyto.utils._file_modes import mode_of_umask
 from skcyto.utils._warnings import warn
 
 if TYPE_CHECKING:
@@ -95,7 +96,9 @@ def without_training_code(
     return state
 
 
-def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+def write_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None
+) -> None:
     """Write tensors from any device to a safetensors file.
 
     Parameters
@@ -104,6 +107,8 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
         The file.
     tensors : mapping of str to tensor
         Names and tensors.
+    metadata : dict of str to str or None, default=None
+        What the file says of itself.
     """
     from safetensors.torch import save_file
 
@@ -116,7 +121,8 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
             tensor = tensor.clone()
         places.add(tensor.data_ptr())
         kept[name] = tensor
-    save_file(kept, str(path))
+    with mode_of_umask(path):
+        save_file(kept, str(path), metadata)
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:

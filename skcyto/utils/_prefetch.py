@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -25,6 +27,7 @@ def map_ahead(
     ahead: int,
     weigh: Callable[[Item], int] = lambda item: 0,
     max_weight: int = 0,
+    results_weigh: bool = False,
 ) -> Iterator[Result]:
     """Apply a function in threads and yield the results in the order of the items.
 
@@ -46,12 +49,14 @@ def map_ahead(
         nothing.
     max_weight : int, default=0
         No more items are taken while those that wait or are worked on weigh more than this.
+    results_weigh : bool, default=False
+        Whether what came of an item weighs as much as the item until its turn comes.
 
     Yields
     ------
     result : object
     """
-    pending: deque[Future[Result]] = deque()
+    pending: deque[tuple[Future[Result], int]] = deque()
     lock = threading.Lock()
     weight = 0
 
@@ -60,16 +65,72 @@ def map_ahead(
         with lock:
             weight += change
 
+    def take() -> Result:
+        future, item_weight = pending.popleft()
+        result = future.result()
+        if results_weigh:
+            add(-item_weight)
+        return result
+
     for item in items:
         item_weight = weigh(item)
         add(item_weight)
         future = pool.submit(function, item)
-        future.add_done_callback(partial(add, -item_weight))
-        pending.append(future)
+        if not results_weigh:
+            future.add_done_callback(partial(add, -item_weight))
+        pending.append((future, item_weight))
         while pending and (len(pending) > ahead or weight > max_weight):
-            yield pending.popleft().result()
+            yield take()
     while pending:
-        yield pending.popleft().result()
+        yield take()
+
+
+class WeightGate:
+    """Let threads in as long as what they hold together is not too heavy; one is always let in.
+
+    Parameters
+    ----------
+    limit : int
+        Weight of all that are in.
+
+    Examples
+    --------
+    >>> from skcyto.utils._prefetch import WeightGate
+    >>> gate = WeightGate(100)
+    >>> with gate.hold(60), gate.hold(40):
+    ...     gate.held
+    100
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._reset()
+        if hasattr(os, "register_at_fork"):
+            # A child has none of its parent's threads, which would never leave.
+            os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        self.held = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def hold(self, weight: int) -> Iterator[None]:
+        """Wait until there is room, and take it for the length of the block.
+
+        Parameters
+        ----------
+        weight : int
+            What the block holds.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: not self.held or self.held + weight <= self.limit)
+            self.held += weight
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.held -= weight
+                self._changed.notify_all()
 
 
 def resolve_n_threads(n_jobs: int | None) -> int:

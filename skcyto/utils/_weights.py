@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar", ".ckpt")
 # Names under which timm stores the weights of a model on the hub, in the order it looks for them.
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+_FIRST_LAYER = "patch_embed.proj.weight"
+# What a network is called inside of what it was trained in.
+_WRAPPERS = {"backbone", "encoder", "model", "module", "net", "network", "student", "teacher"}
 _HUB_TIMEOUT = 10  # seconds
 
 _file_hashes: dict[tuple[str, int, int], str] = {}
@@ -144,13 +148,14 @@ def load_weights_file(model_name: str, path: str, **kwargs: Any) -> nn.Module:
     """
     import timm
 
-    state_dict = _read_state_dict(path)
+    state_dict = _strip_prefix(_read_state_dict(path), path)
     config = timm.models.get_pretrained_cfg(model_name)
     heads = (config.classifier if config is not None else None) or "head"
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
     state_dict = {k: v for k, v in state_dict.items() if not _belongs_to_head(k, heads)}
     if not state_dict:
         raise PretrainedWeightsError(f"{path} holds a classifier's weights only")
+    _check_patch_size(state_dict, model_name, path, kwargs)
     # As if the weights' own number of classes were 0: timm then insists on every other weight.
     overlay = {"state_dict": state_dict, "num_classes": 0, "source": "", "custom_load": False}
     try:
@@ -160,7 +165,7 @@ def load_weights_file(model_name: str, path: str, **kwargs: Any) -> nn.Module:
     except Exception as error:  # Converters fail in their own ways on weights of other models.
         raise PretrainedWeightsError(
             f"the weights in {path} do not fit model_name={model_name!r}: "
-            f"{textwrap.shorten(str(error) or type(error).__name__, 2000)}"
+            f"{_shorten_mismatch(error)}"
         ) from error
     model.pretrained_cfg["state_dict"] = None  # timm would keep a second copy of all weights
     return model
@@ -190,11 +195,92 @@ def _read_state_dict(path: str) -> dict[str, Any]:
             f"{path} could not be read as weights: {textwrap.shorten(str(error), 1000)}. Only "
             "tensors are loaded, never pickled code: save model.state_dict(), not the model"
         ) from error
+    if isinstance(state_dict, dict):
+        # DINO keeps its networks in dictionaries of their own.
+        nested = {k: v for k, v in state_dict.items() if isinstance(v, dict)}
+        if nested and not any(hasattr(v, "shape") for v in state_dict.values()):
+            state_dict = {f"{k}.{name}": v for k, d in nested.items() for name, v in d.items()}
     if not isinstance(state_dict, dict) or not any(
         hasattr(v, "shape") for v in state_dict.values()
     ):
         raise PretrainedWeightsError(f"{path} holds no weights (no dictionary of tensors)")
     return state_dict
+
+
+def _strip_prefix(state_dict: dict[str, Any], path: str) -> dict[str, Any]:
+    """Take a network out of what it was trained in: DINO's teacher, a wrapper, a detector."""
+    firsts = [key for key in state_dict if key.endswith(_FIRST_LAYER)]
+    prefixes = sorted({key.removesuffix(_FIRST_LAYER) for key in firsts})
+    wrapped = [p for p in prefixes if p and all(part in _WRAPPERS for part in p[:-1].split("."))]
+    if not wrapped or wrapped != prefixes:
+        return state_dict
+    if len(wrapped) > 1:
+        wrapped = [prefix for prefix in wrapped if "teacher" in prefix.split(".")]
+    if len(wrapped) != 1:
+        raise PretrainedWeightsError(
+            f"{path} holds several networks ({', '.join(map(repr, prefixes))}): save the one that "
+            "is meant, without its prefix"
+        )
+    prefix = wrapped[0]
+    outer = prefix.removesuffix("backbone.")
+    rest = [
+        key
+        for key in state_dict
+        if not key.startswith(prefix)
+        and not (len(prefixes) > 1 and not key.startswith(outer))
+        and not any("head" in part for part in key.removeprefix(outer).split(".")[:1])
+    ]
+    if rest:
+        raise PretrainedWeightsError(
+            f"{path} holds weights beside those of the network {prefix!r}, such as {rest[0]!r}: "
+            "save the network alone, without its prefix"
+        )
+    return {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
+
+
+def _check_patch_size(
+    state_dict: dict[str, Any], model_name: str, path: str, kwargs: dict[str, Any]
+) -> None:
+    """Refuse weights of another patch size, which timm would resample without a word."""
+    import timm
+    import torch
+
+    found = {tuple(w.shape[-2:]) for w in state_dict.values() if _sees_pixels(w)}
+    try:
+        with torch.device("meta"):
+            model = timm.create_model(model_name, num_classes=0, **kwargs)
+    except (RuntimeError, NotImplementedError):
+        model = timm.create_model(model_name, num_classes=0, **kwargs)
+    wanted = {tuple(w.shape[-2:]) for w in model.state_dict().values() if _sees_pixels(w)}
+    if found and wanted and not found & wanted:
+        (height, width), (own, _) = min(found), min(wanted)
+        raise PretrainedWeightsError(
+            f"the weights in {path} do not fit model_name={model_name!r}: they are made for "
+            f"patches of {height} x {width} pixels, the model has {own} x {own}"
+        )
+
+
+def _sees_pixels(weight: Any) -> bool:
+    """Tell whether a weight is a convolution of the three colours."""
+    return getattr(weight, "ndim", 0) == 4 and weight.shape[1] == 3
+
+
+def _shorten_mismatch(error: Exception) -> str:
+    """Say in a line what torch lists in hundreds."""
+    text = str(error) or type(error).__name__
+    parts = []
+    for kind in ("Missing", "Unexpected"):
+        found = re.search(rf"{kind} key\(s\) in state_dict: (.*?)\.\s", f"{text}\n", re.DOTALL)
+        if found:
+            names = [name.strip(' "') for name in found[1].split(",")]
+            shown = ", ".join(names[:3])
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            parts.append(f"{kind.lower()} {shown}{more}")
+    sizes = re.findall(r"size mismatch for ([^:]+):", text)
+    if sizes:
+        more = f" and {len(sizes) - 3} more" if len(sizes) > 3 else ""
+        parts.append(f"of another shape {', '.join(sizes[:3])}{more}")
+    return "; ".join(parts) if parts else textwrap.shorten(text, 400)
 
 
 def _belongs_to_head(key: str, heads: tuple[str, ...]) -> bool:

@@ -1,5 +1,7 @@
 """Small folders of images to load."""
 
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,9 +17,12 @@ def put(tmp_path):
         if content is not None:
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
         elif path.suffix.lower() in (".png", ".jpg", ".bmp"):
-            Image.fromarray(np.full((4, 4, 3), 100, np.uint8)).save(path)
+            # Another picture for each name: the same one under two labels is a problem.
+            seed = zlib.crc32(name.encode())
+            pixels = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(path)
         else:
-            path.write_bytes(b"not an image")
+            path.write_bytes(f"not an image, {name}".encode())
         return path
 
     return write

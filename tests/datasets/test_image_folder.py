@@ -226,7 +226,7 @@ def test_every_file_and_every_row_is_loaded_or_reported(tmp_path_factory, files,
     root = tmp_path_factory.mktemp("folder")
     for name in files:
         (root / name).parent.mkdir(exist_ok=True)
-        (root / name).write_bytes(b"x")
+        (root / name).write_text(name)
     (root / "index.csv").write_text("\n".join(["file,label", *map(",".join, rows)]) + "\n")
     try:
         data = load_image_folder(root, index="index.csv")
@@ -326,3 +326,48 @@ def test_bccd(shared_data):
         "WBC": 372,
     }
     assert len(np.unique(data.groups)) == 363
+
+
+def test_links_between_classes_and_to_themselves(tmp_path, put):
+    for name in ("b/0.png", "b/slide7/1.png", "a/9.png"):
+        put(name)
+    (tmp_path / "a" / "link").symlink_to("../b/slide7")
+    (tmp_path / "b" / "loop.png").symlink_to("loop.png")
+    with pytest.raises(InvalidDatasetError, match=r"link to another class .*a/link -> b/slide7"):
+        load_image_folder(tmp_path)
+    with pytest.warns(InvalidInputWarning):
+        data = load_image_folder(tmp_path, on_error="warn")
+    assert relative(data, tmp_path) == ["a/9.png", "b/0.png", "b/slide7/1.png"]
+    assert data.target.tolist() == ["a", "b", "b"]
+    assert set(data.report["item"]) == {"a/link -> b/slide7", "b/loop.png"}
+
+
+def test_same_picture_under_two_labels(tmp_path, put):
+    for name, content in (("a/1.png", "x"), ("b/2.png", "x"), ("b/3.png", "x"), ("b/4.png", "y")):
+        put(name, content)
+    with pytest.warns(InvalidInputWarning, match=r"a/1\.png \(a\) = b/2\.png \(b\)"):
+        data = load_image_folder(tmp_path, on_error="warn")
+    assert relative(data, tmp_path) == ["b/4.png"]
+    assert len(data.report) == 3
+    put("index.csv", "file,label\nb/2.png,x\nb/3.png,x\nb/4.png,y\n")
+    (tmp_path / "a" / "1.png").unlink()
+    assert load_image_folder(tmp_path, index="index.csv").target.tolist() == ["x", "x", "y"]
+
+
+def test_parts_of_a_split_are_no_classes(tmp_path, put):
+    for name in ("train/a/1.png", "train/b/2.png", "test/a/3.png"):
+        put(name)
+    with pytest.raises(InvalidDatasetError, match="test, train are the parts of a split"):
+        load_image_folder(tmp_path)
+    assert load_image_folder(tmp_path / "train").target.tolist() == ["a", "b"]
+
+
+def test_absolute_paths_and_other_unicode_forms_in_an_index(tmp_path, put):
+    inside, decomposed = put("data/x/1.png"), put("data/u\u0308.png")
+    outside = put("elsewhere/2.png")
+    root = tmp_path / "data"
+    rows = ["file,label", f"{inside},a", f"{outside},b", "\u00fc.png,c"]
+    put("data/index.csv", "\n".join(rows))
+    data = load_image_folder(root, index="index.csv")
+    assert data.paths.tolist() == [str(inside), str(outside), str(decomposed)]
+    assert data.target.tolist() == ["a", "b", "c"]

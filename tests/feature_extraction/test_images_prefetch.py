@@ -92,11 +92,11 @@ def test_images_in_memory_do_not_grow_with_their_number(monkeypatch):
     counts = {}
     load, forward = ImageInputs.load, TokenBackbone.forward
 
-    def counting_load(self, index):
+    def counting_load(self, index, note):
         with lock:
             counts["held"] += 1
             counts["most"] = max(counts["most"], counts["held"])
-        return load(self, index)
+        return load(self, index, note)
 
     def counting_forward(self, batch, precision):
         with lock:
