@@ -53,8 +53,8 @@ def predict(options: argparse.Namespace) -> int:
     )
     inputs = (
         find_images(options.inputs, options.column)
-        if model.scan_columns is None
-        else find_scans(options.inputs, model.scan_columns)
+        if model.columns is None
+        else find_scans(options.inputs, model.columns)
     )
     if inputs.ignored:
         print(
@@ -144,7 +144,8 @@ def _write_table(
         columns[f"probability_{label}"] = [
             float("nan") if r["probabilities"] is None else r["probabilities"][i] for r in found
         ]
-    columns["error"] = pd.Series([r["error"] for r in found], dtype="string")
+    for name in ("error", "note"):
+        columns[name] = pd.Series([r.get(name) for r in found], dtype="string")
     table = pd.DataFrame(columns)
     # Whole numbers stay whole where a row has no prediction.
     table["prediction"] = table["prediction"].convert_dtypes()
@@ -167,4 +168,4 @@ def _sum_up(output: Path, inputs: Inputs, results: Mapping[tuple[str, ...], dict
         print(f"  {', '.join(paths)}: {error}", file=sys.stderr)
     if len(failed) > _SHOWN_ERRORS:
         print(f"  and {len(failed) - _SHOWN_ERRORS} more", file=sys.stderr)
-    return 1 if len(failed) == n_inputs else 0
+    return 1 if failed else 0

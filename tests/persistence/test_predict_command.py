@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
@@ -57,7 +58,7 @@ def test_table(saved, cells, folder, tmp_path, suffix, capsys):
     output = tmp_path / f"table{suffix}"
     assert run(saved.path, folder / "slide0", folder / "slide1", "-o", output) == 0
     table = pd.read_csv(output) if suffix == ".csv" else pd.read_parquet(output)
-    assert table.columns.tolist() == ["input", "prediction", *PROBABILITIES, "error"]
+    assert table.columns.tolist() == ["input", "prediction", *PROBABILITIES, "error", "note"]
     order = [*range(0, 60, 2), *range(1, 60, 2)]
     assert table["input"].tolist() == [
         str(folder / f"slide{i % 2}" / f"cell{i:02}.png") for i in order
@@ -75,7 +76,7 @@ def test_bad_inputs_have_rows_with_reasons(saved, folder, tmp_path, capsys):
     bad = spoil(shutil.copytree(folder, tmp_path / "x"))
     output = tmp_path / "table.csv"
     missing = str(tmp_path / "x" / "nowhere.png")
-    assert run(saved.path, tmp_path / "x", missing, "-o", output) == 0
+    assert run(saved.path, tmp_path / "x", missing, "-o", output) == 1
     table = pd.read_csv(output, index_col="input")
     assert len(table) == 64
     wrong = table[table["error"].notna()]
@@ -83,7 +84,7 @@ def test_bad_inputs_have_rows_with_reasons(saved, folder, tmp_path, capsys):
     assert wrong[["prediction", *PROBABILITIES]].isna().all(axis=None)
     assert wrong.loc[missing, "error"] == "no such file"
     assert "\n" not in "".join(wrong["error"])
-    assert table.drop(wrong.index).notna().drop(columns="error").all(axis=None)
+    assert table.drop(wrong.index).notna().drop(columns=["error", "note"]).all(axis=None)
     assert f"{missing}: no such file" in capsys.readouterr().err
 
 
@@ -99,7 +100,7 @@ def test_patterns_and_lists(saved, folder, tmp_path):
     # Paths of a list are relative to it; what is listed twice has two rows.
     names = ["slide1/cell01.png", "slide0/cell00.png", "slide1/cell01.png", ""]
     pd.DataFrame({"path": names, "age": 1}).to_csv(folder / "list.csv", index=False)
-    assert run(saved.path, folder / "list.csv", "-o", tmp_path / "b.csv") == 0
+    assert run(saved.path, folder / "list.csv", "-o", tmp_path / "b.csv") == 1
     table = pd.read_csv(tmp_path / "b.csv", keep_default_na=False)
     assert table["input"].tolist() == [str(folder / name) if name else "" for name in names]
     assert table["prediction"][0] == table["prediction"][2] != ""
@@ -162,7 +163,7 @@ class TestResuming:
         assert "predictions of another model" in capsys.readouterr().err
         assert run(other, folder, "-o", tmp_path / "table.csv", "--overwrite") == 0
         table = pd.read_csv(tmp_path / "table.csv")
-        assert table.columns[1:-1].tolist() == ["prediction", "probability_0", "probability_1"]
+        assert table.columns[1:-2].tolist() == ["prediction", "probability_0", "probability_1"]
         assert table["prediction"].dtype == np.int64
 
     def test_finished_table_is_not_touched(self, saved, folder, tmp_path, capsys):
@@ -205,7 +206,7 @@ def test_thousand_files_five_broken_and_a_kill(saved, cells, tmp_path):
     assert 0 < n_before < 1000
 
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
     assert f"going on: {n_before} of 1000 inputs are done" in done.stderr
     table = pd.read_csv(output)
     assert len(table) == 1000
@@ -280,7 +281,7 @@ def test_scans(tmp_path):
     path = skcyto.save(pipeline, tmp_path / "model")
     rows.append(("scan0.png", "nowhere.png"))
     pd.DataFrame(rows, columns=["image", "mask"]).to_csv(tmp_path / "scans.csv", index=False)
-    assert run(path, tmp_path / "scans.csv", "-o", tmp_path / "out.csv", "--n-jobs", 1) == 0
+    assert run(path, tmp_path / "scans.csv", "-o", tmp_path / "out.csv", "--n-jobs", 1) == 1
     table = pd.read_csv(tmp_path / "out.csv")
     assert table.columns[:3].tolist() == ["image", "mask", "prediction"]
     assert table["prediction"].tolist()[:8] == pipeline.predict(pairs).tolist()
@@ -316,7 +317,7 @@ def test_scan_without_a_label_costs_its_own_row(two_labels, tmp_path, place):
     pd.DataFrame(rows, columns=["image", "mask"]).to_csv(tmp_path / "scans.csv", index=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InvalidInputWarning)
-        assert run(two_labels.path, tmp_path / "scans.csv", "-o", tmp_path / "out.csv") == 0
+        assert run(two_labels.path, tmp_path / "scans.csv", "-o", tmp_path / "out.csv") == 1
     table = pd.read_csv(tmp_path / "out.csv")
     assert table["error"].dropna().to_dict() == {
         place: "label 2 (cytoplasm): not in the mask, which holds 1"
@@ -331,6 +332,49 @@ def test_scan_without_a_label_alone(two_labels, tmp_path):
     )
     assert run(two_labels.path, tmp_path / "scans.csv", "-o", tmp_path / "out.csv") == 1
     assert "label 2 (cytoplasm)" in pd.read_csv(tmp_path / "out.csv")["error"][0]
+
+
+@pytest.fixture
+def imputing(two_labels, tmp_path):
+    """The same model with an imputer, which has a value for whatever is missing."""
+    settings = {"featureClass": {"firstorder": ["Mean"]}}
+    pipeline = make_pipeline(
+        RadiomicsExtractor({"nucleus": 1, "cytoplasm": 2}, settings),
+        SimpleImputer(strategy="median"),
+        LogisticRegression(),
+    ).fit(two_labels.good, [0, 1] * 6)
+    return SimpleNamespace(path=skcyto.save(pipeline, tmp_path / "imputing"), pipeline=pipeline)
+
+
+def test_nothing_is_predicted_from_an_imputer_alone(two_labels, imputing, tmp_path, capsys):
+    """Masks of 255, swapped columns: an error. One structure of two: predicted, with a note."""
+    image, mask = two_labels.good[0]
+    of_255 = tmp_path / "of_255.png"
+    Image.fromarray((np.asarray(Image.open(mask)) == 1).astype(np.uint8) * 255).save(of_255)
+    rows = [
+        two_labels.good[1],
+        (image, str(of_255)),
+        two_labels.bad,
+        (mask, image),
+        two_labels.good[2],
+    ]
+    pd.DataFrame(rows, columns=["image", "mask"]).to_csv(tmp_path / "scans.csv", index=False)
+    assert run(imputing.path, tmp_path / "scans.csv", "-o", tmp_path / "out.csv") == 1
+    table = pd.read_csv(tmp_path / "out.csv")
+    assert table["error"].notna().tolist() == [False, True, False, True, False]
+    assert table["error"][1] == (
+        "label 1 (nucleus): not in the mask, which holds 255; "
+        "label 2 (cytoplasm): not in the mask, which holds 255"
+    )
+    assert table["prediction"].isna().tolist() == [False, True, False, True, False]
+    assert table["note"].dropna().to_dict() == {
+        2: "label 2 (cytoplasm): not in the mask, which holds 1"
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InvalidInputWarning)
+        expected = imputing.pipeline.predict_proba([rows[i] for i in (0, 2, 4)])
+    found = table.loc[[0, 2, 4], ["probability_0", "probability_1"]]
+    np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
 def fail_on(monkeypatch, wrong):

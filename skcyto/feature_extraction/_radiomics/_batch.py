@@ -79,6 +79,7 @@ def run_batch(
             bar.update(1)
     for row in sorted(results):
         _enter(rows[row], cases[row], results[row], structures, report)
+    report.lost.update(np.flatnonzero(np.isnan(rows).all(axis=(1, 2))).tolist())
     return rows.reshape(len(cases), -1)
 
 

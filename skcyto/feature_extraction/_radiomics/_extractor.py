@@ -16,7 +16,7 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skcyto.exceptions import DroppedFeatureWarning
+from skcyto.exceptions import DroppedFeatureWarning, InvalidInputWarning
 from skcyto.feature_extraction._radiomics._batch import run_batch, scan_labels
 from skcyto.feature_extraction._radiomics._cases import (
     Case,
@@ -42,6 +42,8 @@ from skcyto.feature_extraction._radiomics._worker import Task
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_MANY_LABELS = 128  # more structures than atlases of the whole body have
 
 
 class RadiomicsExtractor(TransformerMixin, BaseEstimator):
@@ -257,6 +259,14 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
             if not found:
                 report.raise_error("no mask holds a label")
             labels = {structure_name(label): label for label in found}
+            if len(found) > _MANY_LABELS:
+                warnings.warn(
+                    f"the masks hold {len(found)} labels, from {found[0]} to {found[-1]}: "
+                    f"{len(found) * len(self._schema.features)} columns. A label must mean the "
+                    "same structure in all masks; name those that do with labels=",
+                    InvalidInputWarning,
+                    stacklevel=3,
+                )
         self.labels_ = labels
         self.feature_table_ = feature_table(self._schema, list(labels))
         self.settings_ = {

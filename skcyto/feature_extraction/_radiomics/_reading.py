@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skcyto.feature_extraction._radiomics._cases import ScanProblem, Source, is_colour_array
+from skcyto.feature_extraction._radiomics._pictures import intensities, labels
 from skcyto.feature_extraction._radiomics._truncated import (
     check_complete,
     check_voxels,
@@ -21,7 +22,7 @@ from skcyto.feature_extraction._radiomics._truncated import (
 )
 
 # Read with Pillow: their pixels have no size in millimetres, whatever resolution a file claims.
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 # Lines of ITK that say nothing of the reason, and what it puts before those that do.
 _IDLE_LINE = re.compile(r"^Exception thrown|^Reason: No such file|trouble|:$")
 _ITK_PREFIX = re.compile(r"^(?:ITK ERROR|sitk::ERROR): (?:\w+\(0x[0-9a-f]+\): )?")
@@ -244,27 +245,13 @@ def _read_picture(path: str, role: str) -> NDArray[Any]:
                     "with SimpleITK.ReadImage and pass that, or save it with 8 bits a channel"
                 )
             picture = ImageOps.exif_transpose(opened)
-            if picture.mode in ("1", "L", "I", "F", "I;16", "I;16B", "I;16L"):
-                pixels = np.asarray(picture)
-            elif picture.mode == "P" and role == "mask":
-                pixels = np.asarray(picture)  # the index is the label, colours are decoration
-            elif picture.mode in ("LA", "La"):
-                pixels = np.asarray(picture.convert("L"))
-            else:
-                pixels = np.asarray(picture.convert("RGB"))
+            return labels(picture) if role == "mask" else intensities(picture)
     except ScanProblem:
         raise
     except Image.DecompressionBombError as error:
         raise ScanProblem(f"the {role} {path} can't be read: {error}") from error
     except Exception as error:  # Each of Pillow's decoders fails in its own way.
         raise _unreadable(path, role, f"Pillow says: {error}") from error
-    if role == "mask" and pixels.ndim == 3:
-        if (pixels != pixels[..., :1]).any():
-            raise ScanProblem(
-                "the mask is a colour image: save label values as a gray or palette image"
-            )
-        pixels = pixels[..., 0]
-    return pixels
 
 
 def _one_channel(mask: Any, label_channel: int | None, channels: int) -> Any:
