@@ -26,6 +26,7 @@ from skcyto.feature_extraction._radiomics._filters import (
     union,
 )
 from skcyto.feature_extraction._radiomics._patches import LOCAL_CLASSES, Patch
+from skcyto.feature_extraction._radiomics._reasons import one_sentence
 from skcyto.feature_extraction._radiomics._runtime import geometry_tolerance
 from skcyto.feature_extraction._radiomics._settings import Settings
 
@@ -33,6 +34,10 @@ from skcyto.feature_extraction._radiomics._settings import Settings
 # the same binWidth gives some of their images several times as many.
 _MANY_LEVELS = 256
 _MANY_FILTERED_LEVELS = 1000
+# So few that textures tell hardly more than first-order features do. Filters leave some of their
+# images nearly empty, whatever the binWidth.
+_FEW_LEVELS = 3
+_FEW_FILTERED_LEVELS = 1
 _MAX_NAMED = 3
 _MAX_MATRIX_LEVELS = 10_000  # a co-occurrence matrix of 10 GB
 _MAX_LEVELS = 10_000_000
@@ -57,6 +62,8 @@ class Region:
         What the user should know about them.
     many_levels : dict of str to int
         Image types with so many gray levels that textures are slow, and how many.
+    few_levels : dict of str to int
+        Image types with so few gray levels that textures are void, and how many.
     problem : ScanProblem or None
         Why there are no features of this label, which the other labels do not suffer from.
     """
@@ -69,6 +76,7 @@ class Region:
     values: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     many_levels: dict[str, int] = field(default_factory=dict)
+    few_levels: dict[str, int] = field(default_factory=dict)
     problem: ScanProblem | None = None
 
 
@@ -116,7 +124,9 @@ def prepare(
             except ScanProblem as problem:
                 problems.append(problem)
             except (ValueError, RuntimeError) as error:
-                problems.append(ScanProblem(f"pyradiomics refuses it: {_reason(error)}", label))
+                problems.append(
+                    ScanProblem(f"pyradiomics refuses it: {one_sentence(error)}", label)
+                )
     return regions, problems
 
 
@@ -153,11 +163,6 @@ def _region(
         if setting.get("resegmentShape"):
             shape_mask = mask
     return Region(label, image, mask, shape_mask, box)
-
-
-def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
 
 
 def extract(
@@ -209,6 +214,8 @@ def extract(
     for region in regions:
         if region.many_levels:
             region.notes.append(_many_levels_note(region.many_levels))
+        if region.few_levels:
+            region.notes.append(_few_levels_note(region.few_levels))
 
 
 @contextmanager
@@ -217,7 +224,7 @@ def _failing_alone(region: Region) -> Iterator[None]:
     try:
         yield
     except (ValueError, RuntimeError) as error:
-        reason = _reason(error)
+        reason = one_sentence(error)
         if "angle count" in reason:
             reason += " The region is smaller than the setting 'distances' reaches"
         region.problem = region.problem or ScanProblem(
@@ -227,16 +234,29 @@ def _failing_alone(region: Region) -> Iterator[None]:
 
 def _many_levels_note(many: dict[str, int]) -> str:
     """Say it once for all image types of a label, the worst first."""
-    worst = sorted(many, key=lambda name: -many[name])[:_MAX_NAMED]
-    named = ", ".join(
-        f"{many[name]} {'gray levels ' if number == 0 else ''}in {name}"
-        for number, name in enumerate(worst)
-    )
-    more = f" and many in {len(many) - len(worst)} more" if len(many) > len(worst) else ""
+    worst = sorted(many, key=lambda name: -many[name])
     return (
-        f"{named}{more}: texture matrices grow with their square, slow and hungry for memory; a "
-        "larger binWidth, or binCount, would do"
+        f"{_count_levels(many, worst, 'many')}: texture matrices grow with their square, slow and "
+        "hungry for memory; a larger binWidth, or binCount, would do"
     )
+
+
+def _few_levels_note(few: dict[str, int]) -> str:
+    """Say it once for all image types of a label, the worst first."""
+    worst = sorted(few, key=lambda name: few[name])
+    return (
+        f"{_count_levels(few, worst, 'few')}: bins so wide leave textures nothing to measure; a "
+        "smaller binWidth, or binCount, would do"
+    )
+
+
+def _count_levels(levels: dict[str, int], order: list[str], kind: str) -> str:
+    named = []
+    for name in order[:_MAX_NAMED]:
+        unit = "" if named else "gray level " if levels[name] == 1 else "gray levels "
+        named.append(f"{levels[name]} {unit}in {name}")
+    more = f" and {kind} in {len(order) - _MAX_NAMED} more" if len(order) > _MAX_NAMED else ""
+    return ", ".join(named) + more
 
 
 def _compute_shape(region: Region, settings: Settings) -> None:
@@ -258,7 +278,7 @@ def _compute_shape(region: Region, settings: Settings) -> None:
         try:
             values = extractor.computeShape(region.image, region.shape_mask, bounds, **kwargs)
         except ValueError as error:
-            region.notes.append(f"no shape2D: {_reason(error)}")
+            region.notes.append(f"no shape2D: {one_sentence(error)}")
             return
         region.values.update({name: float(value) for name, value in values.items()})
 
@@ -292,6 +312,10 @@ def _compute_textures(region: Region, filtered: Filtered, patch: Patch, settings
         _MANY_LEVELS if filtered.name == "original" else _MANY_FILTERED_LEVELS
     ):
         region.many_levels[filtered.name] = levels
+    elif matrices and len(shared["present"]) <= (
+        _FEW_LEVELS if filtered.name == "original" else _FEW_FILTERED_LEVELS
+    ):
+        region.few_levels[filtered.name] = len(shared["present"])
     for name in classes:
         names = settings.feature_classes[name]
         if name in LOCAL_CLASSES and (name != "glrlm" or patch.keeps_runs(kwargs)):

@@ -26,7 +26,7 @@ from skcyto.feature_extraction._radiomics._cases import (
     structure_name,
 )
 from skcyto.feature_extraction._radiomics._diagnostics import diagnose
-from skcyto.feature_extraction._radiomics._reading import peek
+from skcyto.feature_extraction._radiomics._reading import first_gray, peek
 from skcyto.feature_extraction._radiomics._report import Report
 from skcyto.feature_extraction._radiomics._schema import (
     CHANNELS,
@@ -238,6 +238,13 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         cases = make_cases(X, self.image_column, self.mask_column)
         self.radiomics_version_ = radiomics_version()
         self.n_dims_, n_channels = self._peek(cases)
+        if n_channels > 1 and (name := first_gray(cases)) is not None:
+            warnings.warn(
+                f"{name} is gray, saved as RGB: red, green and blue give every texture three "
+                "times. Save gray images as gray ones (mode 'L' in Pillow)",
+                InvalidInputWarning,
+                stacklevel=3,
+            )
         self._settings = resolve_settings(self.settings, self.n_dims_)
         channels = CHANNELS if n_channels > 1 else ("",)
         self._schema = make_schema(self._settings, self.n_dims_, channels)
@@ -349,7 +356,9 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         cases = make_cases(X, self.image_column, self.mask_column)
         report = Report(len(cases), self.on_error, self.on_missing_label)
-        table = diagnose(cases, self.labels_, self._settings, report, verbose=self.verbose)
+        table = diagnose(
+            cases, self.labels_, self._settings, self.n_dims_, report, verbose=self.verbose
+        )
         report.finish(what="diagnostics")
         return table
 
@@ -364,7 +373,7 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         report = Report(len(cases), "raise", self.on_missing_label)
         for case in cases:
             try:
-                ndim, channels = peek(case.image)
+                ndim, channels = peek(case)
             except ScanProblem as problem:
                 report.add_problem(case, None, None, problem.reason)
                 continue

@@ -15,7 +15,7 @@ from skcyto.feature_extraction._radiomics._checks import (
     present_labels,
 )
 from skcyto.feature_extraction._radiomics._engine import Region, extract, prepare
-from skcyto.feature_extraction._radiomics._reading import read_image, read_mask
+from skcyto.feature_extraction._radiomics._reading import read_case, read_mask
 from skcyto.feature_extraction._radiomics._runtime import private_runtime
 from skcyto.feature_extraction._radiomics._schema import Schema
 from skcyto.feature_extraction._radiomics._settings import Settings
@@ -102,8 +102,7 @@ def _run(
     import SimpleITK as sitk
 
     settings, schema = task.settings, task.schema
-    image = read_image(case.image)
-    mask = read_mask(case.mask, settings.setting.get("label_channel"))
+    image, mask = read_case(case, settings.setting.get("label_channel"), schema.ndim)
     check_dimensions(image, mask, schema.ndim, len(schema.channels))
     present = present_labels(sitk.GetArrayViewFromImage(mask))
     result.missing = {label: missing_reason(present) for label in labels if label not in present}

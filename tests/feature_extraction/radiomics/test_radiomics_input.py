@@ -609,6 +609,31 @@ def test_as_many_gray_levels_as_a_byte_has_are_no_matter():
     _extract([_levels(900)], labels=[1], settings={**settings, "setting": {"binCount": 64}})
 
 
+@pytest.mark.parametrize("number", [2, 3])
+def test_bins_too_wide_for_textures_are_spoken_of(number):
+    settings = {"featureClass": {"glcm": ["Contrast"]}, "setting": {"binWidth": 1}}
+    with pytest.warns(InvalidInputWarning) as caught:
+        _extract([_levels(number)], labels=[1, 2], settings=settings)
+    (message,) = [str(warning.message) for warning in caught]
+    assert f"case 0, label 2: {number} gray levels in original: bins so wide" in message
+    _extract([_levels(4)], labels=[1, 2], settings=settings)
+    # Moments of the intensities need no bins, and a filtered image may be nearly empty.
+    _extract([_levels(number)], labels=[1], settings={"featureClass": {"firstorder": ["Mean"]}})
+
+
+def test_one_gray_level_in_each_filtered_image_is_spoken_of_once():
+    """The default binWidth of 25 on an image from 0 to 1, as of SUV or ADC."""
+    image, mask = _levels(40)
+    settings = {"imageType": {name: {} for name in ("Original", "Square", "Logarithm", "Gradient")}}
+    settings["featureClass"] = {"glcm": ["Contrast"]}
+    with pytest.warns(InvalidInputWarning) as caught:
+        _extract([(image / 40, mask)], labels=[1], settings=settings)
+    note = str(caught[0].message).splitlines()[1]
+    assert note.startswith("- case 0, label 1: 1 gray level in original, 1 in square, 1 in ")
+    assert "and few in 1 more: bins so wide" in note
+    assert "a smaller binWidth, or binCount, would do" in note
+
+
 def test_the_worst_filters_are_named_first():
     settings = {"featureClass": {"glcm": ["Contrast"]}, "setting": {"binWidth": 0.1}}
     settings["imageType"] = {
@@ -718,6 +743,22 @@ class TestPictures:
         X = [(tmp_path / f"{name}.png", tmp_path / "bit.png") for name in ("gray", "deep")]
         values = _extract(X, labels=[1], settings=settings)
         np.testing.assert_allclose(values[:, 0], gray[mask == 2].mean() * np.array([1, 200]))
+
+    def test_gray_saved_as_colour_is_spoken_of(self, cell, tmp_path):
+        pixels, mask = cell
+        gray = np.ascontiguousarray(pixels[..., 0])
+        settings = {"featureClass": {"firstorder": ["Mean"]}}
+        with pytest.warns(InvalidInputWarning, match="case 0 is gray, saved as RGB") as caught:
+            RadiomicsExtractor([1], settings).fit([(np.dstack([gray] * 3), mask)])
+        assert caught[0].filename == __file__
+        RadiomicsExtractor([1], settings).fit([cell])
+        # A palette of grays, as optimisers make it, is a gray picture.
+        Image.fromarray(gray).quantize(256).save(tmp_path / "palette.png")
+        found = RadiomicsExtractor([1], settings).fit_transform(
+            [(tmp_path / "palette.png", mask), (gray, mask)]
+        )
+        assert found.shape == (2, 1)
+        assert found[0] == pytest.approx(found[1], rel=1e-12)
 
     def test_kinds_are_not_mixed(self, cell):
         pixels, mask = cell
