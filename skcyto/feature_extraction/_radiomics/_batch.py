@@ -186,7 +186,8 @@ class _Results:
         """Put a case's values into the cache, all its labels at once."""
         digest = self._digests[row]
         if digest is not None:
-            done = [*result.values, *result.missing]
+            bad = {label for label, _ in result.problems}
+            done = [label for label in [*result.values, *result.missing] if label not in bad]
             self._store.put_many(
                 {entry_key(digest, self._settings, label): encode(result, label) for label in done}
             )

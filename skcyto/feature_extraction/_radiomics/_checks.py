@@ -155,6 +155,12 @@ def region_box(region: NDArray[np.bool_], settings: dict[str, Any], label: int) 
     ------
     ScanProblem
     """
+    if not region.any():
+        raise ScanProblem(
+            "resampling leaves no voxel of the region, which is smaller than a voxel of the new "
+            "grid: a smaller 'resampledPixelSpacing' would keep it",
+            label,
+        )
     axes = range(region.ndim)
     bounds = []
     for axis in reversed(axes):

@@ -83,7 +83,8 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
     on_error : {"raise", "nan"}, default="raise"
         What to do with cases and labels that give no features: one error that lists them, or
         NaN and a warning. NaN fills the whole row where the case is bad, the label's columns
-        where the rest of the case is sound.
+        where the rest of the case is sound, and all but its shape where only its intensities are
+        unusable (flat, NaN, infinite).
     n_jobs : int or None, default=None
         Number of cases in work at the same time, in processes, through joblib. Each process
         holds one case in memory and keeps ITK to one thread.

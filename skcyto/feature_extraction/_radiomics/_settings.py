@@ -133,6 +133,16 @@ class Settings:
     label: int | None = field(default=None)
 
     @property
+    def has_shape(self) -> bool:
+        """Whether shape is asked for, of which intensities are no part."""
+        return bool({"shape", "shape2D"} & set(self.feature_classes))
+
+    @property
+    def has_intensities(self) -> bool:
+        """Whether anything but shape is asked for."""
+        return bool(set(self.feature_classes) - {"shape", "shape2D"})
+
+    @property
     def per_label_reason(self) -> str | None:
         """Why labels can't share filtered images, or None where they can."""
         resampled = self.setting.get("resampledPixelSpacing") is not None
