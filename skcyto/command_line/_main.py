@@ -98,5 +98,10 @@ def _make_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--overwrite", action="store_true", help="start anew, and replace a table that is there"
     )
+    command.add_argument(
+        "--quote-formulas",
+        action="store_true",
+        help="put an apostrophe before texts that a spreadsheet would take for formulas",
+    )
     command.add_argument("-q", "--quiet", action="store_true", help="show no progress")
     return parser

@@ -13,12 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import FeatureUnion, make_pipeline
 
 import skcyto
 from skcyto.command_line import main
+from skcyto.command_line._inputs import CommandError
+from skcyto.command_line._journal import Journal
 from skcyto.command_line._model import SavedModel
 from skcyto.exceptions import InvalidInputWarning
 from skcyto.feature_extraction import RadiomicsExtractor
@@ -58,7 +61,14 @@ def test_table(saved, cells, folder, tmp_path, suffix, capsys):
     output = tmp_path / f"table{suffix}"
     assert run(saved.path, folder / "slide0", folder / "slide1", "-o", output) == 0
     table = pd.read_csv(output) if suffix == ".csv" else pd.read_parquet(output)
-    assert table.columns.tolist() == ["input", "prediction", *PROBABILITIES, "error", "note"]
+    assert table.columns.tolist() == [
+        "input",
+        "prediction",
+        *PROBABILITIES,
+        "error",
+        "note",
+        "model",
+    ]
     order = [*range(0, 60, 2), *range(1, 60, 2)]
     assert table["input"].tolist() == [
         str(folder / f"slide{i % 2}" / f"cell{i:02}.png") for i in order
@@ -163,7 +173,7 @@ class TestResuming:
         assert "predictions of another model" in capsys.readouterr().err
         assert run(other, folder, "-o", tmp_path / "table.csv", "--overwrite") == 0
         table = pd.read_csv(tmp_path / "table.csv")
-        assert table.columns[1:-2].tolist() == ["prediction", "probability_0", "probability_1"]
+        assert table.columns[1:-3].tolist() == ["prediction", "probability_0", "probability_1"]
         assert table["prediction"].dtype == np.int64
 
     def test_finished_table_is_not_touched(self, saved, folder, tmp_path, capsys):
@@ -172,6 +182,67 @@ class TestResuming:
         assert run(saved.path, folder, "-o", output) == 1
         assert "exists: replace it with --overwrite" in capsys.readouterr().err
         assert output.read_text(encoding="utf-8") == "precious"
+
+    @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".CSV"])
+    def test_the_same_command_on_finished_work(self, saved, folder, tmp_path, suffix, capsys):
+        copy = shutil.copytree(folder / "slide0", tmp_path / "cells")
+        output = tmp_path / f"table{suffix}"
+        assert run(saved.path, copy, "-o", output) == 0
+        before = output.read_bytes()
+        # As left by kills while the table was written, and before the journal was removed.
+        (tmp_path / f".{output.name}.99999999").write_text("half a table")
+        Journal(tmp_path / f"{output.name}.partial", "x").close()
+        capsys.readouterr()
+        assert run(saved.path, copy, "-o", output) == 0
+        assert "30 rows, 0 of them with an error: finished before" in capsys.readouterr().err
+        assert output.read_bytes() == before
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["cells", output.name]
+        # An input that is newer than the table, and fewer inputs, are other work.
+        (copy / "cell00.png").write_bytes((copy / "cell02.png").read_bytes())
+        assert run(saved.path, copy, "-o", output) == 1
+        assert "older than one of the inputs" in capsys.readouterr().err
+        assert run(saved.path, copy / "cell02.png", "-o", output) == 1
+        assert output.read_bytes() == before
+        assert run(saved.path, copy, "-o", output, "--overwrite") == 0
+
+    def test_finished_work_with_errors_ends_as_it_did(self, saved, folder, tmp_path):
+        words = saved.path, folder / "slide0", tmp_path / "no.png", "-o", tmp_path / "table.csv"
+        assert run(*words) == 1
+        assert run(*words) == 1
+
+    def test_killed_between_the_table_and_the_end(self, saved, folder, tmp_path, monkeypatch):
+        """The journal is whole and so is the table: the next command clears the first."""
+
+        def kill(path):
+            raise ZeroDivisionError
+
+        with monkeypatch.context() as patch:
+            patch.setattr("skcyto.command_line._predict.remove_journal", kill)
+            with pytest.raises(ZeroDivisionError):
+                run(saved.path, folder, "-o", tmp_path / "table.csv")
+        assert (tmp_path / "table.csv.partial").exists()
+        assert run(saved.path, folder, "-o", tmp_path / "table.csv") == 0
+        assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+
+    def test_parts_of_running_commands_are_left_alone(self, saved, folder, tmp_path):
+        names = {".table.csv.1", ".table.csv.notes"}  # the first process is always there
+        for name in names:
+            (tmp_path / name).touch()
+        assert run(saved.path, folder / "slide0", "-o", tmp_path / "table.csv") == 0
+        assert {path.name for path in tmp_path.iterdir()} == {*names, "table.csv"}
+
+    def test_a_failed_command_is_in_nobodys_way(self, saved, folder, tmp_path, monkeypatch):
+        def fail(model, inputs):
+            raise CommandError("out of order")
+
+        monkeypatch.setattr(SavedModel, "predict", fail)
+        assert run(saved.path, folder, "-o", tmp_path / "table.csv") == 1
+        assert list(tmp_path.iterdir()) == []
+        # One that was killed at once leaves an empty journal, of whichever model.
+        journal = Journal(tmp_path / "table.csv.partial", "another")
+        journal._database.close()
+        monkeypatch.undo()
+        assert run(saved.path, folder / "slide0", "-o", tmp_path / "table.csv") == 0
 
     @staticmethod
     def stop_before_the_table(monkeypatch):
@@ -377,6 +448,116 @@ def test_nothing_is_predicted_from_an_imputer_alone(two_labels, imputing, tmp_pa
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
+def test_lists_of_spreadsheets(saved, folder, tmp_path, capsys):
+    """Semicolons, tabs, a byte-order mark, and a list whose rows have more cells than its head."""
+    names = ["slide0/cell00.png", "slide1/cell01.png"]
+    expected = skcyto.load(saved.path).predict_proba([str(folder / name) for name in names])
+    for number, (separator, encoding) in enumerate(
+        [(";", "utf-8-sig"), ("\t", "utf-8"), (",", "utf-8")]
+    ):
+        lines = [
+            f"{separator}".join(row)
+            for row in [("age", "path"), ("1,5", names[0]), ("2", names[1])]
+        ]
+        if separator == ",":
+            lines[1] = lines[1].replace("1,5", '"1,5"')
+        place = folder / f"list{number}.csv"
+        place.write_text("\n".join(lines), encoding=encoding)
+        assert run(saved.path, place, "-o", tmp_path / f"{number}.csv") == 0
+        found = pd.read_csv(tmp_path / f"{number}.csv")[PROBABILITIES]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        place.unlink()
+    (tmp_path / "long.csv").write_text("path\na.png,b.png\n")
+    assert run(saved.path, tmp_path / "long.csv", "-o", tmp_path / "t.csv") == 1
+    assert "long.csv cannot be read" in capsys.readouterr().err
+
+
+def test_what_is_left_out_is_counted(saved, folder, tmp_path, capsys):
+    copy = shutil.copytree(folder / "slide0", tmp_path / "cells")
+    (copy / "notes.txt").touch()
+    (copy / "scan.dcm").touch()
+    assert run(saved.path, copy, "-o", tmp_path / "t.csv") == 0
+    assert "30 rows, 0 of them with an error, 2 files left out" in capsys.readouterr().err
+
+
+def test_formulas_are_quoted_on_request(cells, tmp_path):
+    from skcyto.command_line._inputs import Inputs
+    from skcyto.command_line._table import Table
+
+    paths = ["=cmd.png", "-1.png", "@a.png", "+1.png", "\tx.png", "a=b.png"]
+    inputs = Inputs(("input",), [(path,) for path in paths], [])
+    results = {
+        (path,): {"prediction": "=1+1", "probabilities": [0.5], "error": None, "note": "-n"}
+        for path in paths
+    }
+    results["@a.png",] = {"prediction": None, "probabilities": None, "error": "=E", "note": None}
+    for quote, mark in ((True, "'"), (False, "")):
+        table = Table(tmp_path / f"{quote}.csv", inputs, "0123456789abcdef", quote)
+        table.write(results, ["=1+1"])
+        found = pd.read_csv(table.path, keep_default_na=False)
+        assert found["input"].tolist() == [mark + path for path in paths[:-1]] + paths[-1:]
+        assert found["prediction"].tolist() == [*[f"{mark}=1+1"] * 2, "", *[f"{mark}=1+1"] * 3]
+        assert found["error"][2] == f"{mark}=E"
+        assert found["note"][0] == f"{mark}-n"
+        assert found["probability_=1+1"][0] == "0.5"
+        assert set(found["model"]) == {"0123456789ab"}
+        assert table.find_finished() is not None
+    assert Table(tmp_path / "True.csv", inputs, "0123456789abcdef").find_finished() is None
+
+
+@pytest.fixture(scope="module")
+def sequences(tmp_path_factory):
+    """Eight cases with two sequences and a mask each."""
+    folder = tmp_path_factory.mktemp("sequences")
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(8):
+        mask = np.zeros((20, 20), dtype=np.uint8)
+        mask[4:15, 5:16] = 1
+        row = {}
+        for name, pixels in (
+            ("t1", rng.integers(60, 100, mask.shape) + 60 * (i % 2)),
+            ("flair", rng.integers(20, 90, mask.shape)),
+            ("mask", mask),
+        ):
+            row[name] = f"{i}_{name}.png"
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / row[name])
+        rows.append(row)
+    pd.DataFrame(rows).to_csv(folder / "list.csv", index=False)
+    frame = pd.DataFrame(rows).map(lambda name: str(folder / name))
+    return SimpleNamespace(folder=folder, frame=frame, target=np.arange(8) % 2)
+
+
+@pytest.mark.parametrize("join", ["union", "columns"])
+def test_a_model_of_two_sequences(sequences, tmp_path, join):
+    settings = {"featureClass": {"firstorder": ["Mean", "Range"]}}
+    both = [
+        (name, RadiomicsExtractor({"tumour": 1}, settings, image_column=name))
+        for name in ("t1", "flair")
+    ]
+    union = FeatureUnion(both, n_jobs=2)
+    if join == "columns":
+        union = ColumnTransformer([(n, part, [n, "mask"]) for n, part in both])
+    model = make_pipeline(union, SimpleImputer(), LogisticRegression())
+    model.fit(sequences.frame, sequences.target)
+    path = skcyto.save(model, tmp_path / "model")
+    assert run(path, sequences.folder / "list.csv", "-o", tmp_path / "out.csv") == 0
+    table = pd.read_csv(tmp_path / "out.csv")
+    assert table.columns[:4].tolist() == ["t1", "flair", "mask", "prediction"]
+    np.testing.assert_allclose(
+        table[["probability_0", "probability_1"]], model.predict_proba(sequences.frame), atol=1e-9
+    )
+    # Without its only structure in the common mask, a case is not predicted.
+    Image.fromarray(np.full((20, 20), 9, dtype=np.uint8)).save(tmp_path / "other.png")
+    rows = sequences.frame.copy()
+    rows.loc[2, "mask"] = str(tmp_path / "other.png")
+    rows.to_csv(tmp_path / "list.csv", index=False)
+    assert run(path, tmp_path / "list.csv", "-o", tmp_path / "other.csv") == 1
+    assert pd.read_csv(tmp_path / "other.csv")["error"].dropna().to_dict() == {
+        2: "label 1 (tumour): not in the mask, which holds 9"
+    }
+
+
 def fail_on(monkeypatch, wrong):
     """Have a model fail as scikit-learn does, without saying which input is at fault."""
     original = RadiomicsExtractor.transform
@@ -419,6 +600,7 @@ def test_failure_on_the_first_input_and_on_the_last_of_a_resumed_run(
     [
         (["{model}", "x.png", "-o", "t.xlsx"], "must end with .csv or .parquet"),
         (["{model}", "x.png", "-o", "{tmp}/no/t.csv"], "there is no folder"),
+        (["{model}", "{tmp}/slidez", "-o", "{tmp}/t.csv"], "no file or folder {tmp}/slidez"),
         (["{tmp}/nowhere", "x.png", "-o", "{tmp}/t.csv"], "nowhere does not exist"),
         (["{model}", "{tmp}", "-o", "{tmp}/t.csv"], "holds no image: none of its 3 files"),
         (["{model}", "{tmp}/*.jpg", "-o", "{tmp}/t.csv"], "no file fits the pattern"),
@@ -441,7 +623,7 @@ def test_errors_of_use(saved, table, tmp_path, capsys, words, message):
     assert run(*(word.format(**places) for word in words)) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ")
-    assert message in error
+    assert message.format(**places) in error
     assert not (lists / "t.csv").exists()
 
 
