@@ -229,12 +229,45 @@ def _check_there(source: Source, role: str, *, quick: bool = False) -> None:
         raise ScanProblem(f"the {role} {source.path} can't be read: {error}") from error
 
 
+# What ITK says of files that are whole, and what to do with them.
+_NOT_TRUNCATED = (
+    (
+        "orthonormal",
+        "has sheared axes, which SimpleITK does not read: resample it to axes at right angles, "
+        "for instance with nibabel.processing.conform",
+    ),
+    (
+        "Unable to determine ImageIO reader",
+        "has no format that SimpleITK knows by its ending and content: save it as NIfTI, NRRD or "
+        "PNG",
+    ),
+)
+
+
 def _unreadable(path: str, role: str, reason: str) -> ScanProblem:
+    if _is_structure_set(path):
+        return ScanProblem(
+            f"the {role} file {path} is a DICOM structure set (RTSTRUCT): it holds contours, no "
+            "voxels; draw them into a mask on the image's grid, for instance with rt-utils or "
+            "3D Slicer, and save that as NIfTI or NRRD"
+        )
+    for words, what in _NOT_TRUNCATED:
+        if words in reason:
+            return ScanProblem(f"the {role} file {path} {what} ({reason})")
     detached = suffix_of(path) in (".mhd", ".nhdr")
     cause = "truncated, or without its file of voxels" if detached else "truncated"
     return ScanProblem(
         f"the {role} file {path} is unreadable, perhaps {cause}; copy or export it again ({reason})"
     )
+
+
+def _is_structure_set(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            head = file.read(1 << 12)
+    except OSError:
+        return False
+    return head[128:132] == b"DICM" and b"1.2.840.10008.5.1.4.1.1.481.3" in head
 
 
 def _read(source: Source, role: str) -> Any:
