@@ -10,7 +10,43 @@ from numpy.typing import NDArray
 from skcyto.feature_extraction._radiomics._cases import ScanProblem
 
 _ONE_NUMBER = ("1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+_PHOTOMETRIC = 262  # tag of TIFF
+_WEBP_LOSSY = b"VP8 "  # its chunk of pixels, in other files VP8L
 _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
+
+
+def check_stored(picture: Any, role: str) -> None:
+    """Refuse what the way of storing it leaves in doubt.
+
+    Parameters
+    ----------
+    picture : PIL.Image.Image
+        Opened, and not yet read.
+    role : {"image", "mask"}
+
+    Raises
+    ------
+    ScanProblem
+    """
+    white_is_zero = getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC) == 0
+    if white_is_zero and picture.mode != "1" and (role == "mask" or picture.mode != "L"):
+        raise ScanProblem(
+            f"the {role} is a TIFF file in which white is stored as 0, so that its numbers may be "
+            "meant as they are or inverted: save it again with black as 0"
+        )
+    if role == "mask" and _is_lossy(picture):
+        raise ScanProblem(
+            f"the mask is a {picture.format} file with lossy compression, which does not keep "
+            "label values: save masks as PNG"
+        )
+
+
+def _is_lossy(picture: Any) -> bool:
+    if picture.format == "WEBP":
+        file = picture.fp
+        file.seek(0)
+        return _WEBP_LOSSY in file.read()
+    return picture.info.get("compression") in ("jpeg", "tiff_jpeg", "webp")
 
 
 def intensities(picture: Any) -> NDArray[Any]:
@@ -51,7 +87,19 @@ def labels(picture: Any) -> NDArray[Any]:
     ScanProblem
         If it does not say which pixels have which label.
     """
-    _check_opaque(picture)
+    values = _label_values(picture)
+    # Drawing programs may show structures by what is transparent, in one colour with the rest.
+    if "transparency" in picture.info or {"A", "a"} & set(picture.getbands()):
+        alpha = np.asarray(picture.convert("RGBA").getchannel("A"))
+        if ((alpha < 255) & (values != 0)).any():
+            raise ScanProblem(
+                "the mask is transparent where it is not 0: lay it over black, and save label "
+                "values as a gray or palette image"
+            )
+    return values
+
+
+def _label_values(picture: Any) -> NDArray[Any]:
     if picture.mode in _ONE_NUMBER:
         return np.asarray(picture)
     if picture.mode in ("P", "PA"):
@@ -68,18 +116,6 @@ def labels(picture: Any) -> NDArray[Any]:
             "the mask is a colour image: save label values as a gray or palette image"
         )
     return channels[..., 0]
-
-
-def _check_opaque(picture: Any) -> None:
-    """Refuse masks that show their structures by what is transparent, as drawing programs do."""
-    if "A" not in picture.getbands() and "a" not in picture.getbands():
-        return
-    low, high = picture.getchannel(len(picture.getbands()) - 1).getextrema()
-    if low != high:
-        raise ScanProblem(
-            "the mask is transparent in places: lay it over black, and save label values as a gray "
-            "or palette image"
-        )
 
 
 def _palette(picture: Any) -> NDArray[np.int64]:

@@ -19,7 +19,7 @@ from skcyto.feature_extraction._radiomics._cases import (
     is_colour_array,
 )
 from skcyto.feature_extraction._radiomics._checks import geometry_difference, geometry_problem
-from skcyto.feature_extraction._radiomics._pictures import intensities, labels
+from skcyto.feature_extraction._radiomics._pictures import check_stored, intensities, labels
 from skcyto.feature_extraction._radiomics._reasons import itk_reason
 from skcyto.feature_extraction._radiomics._truncated import (
     check_complete,
@@ -330,7 +330,7 @@ def _is_picture(path: str) -> bool:
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
+        with open(path, "rb") as file, Image.open(file) as picture:
             return getattr(picture, "n_frames", 1) == 1
     except Exception:  # Pillow fails in many ways on what it does not know; ITK may know it.
         return False
@@ -345,14 +345,16 @@ def _read_picture(path: str, role: str) -> NDArray[Any]:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as opened:
+        # By its name, Pillow would map a plain TIFF file that lies on its side into memory wrongly.
+        with open(path, "rb") as file, Image.open(file) as opened:
             if getattr(opened, "n_frames", 1) > 1:
                 raise ScanProblem(f"the {role} {path} is an animation: save one frame")
-            if role == "image" and opened.mode.startswith("RGB") and _has_16_bits(opened):
+            if not opened.mode.startswith("I") and _has_16_bits(opened):
                 raise ScanProblem(
-                    f"the image {path} has 16 bits a channel, of which 8 would be lost: read it "
+                    f"the {role} {path} has 16 bits a channel, of which 8 would be lost: read it "
                     "with SimpleITK.ReadImage and pass that, or save it with 8 bits a channel"
                 )
+            check_stored(opened, role)
             picture = ImageOps.exif_transpose(opened)
             return labels(picture) if role == "mask" else intensities(picture)
     except ScanProblem:
