@@ -12,7 +12,7 @@ from typing import Any
 
 from skcyto.command_line._inputs import CommandError, Inputs, find_images, find_scans
 from skcyto.command_line._journal import Journal, remove_journal
-from skcyto.command_line._table import Table
+from skcyto.command_line._table import Table, printable
 from skcyto.utils._progress import progress_bar
 
 _FIRST_PART = 8  # inputs that are predicted before anything is recorded
@@ -60,7 +60,7 @@ def predict(options: argparse.Namespace) -> int:
     if inputs.ignored:
         print(
             f"left out {len(inputs.ignored)} files that are no images by their names, such as "
-            f"{inputs.ignored[0]}",
+            f"{printable(inputs.ignored[0])}",
             file=sys.stderr,
         )
     table = Table(output, inputs, model.identity, options.quote_formulas)
@@ -163,7 +163,7 @@ def _sum_up(inputs: Inputs, errors: list[str | None], where: str) -> int:
         file=sys.stderr,
     )
     for paths, error in failed[:_SHOWN_ERRORS]:
-        print(f"  {', '.join(paths)}: {error}", file=sys.stderr)
+        print(printable(f"  {', '.join(paths)}: {error}"), file=sys.stderr)
     if len(failed) > _SHOWN_ERRORS:
         print(f"  and {len(failed) - _SHOWN_ERRORS} more", file=sys.stderr)
     return 1 if failed else 0

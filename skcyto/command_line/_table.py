@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from skcyto.command_line._inputs import Inputs
 
@@ -63,7 +63,7 @@ class Table:
                 float("nan") if r["probabilities"] is None else r["probabilities"][i] for r in found
             ]
         for name in ("error", "note"):
-            texts = [self._quote(_printable(result.get(name))) for result in found]
+            texts = [self._quote(printable(result.get(name))) for result in found]
             columns[name] = pd.Series(texts, dtype="string")
         columns["model"] = self.model[:_IDENTITY_LENGTH]
         table = pd.DataFrame(columns)
@@ -114,7 +114,7 @@ class Table:
 
     def _input_columns(self) -> dict[str, Any]:
         return {
-            name: [self._quote(_printable(paths[i])) for paths in self.inputs.rows]
+            name: [self._quote(printable(paths[i])) for paths in self.inputs.rows]
             for i, name in enumerate(self.inputs.columns)
         }
 
@@ -127,8 +127,23 @@ def _is_csv(path: Path) -> bool:
     return path.suffix.lower() == ".csv"
 
 
-def _printable(text: str | None) -> str | None:
-    """Write bytes of a file's name that are no UTF-8, which a table cannot hold, as escapes."""
+@overload
+def printable(text: str) -> str: ...
+@overload
+def printable(text: None) -> None: ...
+@overload
+def printable(text: str | None) -> str | None: ...
+def printable(text: str | None) -> str | None:
+    """Write bytes of a file's name that are no UTF-8, which a table cannot hold, as escapes.
+
+    Parameters
+    ----------
+    text : str or None
+
+    Returns
+    -------
+    text : str or None
+    """
     return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

@@ -1,12 +1,18 @@
 """python -m skcyto predict: one row an input, bad ones named, and nothing lost in a kill."""
 
+import io
+import os
+import pickle
 import shutil
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 import time
 import warnings
+import zlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -633,3 +639,172 @@ def test_help_and_usage(capsys):
             main(words)
         assert exit_info.value.code == status
     assert "one row for each input" in capsys.readouterr().out
+
+
+def _hostile_images(folder, good):
+    """Thirty inputs that are no good image; most look like one by their names."""
+    whole = good.read_bytes()
+    flipped, zeroed, scan_lines = bytearray(whole), bytearray(whole), bytearray(whole)
+    start = whole.index(b"IDAT") + 4
+    flipped[start + 40] ^= 4
+    zeroed[start + 20 : start + 84] = bytes(64)
+    scan_lines[start : start + 9] = b"\xff" * 9
+    jpeg, tiff, webp, gif = (io.BytesIO() for _ in range(4))
+    with Image.open(good) as picture:
+        picture.save(jpeg, "JPEG")
+        picture.save(tiff, "TIFF", compression="tiff_lzw")
+        picture.save(webp, "WEBP", lossless=True)
+        picture.save(gif, "GIF")
+    bomb = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    bomb = b"IHDR" + bomb
+    bomb = whole[:8] + struct.pack(">I", 13) + bomb + struct.pack(">I", zlib.crc32(bomb))
+    contents = {
+        "empty.png": b"",
+        "text.png": b"no image",
+        "zeros.png": bytes(4000),
+        "noise.png": np.random.default_rng(0).bytes(4000),
+        "magic.png": whole[:8],
+        "head.png": whole[:40],
+        "half.png": whole[: len(whole) // 2],
+        "no_end_of_pixels.png": whole[:-60],
+        "flipped.png": bytes(flipped),
+        "zeroed.png": bytes(zeroed),
+        "lines.png": bytes(scan_lines),
+        "bomb.png": bomb,
+        "page.png": b"<html><body>404 Not Found</body></html>",
+        "pointer.png": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
+        "pickle.png": pickle.dumps({"a": 1}),
+        "archive.png": b"PK\x03\x04" + bytes(100),
+        "half.jpg": jpeg.getvalue()[: len(jpeg.getvalue()) // 2],
+        "magic.jpg": b"\xff\xd8\xff\xe0",
+        "half.tif": tiff.getvalue()[: len(tiff.getvalue()) // 2],
+        "magic.tif": b"II*\0\xff\xff\xff\x7f",
+        "half.webp": webp.getvalue()[: len(webp.getvalue()) // 2],
+        "half.gif": gif.getvalue()[: len(gif.getvalue()) // 3],
+        "magic.bmp": b"BM" + bytes(20),
+        "line\nbreak.png": b"no image",
+        "=HYPERLINK.png": b"no image",
+        "comma, and 'quotes'.png": b"no image",
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(b"no image")
+    Image.fromarray(np.ones((40, 40), dtype=np.float32)).save(folder / "fractions.tif")
+    Image.fromarray(np.full((40, 40), 70_000, dtype=np.int32)).save(folder / "deep.tif")
+    (folder / "broken_link.png").symlink_to(folder / "nowhere.png")
+    return len(contents) + 4
+
+
+def test_a_folder_of_thirty_hostile_images(saved, cells, folder, tmp_path, capsys):
+    """Every one in its row with a reason, the exit status 1, and the good rows right."""
+    place = tmp_path / "slides"
+    place.mkdir()
+    expected = {}
+    for i in range(6):
+        shutil.copy(folder / f"slide{i % 2}" / f"cell{i:02}.png", place / f"good{i}.png")
+        expected[str(place / f"good{i}.png")] = saved.probabilities[i]
+    n_hostile = _hostile_images(place, place / "good0.png")
+    assert n_hostile == 30
+    (place / "a.png").mkdir()  # a folder by an image's name holds nothing
+    for suffix in (".csv", ".parquet"):
+        output = tmp_path / f"table{suffix}"
+        assert run(saved.path, place, "-o", output) == 1
+        table = pd.read_csv(output) if suffix == ".csv" else pd.read_parquet(output)
+        assert len(table) == 36
+        table = table.set_index("input")
+        assert table.index.is_unique
+        bad = table.drop(index=list(expected))
+        assert bad.index[bad["error"].isna()].tolist() == []
+        assert bad[["prediction", *PROBABILITIES]].isna().all(axis=None)
+        assert not bad["error"].str.contains("\n").any()
+        good = table.loc[list(expected)]
+        assert good["error"].isna().all()
+        np.testing.assert_allclose(good[PROBABILITIES], list(expected.values()), atol=1e-6)
+        assert "36 rows, 30 of them with an error" in capsys.readouterr().err
+        assert run(saved.path, place, "-o", output) == 1  # finished before, with the same end
+        assert "finished before" in capsys.readouterr().err
+
+
+def _hostile_scans(folder, image, mask):
+    """Thirty pairs that are no image with its mask."""
+    pixels = np.asarray(Image.open(image))
+    values = np.asarray(Image.open(mask))
+
+    def put(name, array, **options):
+        Image.fromarray(array).save(folder / name, **options)
+        return str(folder / name)
+
+    def write(name, content):
+        (folder / name).write_bytes(content)
+        return str(folder / name)
+
+    colours = np.dstack([values == 1, values == 2, values == 0]).astype(np.uint8) * 255
+    background = values.copy()
+    background[:4] = 0
+    palette = Image.fromarray(np.array([1, 0, 2], dtype=np.uint8)[background]).convert("P")
+    palette.putpalette([255, 0, 0, 0, 0, 0, 0, 255, 0])
+    palette.save(folder / "palette.png")
+    white = Image.fromarray(np.full_like(values, 255))
+    Image.merge("LA", [white, Image.fromarray((values == 1) * np.uint8(255))]).save(
+        folder / "alpha.png"
+    )
+    speck = np.zeros_like(values)
+    speck[3, 3] = 1
+    line = np.zeros_like(values)
+    line[4, 3:15], line[9, 3:15] = 1, 2
+    lossy = put("lossy.webp", values, quality=30)
+    other = np.where(values > 0, 255, 0).astype(np.uint8)
+    masks = [
+        put("of_255.png", other),
+        put("empty.png", np.zeros_like(values)),
+        put("shifted.png", values + np.uint8(7)),
+        put("small.png", values[:-2]),
+        put("turned.png", np.ascontiguousarray(values[:20].T)),
+        put("mask.jpg", values),
+        lossy,
+        put("jpeg_inside.tif", values, compression="jpeg"),
+        put("white_is_zero.tif", values, tiffinfo={262: 0}),
+        put("colours.png", colours),
+        put("fractions.tif", values * np.float32(0.5)),
+        put("nan.tif", np.where(values == 1, np.float32("nan"), values).astype(np.float32)),
+        put("negative.tif", -values.astype(np.int32)),
+        put("line.png", line),
+        put("speck.png", speck),
+        str(folder / "palette.png"),
+        str(folder / "alpha.png"),
+        image,
+        write("text.png", b"no mask"),
+        write("half.png", (folder / "of_255.png").read_bytes()[:60]),
+        write("zero.png", b""),
+        str(folder / "nowhere.png"),
+        str(folder),
+        "",
+    ]
+    images = [
+        put("flat.png", np.full_like(pixels, 80)),
+        put("colour.png", np.dstack([pixels, pixels // 2, pixels // 3])),
+        put("other_size.png", pixels[:, :-1]),
+        write("half_image.png", Path(image).read_bytes()[:90]),
+        str(folder / "nowhere.nii.gz"),
+    ]
+    return [(image, each) for each in masks] + [(each, mask) for each in images] + [(mask, image)]
+
+
+def test_a_list_of_thirty_hostile_scans(two_labels, imputing, tmp_path):
+    """With an imputer, which would hide all of them."""
+    rows = _hostile_scans(tmp_path, *two_labels.good[3])
+    assert len(rows) == 30
+    good = two_labels.good
+    listed = [good[0], *rows[:11], good[1], *rows[11:], good[2]]
+    pd.DataFrame(listed, columns=["image", "mask"]).to_csv(tmp_path / "scans.csv", index=False)
+    assert run(imputing.path, tmp_path / "scans.csv", "-o", tmp_path / "out.csv") == 1
+    table = pd.read_csv(tmp_path / "out.csv", keep_default_na=False)
+    assert len(table) == 33
+    places = [0, 12, 32]
+    assert np.flatnonzero(table["error"] == "").tolist() == places
+    assert (table["prediction"].drop(index=places) == "").all()
+    np.testing.assert_allclose(
+        table.loc[places, ["probability_0", "probability_1"]].astype(float),
+        imputing.pipeline.predict_proba(good[:3]),
+        atol=1e-9,
+    )

@@ -293,7 +293,7 @@ def _few_levels_note(few: dict[str, int]) -> str:
 
 
 def _count_levels(levels: dict[str, int], order: list[str], kind: str) -> str:
-    named = []
+    named: list[str] = []
     for name in order[:_MAX_NAMED]:
         unit = "" if named else "gray level " if levels[name] == 1 else "gray levels "
         named.append(f"{levels[name]} {unit}in {name}")

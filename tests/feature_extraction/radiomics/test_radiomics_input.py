@@ -614,7 +614,8 @@ def test_files_that_are_no_images_are_named(scans, good, tmp_path):
     mask = scans.to_sitk(good[1])
     extractor = RadiomicsExtractor([1], settings=FIRST).fit([good])
     with pytest.raises(
-        InvalidScanError, match=r"(?s)text.nrrd has no format that.*reader for.*text.png is unreadable"
+        InvalidScanError,
+        match=r"(?s)text.nrrd has no format that.*reader for.*text.png is unreadable",
     ):
         extractor.transform([(str(tmp_path / f"text.{kind}"), mask) for kind in ("nrrd", "png")])
 
