@@ -56,7 +56,17 @@ class InvalidImageError(ValueError):
 
 
 class InvalidScanError(ValueError):
-    """A scan, mask or label gives no features; the message names case and label."""
+    """A scan, mask or label gives no features; the message names case and label.
+
+    Attributes
+    ----------
+    bad : dict of int to list of str or None
+        Row of `X` and what is wrong with it, beyond those that the message has room for.
+    """
+
+    def __init__(self, message: str, bad: dict[int, list[str]] | None = None) -> None:
+        super().__init__(message)
+        self.bad = bad
 
 
 class PretrainedWeightsError(RuntimeError):
@@ -72,7 +82,25 @@ class DeviceMemoryError(RuntimeError):
 
 
 class InvalidInputWarning(UserWarning):
-    """Some rows were bad and were left out or became missing values, as the caller asked."""
+    """Some rows were bad and were left out or became missing values, as the caller asked.
+
+    Attributes
+    ----------
+    rows : dict of int to list of str
+        Row of `X` and what is wrong with it, where that is known by row.
+    lost : frozenset of int
+        Those of `rows` that have no value at all.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        rows: dict[int, list[str]] | None = None,
+        lost: frozenset[int] = frozenset(),
+    ) -> None:
+        super().__init__(message)
+        self.rows = {} if rows is None else rows
+        self.lost = lost
 
 
 class ImbalanceWarning(UserWarning):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from skcyto.datasets._files import IMAGE_EXTENSIONS, walk_files
 
 _LISTS = (".csv",)
+_SEPARATORS = (",", ";", "\t")  # spreadsheets write the second where a comma is the decimal point
 _COLUMNS = ("image", "path", "file", "filename", "image_name", "image_path")
 
 
@@ -69,14 +71,19 @@ def find_images(words: Sequence[str], column: str | None) -> Inputs:
                     f"{', '.join(IMAGE_EXTENSIONS)}"
                 )
             rows += [(os.path.join(word, name),) for name in images]
-            ignored += [os.path.join(word, name) for name in names if name not in set(images)]
+            known = set(images)
+            ignored += [os.path.join(word, name) for name in names if name not in known]
         elif word.lower().endswith(_LISTS):
             rows += list(_read_list(word, None if column is None else (column,)))
         elif glob.has_magic(word) and not os.path.exists(word):
-            found = sorted(path for path in glob.glob(word, recursive=True) if os.path.isfile(path))
+            fitting = sorted(glob.glob(word, recursive=True))
+            found = [path for path in fitting if not os.path.isdir(path)]
             if not found:
                 raise CommandError(f"no file fits the pattern {word}")
             rows += [(path,) for path in found]
+        elif not (os.path.lexists(word) or word.lower().endswith(IMAGE_EXTENSIONS)):
+            # A row for what was meant as a folder would look like a finished table.
+            raise CommandError(f"there is no file or folder {word}")
         else:
             rows.append((word,))
     return Inputs(("input",), rows, ignored)
@@ -116,8 +123,21 @@ def _read_list(path: str, columns: tuple[str, ...] | None) -> Iterator[tuple[str
     import pandas as pd
 
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            header = file.readline()
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "error", pd.errors.ParserWarning
+            )  # of rows longer than the header
+            table = pd.read_csv(
+                path,
+                sep=max(_SEPARATORS, key=header.count),
+                dtype=str,
+                keep_default_na=False,
+                index_col=False,
+                encoding="utf-8-sig",
+            )
+    except (OSError, ValueError, pd.errors.ParserWarning) as error:
         reason = "there is no such file" if isinstance(error, FileNotFoundError) else str(error)
         raise CommandError(f"the list {path} cannot be read: {reason}") from error
     if columns is None:

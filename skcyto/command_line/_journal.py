@@ -37,6 +37,10 @@ class Journal:
                     "(input TEXT PRIMARY KEY, state TEXT, result TEXT)"
                 )
                 found = self._database.execute("SELECT identity FROM model").fetchone()
+                # A command that failed before it had predicted anything is in nobody's way.
+                if self._database.execute("SELECT 1 FROM predictions").fetchone() is None:
+                    found = None
+                    self._database.execute("DELETE FROM model")
                 if found is None:
                     self._database.execute("INSERT INTO model VALUES (?)", (model,))
         except sqlite3.Error as error:
@@ -60,8 +64,14 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Close the database."""
+        """Close the database, and remove it if nothing is in it."""
+        try:
+            row = self._database.execute("SELECT 1 FROM predictions").fetchone()
+        except sqlite3.Error:
+            row = ("unknown",)
         self._database.close()
+        if row is None:
+            remove_journal(self.path)
 
     def look_up(self, inputs: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], dict[str, Any]]:
         """Return what is recorded for inputs whose files have not changed since.
@@ -100,6 +110,12 @@ class Journal:
         ]
         with self._database:
             self._database.executemany("INSERT OR REPLACE INTO predictions VALUES (?, ?, ?)", rows)
+
+
+def remove_journal(path: Path) -> None:
+    """Remove a journal and what SQLite keeps beside it while it writes."""
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _file_state(paths: tuple[str, ...]) -> str:

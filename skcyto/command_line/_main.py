@@ -11,7 +11,9 @@ Predict the classes of images with a model that skcyto.save wrote.
 
 The table has one row for each input, in their order: the input, the predicted class, the
 probability of every class, and, where an input could not be used, the reason in the column
-"error". After an interruption, the same command goes on where it stopped.
+"error". The column "note" tells of what a prediction lacks, such as one structure of several. The
+exit status is 1 if any row has an error. After an interruption, the same command goes on where it
+stopped.
 """
 _EXAMPLES = """\
 examples:
@@ -32,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     status : int
-        0 when all went well, 1 after an error, 130 after an interruption by the user.
+        0 when all went well, 1 if the command or any input failed, 130 after an interruption by
+        the user.
     """
     from skcyto.command_line._predict import CommandError, predict
 
@@ -94,6 +97,11 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--overwrite", action="store_true", help="start anew, and replace a table that is there"
+    )
+    command.add_argument(
+        "--quote-formulas",
+        action="store_true",
+        help="put an apostrophe before texts that a spreadsheet would take for formulas",
     )
     command.add_argument("-q", "--quiet", action="store_true", help="show no progress")
     return parser

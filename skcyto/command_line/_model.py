@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import FeatureUnion
 from sklearn.utils import get_tags
 
 from skcyto.command_line._inputs import CommandError
@@ -53,8 +54,8 @@ class SavedModel:
         The same if, and only if, the files are the same.
     classes : list or None
         Labels that have probabilities.
-    scan_columns : tuple of str or None
-        Columns of images and masks, where it takes both.
+    columns : tuple of str or None
+        Columns of images and masks, where an input consists of several; images come first.
     works : bool
         Whether it has predicted any input: a failure is an input's fault from then on.
     """
@@ -81,9 +82,8 @@ class SavedModel:
             raise CommandError(str(error)) from error
         self.works = False
         self.identity = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
-        takers = [
-            item for item in walk(self._model) if isinstance(item, BaseEstimator) and _by_path(item)
-        ]
+        parts = [item for item in walk(self._model) if isinstance(item, BaseEstimator)]
+        takers = [item for item in parts if _by_path(item)]
         for item in takers:
             settings = {"on_error": "raise", "verbose": 0}
             settings |= {} if n_jobs is None else {"n_jobs": n_jobs}
@@ -95,13 +95,11 @@ class SavedModel:
                 f"the model {path} takes a table of features, not images: load it with "
                 "skcyto.load and call its predict"
             )
-        pairs = [item for item in takers if getattr(item, "n_features_in_", 1) == 2]
-        self.scan_columns = (pairs[0].image_column, pairs[0].mask_column) if pairs else None
-        if pairs and len(pairs) < len(takers):
-            raise CommandError(
-                f"the model {path} takes images in several forms at once: load it with "
-                "skcyto.load and call its predict"
-            )
+        joints = [item for item in parts if isinstance(item, FeatureUnion | ColumnTransformer)]
+        for item in joints:
+            item.n_jobs = None  # what an extractor warns of in another process would be lost
+        self._wants_frame = any(isinstance(item, ColumnTransformer) for item in joints)
+        self.columns = _input_columns(path, takers)
         has_classes = hasattr(self._model, "predict_proba")
         self.classes = list(np.asarray(self._model.classes_).tolist()) if has_classes else None
 
@@ -137,17 +135,16 @@ class SavedModel:
         self, inputs: Sequence[tuple[str, ...]], doubts: list[Exception]
     ) -> list[dict[str, Any]]:
         """Halve the inputs until those that fail are alone; collect errors of unknown cause."""
-        notes: list[str] = []
+        gaps: list[str] = []
         try:
-            return self._predict_all(inputs, notes)
+            return self._predict_all(inputs, gaps)
         except _ROW_ERRORS as error:
             if len(inputs) == 1:
                 # A scan that lacks a label has gaps, of which the classifier says only "NaN".
-                gaps = "; ".join(notes) if "contains NaN" in str(error) else ""
-                if not (gaps or isinstance(error, _INPUT_ERRORS)):
+                gap = "; ".join(gaps) if "contains NaN" in str(error) else ""
+                if not (gap or isinstance(error, _INPUT_ERRORS)):
                     doubts.append(error)
-                reason = gaps or self._explain(inputs[0], error)
-                return [{"prediction": None, "probabilities": None, "error": reason}]
+                return [_failed(gap or self._explain(inputs[0], error))]
         except (DeviceMemoryError, PretrainedWeightsError) as error:
             raise CommandError(str(error)) from error
         middle = len(inputs) // 2
@@ -157,56 +154,92 @@ class SavedModel:
         ]
 
     def _predict_all(
-        self, inputs: Sequence[tuple[str, ...]], notes: list[str]
+        self, inputs: Sequence[tuple[str, ...]], gaps: list[str]
     ) -> list[dict[str, Any]]:
-        """Predict inputs together; of one alone, note what its warnings say if it fails."""
-        if self.scan_columns is not None:
-            X: Any = pd.DataFrame(list(inputs), columns=list(self.scan_columns))
-        else:
-            X = [path for (path,) in inputs]
-        alone = len(inputs) == 1
-        with warnings.catch_warnings(record=alone) as caught:
-            if alone:
-                warnings.simplefilter("always", InvalidInputWarning)
+        """Predict inputs together; collect what is missing in the first, for the case of failure.
+
+        An input without any structure is not predicted: an imputer would fill its row with what
+        is usual, and the classifier tell nothing but that.
+        """
+        notes: dict[int, list[str]] = {}
+        lost: set[int] = set()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", InvalidInputWarning)
             try:
-                labels, probabilities = _predict(self._model, X)
+                labels, probabilities = _predict(self._model, self._as_input(inputs))
             finally:
-                for warning in caught or []:
-                    if issubclass(warning.category, InvalidInputWarning):
-                        notes += _listed(str(warning.message), inputs[0])
-        for warning in caught or []:
-            warnings.warn_explicit(
-                warning.message, warning.category, warning.filename, warning.lineno
-            )
+                for warning in caught:
+                    if isinstance(warning.message, InvalidInputWarning):
+                        lost |= warning.message.lost
+                        for row, reasons in warning.message.rows.items():
+                            notes.setdefault(row, []).extend(reasons)
+                gaps += notes.get(0, [])
+        for warning in caught:
+            if not getattr(warning.message, "rows", None):
+                warnings.warn_explicit(
+                    warning.message, warning.category, warning.filename, warning.lineno
+                )
         self.works = True
-        return [
-            {
-                "prediction": label,
-                "probabilities": None if probabilities is None else probabilities[i].tolist(),
-                "error": None,
-            }
-            for i, label in enumerate(labels.tolist())
-        ]
+        results = []
+        for i, label in enumerate(labels.tolist()):
+            # Extractors of several sequences say the same of their common mask.
+            note = "; ".join(_one_line(text) for text in dict.fromkeys(notes.get(i, [])))
+            if i in lost:
+                results.append(_failed(note))
+                continue
+            results.append(
+                {
+                    "prediction": label,
+                    "probabilities": None if probabilities is None else probabilities[i].tolist(),
+                    "error": None,
+                    "note": note or None,
+                }
+            )
+        return results
+
+    def _as_input(self, inputs: Sequence[tuple[str, ...]]) -> Any:
+        if self.columns is not None:
+            return pd.DataFrame(list(inputs), columns=list(self.columns))
+        paths = [path for (path,) in inputs]
+        if self._wants_frame and hasattr(self._model, "feature_names_in_"):
+            return pd.DataFrame({self._model.feature_names_in_[0]: paths})
+        return paths
 
     def _explain(self, paths: tuple[str, ...], error: Exception) -> str:
-        if self.scan_columns is None and isinstance(error, InvalidImageError):
+        if self.columns is None and isinstance(error, InvalidImageError):
             try:
                 as_image_inputs(list(paths)).load(0).decode()
             except Exception as reason:  # Each of Pillow's decoders fails in its own way.
-                return explain(reason)
-        if isinstance(error, InvalidScanError) and (listed := _listed(str(error), paths)):
-            return "; ".join(listed)
-        return " ".join(str(error).split())
+                return _one_line(explain(reason))
+        if isinstance(error, InvalidScanError) and error.bad:
+            return "; ".join(_one_line(text) for reasons in error.bad.values() for text in reasons)
+        return _one_line(str(error))
 
 
-def _listed(message: str, paths: tuple[str, ...]) -> list[str]:
-    """Take what an extractor lists of its only case, without the case's name."""
-    case = f"- case 0 ({os.path.basename(paths[0])})"
-    return [
-        line.removeprefix(case).lstrip(",:- ")
-        for line in message.splitlines()
-        if line.startswith("- ")
-    ]
+def _failed(reason: str) -> dict[str, Any]:
+    return {"prediction": None, "probabilities": None, "error": reason, "note": None}
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _input_columns(path: str, takers: list[BaseEstimator]) -> tuple[str, ...] | None:
+    """Name the columns of an input that consists of several files."""
+    scans = [item for item in takers if getattr(item, "n_features_in_", 1) == 2]
+    images: list[str] = []
+    for item in takers:
+        if item in scans:
+            images.append(item.image_column)
+        elif hasattr(item, "feature_names_in_"):
+            images.append(str(item.feature_names_in_[0]))
+        elif scans:
+            raise CommandError(
+                f"the model {path} takes images in several forms at once, and does not know the "
+                "columns of all: load it with skcyto.load and call its predict"
+            )
+    columns = tuple(dict.fromkeys([*images, *(item.mask_column for item in scans)]))
+    return columns if len(columns) > 1 else None
 
 
 def _by_path(estimator: BaseEstimator) -> bool:

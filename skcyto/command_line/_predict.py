@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from skcyto.command_line._inputs import CommandError, Inputs, find_images, find_scans
-from skcyto.command_line._journal import Journal
+from skcyto.command_line._journal import Journal, remove_journal
+from skcyto.command_line._table import Table
 from skcyto.utils._file_names import as_utf8
 from skcyto.utils._progress import progress_bar
 
@@ -43,7 +44,7 @@ def predict(options: argparse.Namespace) -> int:
 
     output = Path(os.path.abspath(os.path.expanduser(options.output)))
     partial = output.with_name(f"{output.name}.partial")
-    _check_output(output, partial, options.overwrite)
+    _check_output(output)
     model = SavedModel(
         options.model,
         device=options.device,
@@ -54,15 +55,21 @@ def predict(options: argparse.Namespace) -> int:
     )
     inputs = (
         find_images(options.inputs, options.column)
-        if model.scan_columns is None
-        else find_scans(options.inputs, model.scan_columns)
+        if model.columns is None
+        else find_scans(options.inputs, model.columns)
     )
     if inputs.ignored:
         print(
             f"left out {len(inputs.ignored)} files that are no images by their names, such as "
-            f"{inputs.ignored[0]}",
+            f"{as_utf8(inputs.ignored[0])}",
             file=sys.stderr,
         )
+    table = Table(output, inputs, model.identity, options.quote_formulas)
+    table.clear_parts()
+    if options.overwrite:
+        remove_journal(partial)
+    elif output.exists():
+        return _look_at(table, partial)
     with Journal(partial, model.identity) as journal:
         results = journal.look_up(inputs.rows)
         if results:
@@ -80,15 +87,28 @@ def predict(options: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
             return 130
-        _write_table(output, inputs, results, model.classes)
-    partial.unlink()
-    return _sum_up(output, inputs, results)
+        _write_table(table, results, model.classes)
+    remove_journal(partial)
+    errors = [results[paths]["error"] for paths in inputs.rows]
+    return _sum_up(inputs, errors, str(output))
 
 
-def _check_output(output: Path, partial: Path, overwrite: bool) -> None:
-    if output.suffix not in (".csv", ".parquet"):
+def _look_at(table: Table, partial: Path) -> int:
+    """Say that a table is finished, if it is; a kill may have come after it was."""
+    found = table.find_finished()
+    if found is None:
+        raise CommandError(
+            f"{table.path} exists: replace it with --overwrite, or choose another name. It is of "
+            "other inputs, of another model, or older than one of the inputs"
+        )
+    remove_journal(partial)
+    return _sum_up(table.inputs, found["error"].tolist(), f"finished before, {table.path}")
+
+
+def _check_output(output: Path) -> None:
+    if output.suffix.lower() not in (".csv", ".parquet"):
         raise CommandError(f"--output {output.name} must end with .csv or .parquet")
-    if output.suffix == ".parquet":
+    if output.suffix.lower() == ".parquet":
         from skcyto.utils._optional import import_optional
 
         try:
@@ -97,10 +117,6 @@ def _check_output(output: Path, partial: Path, overwrite: bool) -> None:
             raise CommandError(f"{error}, or write a .csv") from error
     if not output.parent.is_dir():
         raise CommandError(f"there is no folder {output.parent} to write {output.name} to")
-    if overwrite:
-        partial.unlink(missing_ok=True)
-    elif output.exists():
-        raise CommandError(f"{output} exists: replace it with --overwrite, or choose another name")
 
 
 def _predict_rest(
@@ -129,43 +145,26 @@ def _predict_rest(
 
 
 def _write_table(
-    output: Path,
-    inputs: Inputs,
-    results: Mapping[tuple[str, ...], dict[str, Any]],
-    classes: list[Any] | None,
+    table: Table, results: Mapping[tuple[str, ...], dict[str, Any]], classes: list[Any] | None
 ) -> None:
-    import pandas as pd
-
-    found = [results[paths] for paths in inputs.rows]
-    columns: dict[str, Any] = {
-        name: [as_utf8(paths[i]) for paths in inputs.rows] for i, name in enumerate(inputs.columns)
-    }
-    columns["prediction"] = pd.Series([r["prediction"] for r in found], dtype=object)
-    for i, label in enumerate(classes or []):
-        columns[f"probability_{label}"] = [
-            float("nan") if r["probabilities"] is None else r["probabilities"][i] for r in found
-        ]
-    columns["error"] = pd.Series([as_utf8(r["error"]) for r in found], dtype="string")
-    table = pd.DataFrame(columns)
-    # Whole numbers stay whole where a row has no prediction.
-    table["prediction"] = table["prediction"].convert_dtypes()
-    part = output.with_name(f".{output.name}.{os.getpid()}")
     try:
-        if output.suffix == ".csv":
-            table.to_csv(part, index=False)
-        else:
-            table.to_parquet(part, index=False)
-        os.replace(part, output)
-    finally:
-        part.unlink(missing_ok=True)
+        table.write(results, classes)
+    except OSError as error:
+        raise CommandError(
+            f"the table {table.path} cannot be written: {error}. Its predictions are kept: the "
+            "same command goes on"
+        ) from error
 
 
-def _sum_up(output: Path, inputs: Inputs, results: Mapping[tuple[str, ...], dict[str, Any]]) -> int:
-    failed = [(paths, results[paths]["error"]) for paths in inputs.rows if results[paths]["error"]]
-    n_inputs = len(inputs.rows)
-    print(f"{n_inputs} rows, {len(failed)} of them with an error: {output}", file=sys.stderr)
+def _sum_up(inputs: Inputs, errors: list[str | None], where: str) -> int:
+    failed = [(paths, error) for paths, error in zip(inputs.rows, errors, strict=True) if error]
+    left_out = f", {len(inputs.ignored)} files left out" if inputs.ignored else ""
+    print(
+        f"{len(errors)} rows, {len(failed)} of them with an error{left_out}: {where}",
+        file=sys.stderr,
+    )
     for paths, error in failed[:_SHOWN_ERRORS]:
-        print(f"  {', '.join(paths)}: {error}", file=sys.stderr)
+        print(as_utf8(f"  {', '.join(paths)}: {error}"), file=sys.stderr)
     if len(failed) > _SHOWN_ERRORS:
         print(f"  and {len(failed) - _SHOWN_ERRORS} more", file=sys.stderr)
-    return 1 if len(failed) == n_inputs else 0
+    return 1 if failed else 0

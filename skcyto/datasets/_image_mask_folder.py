@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ from skcyto.utils._validation import OPTIONAL_PATH, PATH, check_parameters
 def load_image_mask_folder(
     root: str | os.PathLike[str],
     *,
-    image: str = "images/{case}{extension}",
+    image: str | Mapping[str, str] = "images/{case}{extension}",
     mask: str = "masks/{case}{extension}",
     index: str | os.PathLike[str] | None = None,
     case_column: str = "case",
@@ -55,11 +56,14 @@ def load_image_mask_folder(
     root : str or path-like
         Folder of the data set.
 
-    image : str, default="images/{case}{extension}"
-        Where the images lie below `root`. ``{case}`` stands for the name of the case and
-        ``{extension}`` for the ending of an image or scan (.nii.gz, .nii, .nrrd, .mha, .mhd,
-        .png, .tif, ...); the rest is taken literally. Further examples:
-        ``"{case}_flair.nii.gz"``, ``"{case}/T1.nii.gz"``.
+    image : str or dict of str to str, default="images/{case}{extension}"
+        Where the images lie below `root`. ``{case}`` stands for the name of the case, the same
+        wherever it stands, and ``{extension}`` for the ending of an image or scan (.nii.gz, .nii,
+        .nrrd, .mha, .mhd, .png, .tif, ...); ``*`` stands for anything within a name and ``**/``
+        for any folders; the rest is taken literally. Further examples: ``"{case}_flair.nii.gz"``,
+        ``"{case}/{case}_flair.nii.gz"`` (BraTS), ``"sub-{case}/**/*_T1w.nii.gz"`` (BIDS). A dict
+        has a pattern for each of several images a case, such as MR sequences, under the name of
+        its column.
 
     mask : str, default="masks/{case}{extension}"
         Where the masks lie below `root`.
@@ -78,18 +82,18 @@ def load_image_mask_folder(
         Column of `index` with the unit to split by (patient).
 
     on_error : {"raise", "warn"}, default="raise"
-        What to do about images without a mask, masks without an image, rows without files, cases
-        without a row, missing values, duplicates and empty files: "raise" one error that lists
-        them all, or "warn", leave them out and load the rest.
+        What to do about images without a mask, masks without (one of) their images, rows without
+        files, cases without a row, missing values, duplicates and empty files: "raise" one error
+        that lists them all, or "warn", leave them out and load the rest.
 
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
         Dictionary-like object, with the following attributes.
 
-        data : :class:`~pandas.DataFrame` of shape (n_samples, 2)
-            Paths, in the columns image and mask; the index holds the names of the cases. In the
-            order of the rows of `index`, or sorted by case.
+        data : :class:`~pandas.DataFrame` of shape (n_samples, n_images + 1)
+            Paths, in the columns image (or those of the dict) and mask; the index holds the names
+            of the cases. In the order of the rows of `index`, or sorted by case.
         cases : ndarray of shape (n_samples,), dtype str
             Name of each case.
         target : ndarray of shape (n_samples,), dtype str or int64, or None
@@ -110,7 +114,7 @@ def load_image_mask_folder(
     FileNotFoundError, NotADirectoryError
         If `root` is not a folder.
     ValueError
-        If a pattern lacks ``{case}``, both are the same, or a column is asked for without `index`.
+        If a pattern lacks ``{case}``, two are the same, or a column is asked for without `index`.
     InvalidDatasetError
         If `index` cannot be read, if there is a problem and `on_error` is "raise", or if no case
         is left.
@@ -136,20 +140,32 @@ def load_image_mask_folder(
     check_on_error(on_error)
     if index is None and (target_column is not None or group_column is not None):
         raise ValueError("target_column and group_column are columns of the index; pass index")
-    if image == mask:
-        raise ValueError(f"image and mask are the same pattern {image!r}; they must differ")
-    patterns = {"image": _compile(image, "image"), "mask": _compile(mask, "mask")}
+    texts = _name_patterns(image, mask)
+    patterns = {kind: _compile(text, kind) for kind, text in texts.items()}
     folder = as_folder(root, "load_image_mask_folder")
     findings = Findings(f"load_image_mask_folder({str(folder)!r})")
 
     found = _find_cases(folder, patterns, findings)
-    for kind, pattern in (("image", image), ("mask", mask)):
+    for kind, pattern in texts.items():
         _report_unknown_endings(folder, pattern, found[kind], findings)
-    both = [case for case in found["image"] if case in found["mask"]]
-    for here, there in (("image", "mask"), ("mask", "image")):
-        lonely = [found[here][case] for case in found[here] if case not in found[there]]
-        wanted = image if there == "image" else mask
-        findings.add(f"missing {there}", lonely, f"no {there} {wanted!r} for it; left out")
+        if not found[kind]:
+            files = list(walk_files(folder))
+            findings.add(
+                f"no {kind}",
+                files or ["nothing"],
+                f"no file is {pattern!r}; below the folder lies",
+            )
+    known = set().union(*found.values())
+    both = sorted(known.intersection(*found.values()))
+    for there in reversed(found):
+        lonely = [
+            next(its[case] for its in found.values() if case in its)
+            for case in sorted(known.difference(found[there]))
+        ]
+        if found[there]:
+            findings.add(
+                f"missing {there}", lonely, f"no {there} {texts[there]!r} for it; left out"
+            )
 
     if index is None:
         frame = pd.DataFrame({case_column: both}, dtype=object)
@@ -159,7 +175,6 @@ def load_image_mask_folder(
         frame = read_list(path, [case_column, *columns], required=[case_column, *columns])
         frame = clean_rows(frame, case_column, columns, findings, path.name)
         listed = set(frame[case_column])
-        known = set(found["image"]) | set(found["mask"])
         absent = [case for case in frame[case_column] if case not in known]
         findings.add("missing case", absent, f"listed in {path.name}, has no files; left out")
         findings.add(
@@ -172,7 +187,7 @@ def load_image_mask_folder(
     cases = list(frame[case_column])
     report = findings.settle(on_error, len(cases))
     data = pd.DataFrame(
-        {kind: [str(folder / found[kind][case]) for case in cases] for kind in ("image", "mask")},
+        {kind: [str(folder / its[case]) for case in cases] for kind, its in found.items()},
         index=pd.Index(cases, name="case"),
         dtype=object,
     )
@@ -190,12 +205,26 @@ def load_image_mask_folder(
     )
 
 
+def _name_patterns(image: str | Mapping[str, str], mask: str) -> dict[str, str]:
+    """Give each pattern the name of its column, images first."""
+    images = {"image": image} if isinstance(image, str) else dict(image)
+    if not images or "mask" in images or not all(isinstance(name, str) for name in images):
+        raise ValueError(
+            f"image={image!r} must be a pattern, or a dict of names of columns other than 'mask' "
+            "and patterns"
+        )
+    texts = {**images, "mask": mask}
+    for name, text in texts.items():
+        twin = next((other for other in texts if texts[other] == text and other != name), None)
+        if twin is not None:
+            raise ValueError(f"{name} and {twin} are the same pattern {text!r}; they must differ")
+    return texts
+
+
 def _compile(pattern: str, name: str) -> re.Pattern[str]:
     """Turn a pattern with placeholders into a regular expression."""
-    if pattern.count("{case}") != 1:
-        raise ValueError(
-            f"{name}={pattern!r} must hold {{case}} once, such as 'scans/{{case}}.nii'"
-        )
+    if "{case}" not in pattern:
+        raise ValueError(f"{name}={pattern!r} must hold {{case}}, such as 'scans/{{case}}.nii'")
     extensions = "|".join(re.escape(extension) for extension in SCAN_EXTENSIONS)
     return _replace(pattern, f"(?i:{extensions})")
 
@@ -203,7 +232,9 @@ def _compile(pattern: str, name: str) -> re.Pattern[str]:
 def _replace(pattern: str, extension: str) -> re.Pattern[str]:
     # str.format would stumble over other braces, which a path may hold.
     text = re.escape(pattern)
-    text = text.replace(re.escape("{case}"), r"(?P<case>[^/]+?)")
+    text = text.replace(re.escape("**/"), "(?:[^/]+/)*").replace(re.escape("*"), "[^/]*")
+    text = text.replace(re.escape("{case}"), r"(?P<case>[^/]+?)", 1)
+    text = text.replace(re.escape("{case}"), "(?P=case)")
     return re.compile(text.replace(re.escape("{extension}"), extension))
 
 

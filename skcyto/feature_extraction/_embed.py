@@ -186,7 +186,7 @@ class EmbeddingRun:
         if self._head is None and len(self._bad) < len(inputs):
             self._head = self._get_backbone().head
         self._report_damage(inputs)
-        self._notes.warn(stacklevel=3)
+        self._notes.warn()
         return EmbeddingResult(
             self._embeddings,
             self._head,

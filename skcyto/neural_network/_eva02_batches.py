@@ -256,7 +256,7 @@ class ImageStream:
                 f"{list_bad_images(self._inputs, bad)}\nMend or leave out these."
             )
         if self._warn_of_notes:
-            notes.warn(stacklevel=6)
+            notes.warn()
 
 
 def resolve_n_workers(n_jobs: int | None, device: torch.device) -> int:

@@ -79,5 +79,5 @@ def check_images(
         raise InvalidImageError(
             f"{list_bad_images(inputs, bad)}\nMend or leave out these: nothing was trained.", bad
         )
-    notes.warn(stacklevel=4)
+    notes.warn()
     return digests

@@ -146,20 +146,13 @@ class ImageNotes:
             lines.append(f"{head} read, but: {text}. Namely {shown}{more}")
         return "\n".join(lines)
 
-    def warn(self, *, stacklevel: int) -> None:
-        """Say them in one warning, if there are any.
-
-        Parameters
-        ----------
-        stacklevel : int
-            Of the caller's caller, as for :func:`warnings.warn`.
-        """
+    def warn(self) -> None:
+        """Say them in one warning, if there are any."""
         if ImageFile.LOAD_TRUNCATED_IMAGES:
             warn(
                 "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set: files that are cut off count as whole "
                 "images, gray where pixels are missing. Set it to False to have them named",
                 InvalidInputWarning,
-                stacklevel=stacklevel + 1,
             )
         if self._names:
-            warn(str(self), InvalidInputWarning, stacklevel=stacklevel + 1)
+            warn(str(self), InvalidInputWarning)

@@ -79,6 +79,16 @@ def test_each_case_may_be_its_own_group(tmp_path, pairs, put):
         ("{case}/T1.nii", "{case}/labels.nii", ["a/T1.nii", "a/labels.nii"]),
         ("x/{case}{extension}", "y/{case}{extension}", ["x/a.NII.GZ", "y/a.png"]),
         ("s(1)/{case}+.png", "m/{case}.png", ["s(1)/a+.png", "m/a.png"]),
+        (
+            "{case}/{case}_flair.nii.gz",
+            "{case}/{case}_seg.nii.gz",
+            ["a/a_flair.nii.gz", "a/a_seg.nii.gz"],
+        ),
+        (
+            "sub-{case}/**/*_T1w{extension}",
+            "derivatives/**/sub-{case}_*dseg.nii.gz",
+            ["sub-a/ses-1/anat/sub-a_ses-1_T1w.nii", "derivatives/x/sub-a_space-T1_dseg.nii.gz"],
+        ),
     ],
 )
 def test_patterns(tmp_path, put, image, mask, names):
@@ -87,6 +97,53 @@ def test_patterns(tmp_path, put, image, mask, names):
     data = load_image_mask_folder(tmp_path, image=image, mask=mask)
     assert data.cases.tolist() == ["a"]
     assert data.data.iloc[0].tolist() == [str(tmp_path / name) for name in names]
+
+
+def test_a_case_is_called_the_same_in_all_of_a_path(tmp_path, put):
+    for name in ("a/a_t1.nii", "a/b_t1.nii", "a/a_seg.nii", "b/b_seg.nii"):
+        put(name, "x")
+    with pytest.warns(InvalidInputWarning, match=r"missing image .*: b/b_seg.nii"):
+        data = load_image_mask_folder(
+            tmp_path, image="{case}/{case}_t1.nii", mask="{case}/{case}_seg.nii", on_error="warn"
+        )
+    assert data.cases.tolist() == ["a"]
+
+
+def test_several_images_a_case(tmp_path, put):
+    for case in "ab":
+        for name in ("t1", "t1ce", "flair", "seg"):
+            put(f"{case}/{case}_{name}.nii.gz", "x")
+    put("c/c_t1.nii.gz", "x")
+    put("c/c_seg.nii.gz", "x")
+    put("list.csv", "case,grade\na,1\nb,0\n")
+    patterns = {name: f"{{case}}/*_{name}.nii.gz" for name in ("t1", "t1ce", "flair")}
+    with pytest.warns(InvalidInputWarning) as caught:
+        data = load_image_mask_folder(
+            tmp_path,
+            image=patterns,
+            mask="{case}/*_seg.nii.gz",
+            index="list.csv",
+            target_column="grade",
+            on_error="warn",
+        )
+    assert data.data.columns.tolist() == ["t1", "t1ce", "flair", "mask"]
+    assert data.data.loc["b"].tolist() == [
+        str(tmp_path / f"b/b_{name}.nii.gz") for name in ("t1", "t1ce", "flair", "seg")
+    ]
+    assert data.target.tolist() == [1, 0]
+    assert data.report["problem"].tolist() == ["missing flair", "missing t1ce"]
+    assert set(data.report["item"]) == {"c/c_t1.nii.gz"}
+    assert len(caught) == 1
+
+
+def test_nothing_to_load_says_what_lies_there(tmp_path, put):
+    put("scans/a.nii", "x")
+    with pytest.raises(InvalidDatasetError) as caught:
+        load_image_mask_folder(tmp_path, mask="segmentations/{case}.nii")
+    message = str(caught.value)
+    assert "nothing to load" in message
+    assert "no file is 'images/{case}{extension}'; below the folder lies): scans/a.nii" in message
+    assert "no file is 'segmentations/{case}.nii'; below the folder lies): scans/a.nii" in message
 
 
 # Files and rows beside two sound cases; what is reported.
@@ -138,8 +195,10 @@ def test_problems_are_reported_by_name(tmp_path, pairs, put, name):
 @pytest.mark.parametrize(
     ("parameters", "error", "match"),
     [
-        ({"image": "images/*.nii"}, ValueError, r"must hold \{case\} once"),
-        ({"image": "{case}/{case}.nii"}, ValueError, r"must hold \{case\} once"),
+        ({"image": "images/*.nii"}, ValueError, r"must hold \{case\}, such as"),
+        ({"image": {"t1": "{case}.nii", "t2": "{case}.nii"}}, ValueError, "t1 and t2 are the same"),
+        ({"image": {"mask": "{case}.nii"}}, ValueError, "columns other than 'mask'"),
+        ({"image": {}}, ValueError, "must be a pattern, or a dict"),
         ({"mask": "images/{case}{extension}"}, ValueError, "must differ"),
         ({"target_column": "label"}, ValueError, "pass index"),
         ({"image": "scans/{case}.nii"}, InvalidDatasetError, "nothing to load"),

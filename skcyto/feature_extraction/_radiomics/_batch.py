@@ -82,6 +82,7 @@ def run_batch(
             bar.update(1)
     for row in sorted(results):
         _enter(rows[row], cases[row], results[row], structures, report)
+    report.lost.update(np.flatnonzero(np.isnan(rows).all(axis=(1, 2))).tolist())
     return rows.reshape(len(cases), -1)
 
 
@@ -193,7 +194,8 @@ class _Results:
         """Put a case's values into the cache, all its labels at once."""
         digest = self._digests[row]
         if digest is not None:
-            done = [*result.values, *result.missing]
+            bad = {label for label, _ in result.problems}
+            done = [label for label in [*result.values, *result.missing] if label not in bad]
             self._store.put_many(
                 {entry_key(digest, self._settings, label): encode(result, label) for label in done}
             )

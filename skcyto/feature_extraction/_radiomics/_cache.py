@@ -18,7 +18,7 @@ from skcyto.feature_extraction._radiomics._settings import Settings
 from skcyto.feature_extraction._radiomics._truncated import suffix_of
 from skcyto.feature_extraction._radiomics._worker import CaseResult
 
-_FORMAT = 2  # to be raised with every change of what the engine computes or how it is stored
+_FORMAT = 3  # to be raised with every change of what the engine computes or how it is stored
 FILE_NAME = "radiomics.sqlite"
 # Formats whose file holds everything; of others (.mhd, .nhdr, .hdr) the voxels are hashed.
 _WHOLE_FILES = (
@@ -29,6 +29,7 @@ _WHOLE_FILES = (
     ".jpg",
     ".jpeg",
     ".bmp",
+    ".gif",
     ".webp",
     ".tif",
     ".tiff",

@@ -59,6 +59,7 @@ class Source:
 class Case:
     """One row of `X`."""
 
+    row: int
     name: str
     image: Source
     mask: Source
@@ -92,7 +93,7 @@ def make_cases(X: Any, image_column: str, mask_column: str) -> list[Case]:
         name = f"case {row}" if names is None or names[row] == row else f"case {names[row]!r}"
         if image.path is not None:
             name += f" ({os.path.basename(image.path)})"
-        cases.append(Case(name, image, mask))
+        cases.append(Case(row, name, image, mask))
     return cases
 
 

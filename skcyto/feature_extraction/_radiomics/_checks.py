@@ -12,6 +12,7 @@ from skcyto.feature_extraction._radiomics._filters import Box
 
 _DEFAULT_TOLERANCE = 1e-6  # ITK's
 _MAX_NAMED = 12
+_LABELS_OF_AN_IMAGE = 32  # hardly any image holds fewer values
 
 
 def check_dimensions(image: Any, mask: Any, ndim: int, channels: int) -> None:
@@ -104,12 +105,30 @@ def present_labels(mask_values: NDArray[Any]) -> list[int]:
     Raises
     ------
     ScanProblem
-        If there is none.
+        If there is none, or the mask is an image.
     """
     labels = [int(value) for value in np.unique(mask_values) if value != 0]
     if not labels:
         raise ScanProblem("the mask is empty: every voxel is 0")
+    if len(labels) > _LABELS_OF_AN_IMAGE and _is_speckled(mask_values):
+        raise ScanProblem(
+            f"the mask looks like an image: it holds {len(labels)} values, and voxels side by side "
+            "seldom share one. Are image and mask swapped, or is it the image itself with its "
+            "background removed?"
+        )
     return labels
+
+
+def _is_speckled(values: NDArray[Any]) -> bool:
+    """Say whether most of the values differ, more often than not, from the voxel beside them."""
+    here, beside = values[..., :-1].ravel(), values[..., 1:].ravel()
+    inside = (here != 0) & (beside != 0)
+    if not inside.any():
+        return False
+    here, beside = here[inside], beside[inside]
+    _, label, pairs = np.unique(here, return_inverse=True, return_counts=True)
+    equal = np.bincount(label, weights=here == beside)
+    return bool(np.median(equal / pairs) < 0.5)
 
 
 def missing_reason(present: list[int]) -> str:
@@ -136,6 +155,12 @@ def region_box(region: NDArray[np.bool_], settings: dict[str, Any], label: int) 
     ------
     ScanProblem
     """
+    if not region.any():
+        raise ScanProblem(
+            "resampling leaves no voxel of the region, which is smaller than a voxel of the new "
+            "grid: a smaller 'resampledPixelSpacing' would keep it",
+            label,
+        )
     axes = range(region.ndim)
     bounds = []
     for axis in reversed(axes):

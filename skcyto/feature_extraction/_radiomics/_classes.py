@@ -165,7 +165,7 @@ class _FastGLCM(_SharedBins):
     def getMCCFeatureValue(self: Any) -> Any:
         matrix = np.moveaxis(self.P_glcm, 3, 1)  # shape (1, angles, i, j)
         if matrix.shape[-1] < 2:
-            return 1  # as pyradiomics: a flat region
+            return self._in_parents_order("getMCCFeatureValue")  # a flat region, or no neighbours
         px = np.moveaxis(self.coefficients["px"], 3, 1)
         py = np.moveaxis(self.coefficients["py"], 3, 1)
         scaled = matrix / (px * py + self.coefficients["eps"])

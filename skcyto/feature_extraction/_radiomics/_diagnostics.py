@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from skcyto.feature_extraction._radiomics._cases import Case, ScanProblem
 from skcyto.feature_extraction._radiomics._checks import missing_reason, present_labels
-from skcyto.feature_extraction._radiomics._reading import read_image, read_mask
+from skcyto.feature_extraction._radiomics._reading import read_case
+from skcyto.feature_extraction._radiomics._reasons import one_sentence
 from skcyto.feature_extraction._radiomics._report import Report
 from skcyto.feature_extraction._radiomics._runtime import geometry_tolerance, private_runtime
 from skcyto.feature_extraction._radiomics._settings import Settings
@@ -20,6 +21,7 @@ def diagnose(
     cases: list[Case],
     structures: dict[str, int],
     settings: Settings,
+    ndim: int,
     report: Report,
     *,
     verbose: int,
@@ -31,6 +33,8 @@ def diagnose(
     cases : list of Case
     structures : dict of str to int
     settings : Settings
+    ndim : {2, 3}
+        Dimension of the images.
     report : Report
         Collects what is wrong.
     verbose : int
@@ -45,7 +49,7 @@ def diagnose(
     with progress_bar(cases, desc="Diagnostics", unit="case", verbose=verbose) as bar:
         for row, case in enumerate(bar):
             try:
-                found = _diagnose_case(case, structures, settings, report)
+                found = _diagnose_case(case, structures, settings, ndim, report)
             except ScanProblem as problem:
                 report.add_problem(case, None, None, problem.reason)
                 continue
@@ -55,13 +59,12 @@ def diagnose(
 
 
 def _diagnose_case(
-    case: Case, structures: dict[str, int], settings: Settings, report: Report
+    case: Case, structures: dict[str, int], settings: Settings, ndim: int, report: Report
 ) -> dict[str, dict[str, Any]]:
     import SimpleITK as sitk
     from radiomics import featureextractor
 
-    image = read_image(case.image)
-    mask = read_mask(case.mask, settings.setting.get("label_channel"))
+    image, mask = read_case(case, settings.setting.get("label_channel"), ndim)
     if image.GetNumberOfComponentsPerPixel() > 1:
         image = sitk.VectorIndexSelectionCast(image, 0)
     present = present_labels(sitk.GetArrayViewFromImage(mask))
@@ -78,7 +81,7 @@ def _diagnose_case(
             try:
                 values = extractor.execute(image, mask, label=label)
             except (ValueError, RuntimeError) as error:
-                report.add_problem(case, structure, label, str(error).strip())
+                report.add_problem(case, structure, label, one_sentence(error))
                 continue
         values["diagnostics_Configuration_EnabledImageTypes"] = settings.image_types
         found[structure] = dict(values)

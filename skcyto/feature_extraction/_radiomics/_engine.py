@@ -31,13 +31,18 @@ from skcyto.feature_extraction._radiomics._filters import (
     union,
 )
 from skcyto.feature_extraction._radiomics._patches import LOCAL_CLASSES, Patch
-from skcyto.feature_extraction._radiomics._runtime import geometry_tolerance
+from skcyto.feature_extraction._radiomics._reasons import one_sentence
+from skcyto.feature_extraction._radiomics._runtime import collect_messages, geometry_tolerance
 from skcyto.feature_extraction._radiomics._settings import Settings
 
 # More than any unfiltered region has with a sensible binWidth. Filters stretch intensities, so that
 # the same binWidth gives some of their images several times as many.
 _MANY_LEVELS = 256
 _MANY_FILTERED_LEVELS = 1000
+# So few that textures tell hardly more than first-order features do. Filters leave some of their
+# images nearly empty whatever the binWidth, so that one of them alone says nothing of it.
+_FEW_LEVELS = 2
+_FEW_FILTERED_LEVELS = 1
 _MAX_NAMED = 3
 _MAX_MATRIX_LEVELS = 10_000  # a co-occurrence matrix of 10 GB
 _MAX_LEVELS = 10_000_000
@@ -62,8 +67,14 @@ class Region:
         What the user should know about them.
     many_levels : dict of str to int
         Image types with so many gray levels that textures are slow, and how many.
+    few_levels : dict of str to int
+        Image types with so few gray levels that textures are void, and how many.
+    n_binned : int
+        Number of image types with textures.
+    messages : list of str
+        What pyradiomics says of this label.
     problem : ScanProblem or None
-        Why there are no features of this label, which the other labels do not suffer from.
+        Why there are no features of this label but its shape. The other labels do not suffer.
     """
 
     label: int
@@ -74,6 +85,9 @@ class Region:
     values: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     many_levels: dict[str, int] = field(default_factory=dict)
+    few_levels: dict[str, int] = field(default_factory=dict)
+    n_binned: int = 0
+    messages: list[str] = field(default_factory=list)
     problem: ScanProblem | None = None
 
 
@@ -117,11 +131,16 @@ def prepare(
         regions, problems = [], []
         for label in labels:
             try:
-                regions.append(_region(image, mask, label, setting, resampled, difference))
+                regions.append(
+                    _region(image, mask, label, setting, settings, resampled, difference)
+                )
             except ScanProblem as problem:
                 problems.append(problem)
-            except (ValueError, RuntimeError) as error:
-                problems.append(ScanProblem(f"pyradiomics refuses it: {_reason(error)}", label))
+            except MemoryError:
+                raise
+            except Exception as error:  # what one label makes pyradiomics do costs that label
+                reason = f"pyradiomics refuses it: {_reason(error)}"
+                problems.append(ScanProblem(reason, label))
     return regions, problems
 
 
@@ -130,6 +149,7 @@ def _region(
     mask: Any,
     label: int,
     setting: dict[str, Any],
+    settings: Settings,
     resampled: bool,
     difference: str | None,
 ) -> Region:
@@ -148,7 +168,15 @@ def _region(
         mask = mask if corrected is None else corrected
     region = sitk.GetArrayViewFromImage(mask) == label
     box = region_box(region, kwargs, label)
-    check_intensities(sitk.GetArrayViewFromImage(image)[region], label)
+    if not settings.has_intensities and setting.get("resegmentRange") is None:
+        return Region(label, image, mask, mask, box)
+    changes_shape = setting.get("resegmentRange") is not None and setting.get("resegmentShape")
+    try:
+        check_intensities(sitk.GetArrayViewFromImage(image)[region], label)
+    except ScanProblem as problem:
+        if changes_shape or not settings.has_shape:
+            raise
+        return Region(label, image, mask, mask, box, problem=problem)
     shape_mask = mask
     if setting.get("resegmentRange") is not None:
         mask = imageoperations.resegmentMask(image, mask, **kwargs)
@@ -161,8 +189,9 @@ def _region(
 
 
 def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    reason = one_sentence(error)
+    known = isinstance(error, ValueError | RuntimeError)
+    return reason if known else f"{type(error).__name__}: {reason}"
 
 
 def extract(
@@ -184,64 +213,97 @@ def extract(
     groups: dict[int, list[Region]] = {}
     for region in regions:
         groups.setdefault(id(region.image), []).append(region)
-    for group in groups.values():
-        if shape:
-            for region in group:
+    if shape and settings.has_shape:
+        for region in regions:
+            with _failing_alone(region):
                 _compute_shape(region, settings)
-        distance = _largest_distance(settings)
-        patches = {
-            region.label: Patch(crop(region.mask, region.box), region.label, distance)
-            for region in group
-        }
-        box = union([region.box for region in group])
-        for image_type, custom in settings.image_types.items():
-            kwargs = {**settings.setting, **custom}
-            if depends_on_label(image_type):
-                for region in group:
-                    own = {**kwargs, "label": region.label}
-                    for filtered in filtered_images(
-                        region.image, region.mask, image_type, own, region.box, whole=True
-                    ):
-                        with _failing_alone(region):
-                            _compute_textures(region, filtered, patches[region.label], settings)
-                continue
-            for filtered in filtered_images(
-                group[0].image, group[0].mask, image_type, kwargs, box, whole=whole
-            ):
-                for region in group:
-                    with _failing_alone(region):
-                        _compute_textures(region, filtered, patches[region.label], settings)
+    if settings.has_intensities:
+        for group in groups.values():
+            sound = [region for region in group if region.problem is None]
+            if sound:
+                with _failing_alone(*sound):
+                    _compute_group(sound, settings, whole=whole)
     for region in regions:
         if region.many_levels:
             region.notes.append(_many_levels_note(region.many_levels))
+        if "original" in region.few_levels or 0 < len(region.few_levels) == region.n_binned:
+            region.notes.append(_few_levels_note(region.few_levels))
+
+
+def _compute_group(group: list[Region], settings: Settings, *, whole: bool) -> None:
+    """Compute all but shape of regions that share an image."""
+    distance = _largest_distance(settings)
+    patches = {
+        region.label: Patch(crop(region.mask, region.box), region.label, distance)
+        for region in group
+    }
+    box = union([region.box for region in group])
+    for image_type, custom in settings.image_types.items():
+        kwargs = {**settings.setting, **custom}
+        if depends_on_label(image_type):
+            for region in group:
+                own = {**kwargs, "label": region.label}
+                with _failing_alone(region):
+                    for filtered in filtered_images(
+                        region.image, region.mask, image_type, own, region.box, whole=True
+                    ):
+                        _compute_textures(region, filtered, patches[region.label], settings)
+            continue
+        for filtered in filtered_images(
+            group[0].image, group[0].mask, image_type, kwargs, box, whole=whole
+        ):
+            for region in group:
+                with _failing_alone(region):
+                    _compute_textures(region, filtered, patches[region.label], settings)
 
 
 @contextmanager
-def _failing_alone(region: Region) -> Iterator[None]:
-    """Keep what pyradiomics cannot do with one label from the others."""
+def _failing_alone(*regions: Region) -> Iterator[None]:
+    """Keep what pyradiomics cannot do with some labels, and says of them, from the others."""
+    messages: list[str] = []
     try:
-        yield
-    except (ValueError, RuntimeError) as error:
+        with collect_messages() as messages:
+            yield
+    except MemoryError:
+        raise
+    except Exception as error:
         reason = _reason(error)
         if "angle count" in reason:
             reason += " The region is smaller than the setting 'distances' reaches"
-        region.problem = region.problem or ScanProblem(
-            f"pyradiomics cannot measure it: {reason}", region.label
-        )
+        for region in regions:
+            region.problem = region.problem or ScanProblem(
+                f"pyradiomics cannot measure it: {reason}", region.label
+            )
+    finally:
+        for region in regions:
+            region.messages += [each for each in messages if each not in region.messages]
 
 
 def _many_levels_note(many: dict[str, int]) -> str:
     """Say it once for all image types of a label, the worst first."""
-    worst = sorted(many, key=lambda name: -many[name])[:_MAX_NAMED]
-    named = ", ".join(
-        f"{many[name]} {'gray levels ' if number == 0 else ''}in {name}"
-        for number, name in enumerate(worst)
-    )
-    more = f" and many in {len(many) - len(worst)} more" if len(many) > len(worst) else ""
+    worst = sorted(many, key=lambda name: -many[name])
     return (
-        f"{named}{more}: texture matrices grow with their square, slow and hungry for memory; a "
-        "larger binWidth, or binCount, would do"
+        f"{_count_levels(many, worst, 'many')}: texture matrices grow with their square, slow and "
+        "hungry for memory; a larger binWidth, or binCount, would do"
     )
+
+
+def _few_levels_note(few: dict[str, int]) -> str:
+    """Say it once for all image types of a label, the worst first."""
+    worst = sorted(few, key=lambda name: few[name])
+    return (
+        f"{_count_levels(few, worst, 'few')}: bins so wide leave textures nothing to measure; a "
+        "smaller binWidth, or binCount, would do"
+    )
+
+
+def _count_levels(levels: dict[str, int], order: list[str], kind: str) -> str:
+    named: list[str] = []
+    for name in order[:_MAX_NAMED]:
+        unit = "" if named else "gray level " if levels[name] == 1 else "gray levels "
+        named.append(f"{levels[name]} {unit}in {name}")
+    more = f" and {kind} in {len(order) - _MAX_NAMED} more" if len(order) > _MAX_NAMED else ""
+    return ", ".join(named) + more
 
 
 def _compute_shape(region: Region, settings: Settings) -> None:
@@ -263,7 +325,7 @@ def _compute_shape(region: Region, settings: Settings) -> None:
         try:
             values = extractor.computeShape(region.image, region.shape_mask, bounds, **kwargs)
         except ValueError as error:
-            region.notes.append(f"no shape2D: {_reason(error)}")
+            region.notes.append(f"no shape2D: {one_sentence(error)}")
             return
         region.values.update({name: to_float(value) for name, value in values.items()})
 
@@ -284,6 +346,7 @@ def _compute_textures(region: Region, filtered: Filtered, patch: Patch, settings
         sitk.GetArrayViewFromImage(image), patch.inside, kwargs, max_levels=_MAX_LEVELS
     )
     levels = shared["levels"]
+    region.n_binned += 1
     classes = [name for name in settings.feature_classes if not name.startswith("shape")]
     matrices = any(name not in _NO_MATRIX for name in classes)
     if levels > _MAX_LEVELS or (matrices and levels > _MAX_MATRIX_LEVELS):
@@ -297,6 +360,8 @@ def _compute_textures(region: Region, filtered: Filtered, patch: Patch, settings
         _MANY_LEVELS if filtered.name == "original" else _MANY_FILTERED_LEVELS
     ):
         region.many_levels[filtered.name] = levels
+    elif matrices and _are_too_few(shared, sitk.GetArrayViewFromImage(image), patch, filtered.name):
+        region.few_levels[filtered.name] = len(shared["present"])
     for name in classes:
         names = settings.feature_classes[name]
         if name in LOCAL_CLASSES and (name != "glrlm" or patch.keeps_runs(kwargs)):
@@ -305,6 +370,16 @@ def _compute_textures(region: Region, filtered: Filtered, patch: Patch, settings
         else:
             mask = crop(region.mask, region.box)
             _run_class(region, name, names, filtered.name, whole, mask, kwargs)
+    if "glcm" in classes and not patch.has_neighbours(kwargs):
+        region.messages.append("no two of its voxels are neighbours, which the GLCM counts")
+
+
+def _are_too_few(shared: dict[str, Any], values: Any, patch: Patch, image_type: str) -> bool:
+    """Say whether bins leave hardly any of a region's different intensities apart."""
+    n_levels = len(shared["present"])
+    if n_levels > (_FEW_LEVELS if image_type == "original" else _FEW_FILTERED_LEVELS):
+        return False
+    return len(np.unique(values[patch.inside])) > 2 * n_levels
 
 
 def _run_class(

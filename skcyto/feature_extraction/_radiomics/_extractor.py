@@ -15,7 +15,7 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skcyto.exceptions import DroppedFeatureWarning
+from skcyto.exceptions import DroppedFeatureWarning, InvalidInputWarning
 from skcyto.feature_extraction._radiomics._batch import run_batch, scan_labels
 from skcyto.feature_extraction._radiomics._cases import (
     Case,
@@ -25,7 +25,7 @@ from skcyto.feature_extraction._radiomics._cases import (
     structure_name,
 )
 from skcyto.feature_extraction._radiomics._diagnostics import diagnose
-from skcyto.feature_extraction._radiomics._reading import peek
+from skcyto.feature_extraction._radiomics._reading import first_gray, peek
 from skcyto.feature_extraction._radiomics._report import Report
 from skcyto.feature_extraction._radiomics._schema import (
     CHANNELS,
@@ -42,6 +42,8 @@ from skcyto.utils._warnings import warn
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_MANY_LABELS = 128  # more structures than atlases of the whole body have
 
 
 class RadiomicsExtractor(TransformerMixin, BaseEstimator):
@@ -81,7 +83,8 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
     on_error : {"raise", "nan"}, default="raise"
         What to do with cases and labels that give no features: one error that lists them, or
         NaN and a warning. NaN fills the whole row where the case is bad, the label's columns
-        where the rest of the case is sound.
+        where the rest of the case is sound, and all but its shape where only its intensities are
+        unusable (flat, NaN, infinite).
     n_jobs : int or None, default=None
         Number of cases in work at the same time, in processes, through joblib. Each process
         holds one case in memory and keeps ITK to one thread.
@@ -236,6 +239,12 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         cases = make_cases(X, self.image_column, self.mask_column)
         self.radiomics_version_ = radiomics_version()
         self.n_dims_, n_channels = self._peek(cases)
+        if n_channels > 1 and (name := first_gray(cases)) is not None:
+            warn(
+                f"{name} is gray, saved as RGB: red, green and blue give every texture three "
+                "times. Save gray images as gray ones (mode 'L' in Pillow)",
+                InvalidInputWarning,
+            )
         self._settings = resolve_settings(self.settings, self.n_dims_)
         channels = CHANNELS if n_channels > 1 else ("",)
         self._schema = make_schema(self._settings, self.n_dims_, channels)
@@ -256,6 +265,13 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
             if not found:
                 report.raise_error("no mask holds a label")
             labels = {structure_name(label): label for label in found}
+            if len(found) > _MANY_LABELS:
+                warn(
+                    f"the masks hold {len(found)} labels, from {found[0]} to {found[-1]}: "
+                    f"{len(found) * len(self._schema.features)} columns. A label must mean the "
+                    "same structure in all masks; name those that do with labels=",
+                    InvalidInputWarning,
+                )
         self.labels_ = labels
         self.feature_table_ = feature_table(self._schema, list(labels))
         self.settings_ = {
@@ -338,7 +354,9 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         cases = make_cases(X, self.image_column, self.mask_column)
         report = Report(len(cases), self.on_error, self.on_missing_label)
-        table = diagnose(cases, self.labels_, self._settings, report, verbose=self.verbose)
+        table = diagnose(
+            cases, self.labels_, self._settings, self.n_dims_, report, verbose=self.verbose
+        )
         report.finish(what="diagnostics")
         return table
 
@@ -353,7 +371,7 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         report = Report(len(cases), "raise", self.on_missing_label)
         for case in cases:
             try:
-                ndim, channels = peek(case.image)
+                ndim, channels = peek(case)
             except ScanProblem as problem:
                 report.add_problem(case, None, None, problem.reason)
                 continue

@@ -16,7 +16,8 @@ Everything else gets the whole image.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,9 +119,7 @@ def filtered_images(
     ------
     filtered : Filtered
     """
-    from radiomics import imageoperations
-
-    run = getattr(imageoperations, f"get{image_type}Image")
+    run = filter_of(image_type)
     everything = Box((0,) * image.GetDimension(), image.GetSize())
     for part in [kwargs] if image_type != "LoG" else _one_sigma_each(kwargs):
         frame = everything if whole else _frame(image, image_type, part, box)
@@ -136,6 +135,49 @@ def filtered_images(
             source = _with_extreme_voxel(source, image)
         for result, name, settings in run(source, mask, **part):
             yield Filtered(result, frame, name, settings)
+
+
+def filter_of(image_type: str) -> Callable[..., Iterator[tuple[Any, str, dict[str, Any]]]]:
+    """Look up pyradiomics' filter of an image type.
+
+    Parameters
+    ----------
+    image_type : str
+
+    Returns
+    -------
+    run : callable
+        Takes an image, a mask and settings, and yields images, their names and settings.
+    """
+    from radiomics import imageoperations
+
+    own = getattr(imageoperations, f"get{image_type}Image")
+
+    def run(image: Any, mask: Any, **kwargs: Any) -> Iterator[tuple[Any, str, dict[str, Any]]]:
+        # The names are bound when the filter starts: not for longer than it takes to its end.
+        with _spherical_harmonics() if image_type == "LBP3D" else nullcontext():
+            found = list(own(image, mask, **kwargs))
+        yield from found
+
+    return run if image_type == "LBP3D" else own
+
+
+@contextmanager
+def _spherical_harmonics() -> Iterator[None]:
+    """Give SciPy the name under which pyradiomics asks for spherical harmonics, and take it back.
+
+    SciPy 1.17 has `sph_harm_y` alone: order and degree, and both angles, the other way round.
+    """
+    from scipy import special
+
+    if hasattr(special, "sph_harm"):
+        yield
+        return
+    special.sph_harm = lambda m, n, azimuth, polar: special.sph_harm_y(n, m, polar, azimuth)
+    try:
+        yield
+    finally:
+        del special.sph_harm
 
 
 def _one_sigma_each(kwargs: dict[str, Any]) -> list[dict[str, Any]]:

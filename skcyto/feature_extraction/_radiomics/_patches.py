@@ -70,6 +70,27 @@ class Patch:
         flat = settings.get("force2Ddimension", 0) if settings.get("force2D") else None
         return not self.is_cut or has_pair_in_every_direction(self.inside, flat)
 
+    def has_neighbours(self, settings: dict[str, Any]) -> bool:
+        """Say whether any two voxels are as far apart as one of the distances.
+
+        Parameters
+        ----------
+        settings : dict
+            Of the image type.
+
+        Returns
+        -------
+        has : bool
+        """
+        flat = settings.get("force2Ddimension", 0) if settings.get("force2D") else None
+        axes = range(self.inside.ndim)
+        for distance in settings.get("distances") or [1]:
+            steps = [(0,) if axis == flat else range(-distance, distance + 1) for axis in axes]
+            for step in product(*steps):
+                if max(map(abs, step)) == distance and _has_pair(self.inside, step):
+                    return True
+        return False
+
     def take(self, image: Any) -> Any:
         """Take the same planes of an image that is cut to the region's box."""
         import SimpleITK as sitk
@@ -122,16 +143,14 @@ def has_pair_in_every_direction(inside: NDArray[np.bool_], flat: int | None) -> 
         # Of a direction and its opposite, one will do.
         if steps <= (0,) * inside.ndim or (flat is not None and steps[flat]):
             continue
-        here = tuple(
-            slice(max(-step, 0), size - max(step, 0)) for step, size in _sized(steps, inside)
-        )
-        there = tuple(
-            slice(max(step, 0), size - max(-step, 0)) for step, size in _sized(steps, inside)
-        )
-        if not (inside[here] & inside[there]).any():
+        if not _has_pair(inside, steps):
             return False
     return True
 
 
-def _sized(steps: tuple[int, ...], inside: NDArray[np.bool_]) -> Any:
-    return zip(steps, inside.shape, strict=True)
+def _has_pair(inside: NDArray[np.bool_], steps: tuple[int, ...]) -> bool:
+    """Say whether two voxels of a region are these steps apart."""
+    sized = list(zip(steps, inside.shape, strict=True))
+    here = tuple(slice(max(-step, 0), max(size - max(step, 0), 0)) for step, size in sized)
+    there = tuple(slice(max(step, 0), max(size - max(-step, 0), 0)) for step, size in sized)
+    return bool((inside[here] & inside[there]).any())

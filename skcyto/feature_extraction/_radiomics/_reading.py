@@ -7,13 +7,20 @@ channel, which it takes.
 from __future__ import annotations
 
 import os
-import re
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skcyto.feature_extraction._radiomics._cases import ScanProblem, Source, is_colour_array
+from skcyto.feature_extraction._radiomics._cases import (
+    Case,
+    ScanProblem,
+    Source,
+    is_colour_array,
+)
+from skcyto.feature_extraction._radiomics._checks import geometry_difference, geometry_problem
+from skcyto.feature_extraction._radiomics._pictures import check_stored, intensities, labels
+from skcyto.feature_extraction._radiomics._reasons import itk_reason
 from skcyto.feature_extraction._radiomics._truncated import (
     check_complete,
     check_voxels,
@@ -21,10 +28,7 @@ from skcyto.feature_extraction._radiomics._truncated import (
 )
 
 # Read with Pillow: their pixels have no size in millimetres, whatever resolution a file claims.
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
-# Lines of ITK that say nothing of the reason, and what it puts before those that do.
-_IDLE_LINE = re.compile(r"^Exception thrown|^Reason: No such file|trouble|:$")
-_ITK_PREFIX = re.compile(r"^(?:ITK ERROR|sitk::ERROR): (?:\w+\(0x[0-9a-f]+\): )?")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
 def read_image(source: Source) -> Any:
@@ -44,6 +48,8 @@ def read_image(source: Source) -> Any:
     ScanProblem
     """
     image = _read(source, "image")
+    if image.GetNumberOfComponentsPerPixel() == 3 and is_slice(image.GetSize()):
+        image = _flatten(image)
     components, ndim = image.GetNumberOfComponentsPerPixel(), image.GetDimension()
     if ndim not in (2, 3):
         raise ScanProblem(
@@ -105,26 +111,104 @@ def read_mask(source: Source, label_channel: int | None) -> Any:
     return sitk.Cast(mask, sitk.sitkUInt32)
 
 
-def peek(source: Source) -> tuple[int, int]:
-    """Read an image's dimension and number of channels, of a file from its header alone.
+def read_case(case: Case, label_channel: int | None, ndim: int) -> tuple[Any, Any]:
+    """Read an image and its mask.
+
+    A single slice of a volume, as scanners store radiographs, goes with a flat mask where images
+    are flat, and a picture of a mask takes the place of its image: a picture has none.
+
+    Parameters
+    ----------
+    case : Case
+    label_channel : int or None
+        As for :func:`read_mask`.
+    ndim : {2, 3}
+        Dimension of the images that the extractor was fitted on.
+
+    Returns
+    -------
+    image, mask : SimpleITK.Image
 
     Raises
     ------
     ScanProblem
     """
+    image = read_image(case.image)
+    mask = read_mask(case.mask, label_channel)
+    if ndim == 2 and is_slice(image.GetSize()):
+        if is_slice(mask.GetSize()):
+            difference = geometry_difference(image, mask, None)
+            if difference is not None:
+                raise geometry_problem(difference)
+        image = _flatten(image)
+    if image.GetDimension() == 2:
+        if is_slice(mask.GetSize()):
+            mask = _flatten(mask)
+        path = case.mask.path
+        if path is not None and image.GetSize() == mask.GetSize() and _is_picture(path):
+            mask.CopyInformation(image)
+    return image, mask
+
+
+def is_slice(size: tuple[int, ...]) -> bool:
+    """Tell whether this is the size of a volume of one slice."""
+    return len(size) == 3 and size[2] == 1
+
+
+def _flatten(image: Any) -> Any:
+    """Make an image of a volume's only slice, wherever in space that lies."""
     import SimpleITK as sitk
 
-    _check_there(source, "image", quick=True)
+    values = sitk.GetArrayViewFromImage(image)[0]
+    flat = sitk.GetImageFromArray(values, isVector=values.ndim == 3)
+    flat.SetSpacing(image.GetSpacing()[:2])
+    return flat
+
+
+def peek(case: Case) -> tuple[int, int]:
+    """Read an image's dimension and number of channels, of a file from its header alone.
+
+    A slice of a volume that has a flat mask counts as an image of two dimensions.
+
+    Raises
+    ------
+    ScanProblem
+    """
+    size, channels = _peek_at(case.image, "image")
+    if is_slice(size) and (channels == 3 or len(_peek_at(case.mask, "mask")[0]) == 2):
+        return 2, channels
+    return len(size), channels
+
+
+def _peek_at(source: Source, role: str) -> tuple[tuple[int, ...], int]:
+    import SimpleITK as sitk
+
+    _check_there(source, role, quick=True)
     if source.path is None or _is_picture(source.path):
-        image = read_image(source)
-        return image.GetDimension(), image.GetNumberOfComponentsPerPixel()
+        image = _read(source, role)
+        return image.GetSize(), image.GetNumberOfComponentsPerPixel()
     reader = sitk.ImageFileReader()
     reader.SetFileName(source.path)
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise _unreadable(source.path, "image", f"ITK says: {_itk_reason(error)}") from error
-    return reader.GetDimension(), reader.GetNumberOfComponents()
+        raise _unreadable(source.path, role, f"ITK says: {itk_reason(error)}") from error
+    return reader.GetSize(), reader.GetNumberOfComponents()
+
+
+def first_gray(cases: list[Case]) -> str | None:
+    """Name the first image that can be read, if its red, green and blue are the same."""
+    import SimpleITK as sitk
+
+    for case in cases:
+        try:
+            image = read_image(case.image)
+        except ScanProblem:
+            continue
+        values = sitk.GetArrayViewFromImage(image)
+        gray = values.ndim == 3 and values.shape[2] == 3 and (values == values[..., :1]).all()
+        return case.name if gray else None
+    return None
 
 
 def _check_there(source: Source, role: str, *, quick: bool = False) -> None:
@@ -145,12 +229,45 @@ def _check_there(source: Source, role: str, *, quick: bool = False) -> None:
         raise ScanProblem(f"the {role} {source.path} can't be read: {error}") from error
 
 
+# What ITK says of files that are whole, and what to do with them.
+_NOT_TRUNCATED = (
+    (
+        "orthonormal",
+        "has sheared axes, which SimpleITK does not read: resample it to axes at right angles, "
+        "for instance with nibabel.processing.conform",
+    ),
+    (
+        "Unable to determine ImageIO reader",
+        "has no format that SimpleITK knows by its ending and content: save it as NIfTI, NRRD or "
+        "PNG",
+    ),
+)
+
+
 def _unreadable(path: str, role: str, reason: str) -> ScanProblem:
+    if _is_structure_set(path):
+        return ScanProblem(
+            f"the {role} file {path} is a DICOM structure set (RTSTRUCT): it holds contours, no "
+            "voxels; draw them into a mask on the image's grid, for instance with rt-utils or "
+            "3D Slicer, and save that as NIfTI or NRRD"
+        )
+    for words, what in _NOT_TRUNCATED:
+        if words in reason:
+            return ScanProblem(f"the {role} file {path} {what} ({reason})")
     detached = suffix_of(path) in (".mhd", ".nhdr")
     cause = "truncated, or without its file of voxels" if detached else "truncated"
     return ScanProblem(
         f"the {role} file {path} is unreadable, perhaps {cause}; copy or export it again ({reason})"
     )
+
+
+def _is_structure_set(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            head = file.read(1 << 12)
+    except OSError:
+        return False
+    return head[128:132] == b"DICM" and b"1.2.840.10008.5.1.4.1.1.481.3" in head
 
 
 def _read(source: Source, role: str) -> Any:
@@ -170,16 +287,9 @@ def _read(source: Source, role: str) -> Any:
     try:
         image = sitk.ReadImage(path)
     except RuntimeError as error:
-        raise _unreadable(path, role, f"ITK says: {_itk_reason(error)}") from error
+        raise _unreadable(path, role, f"ITK says: {itk_reason(error)}") from error
     check_voxels(path, role, sitk.GetArrayViewFromImage(image).nbytes)
     return image
-
-
-def _itk_reason(error: Exception) -> str:
-    """Take the first line that tells anything."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if not _IDLE_LINE.search(line)]
-    return _ITK_PREFIX.sub("", [*telling, *reversed(lines), "unknown reason"][0])
 
 
 def _from_array(array: NDArray[Any], spacing: tuple[float, ...] | None, role: str) -> Any:
@@ -207,7 +317,7 @@ def _from_array(array: NDArray[Any], spacing: tuple[float, ...] | None, role: st
     except (TypeError, RuntimeError) as error:
         raise ScanProblem(
             f"the {role}, an array of shape {array.shape} and dtype {array.dtype}, is no image for "
-            f"SimpleITK ({_itk_reason(error)}): convert it to integers or floats"
+            f"SimpleITK ({itk_reason(error)}): convert it to integers or floats"
         ) from error
     return image
 
@@ -220,7 +330,7 @@ def _is_picture(path: str) -> bool:
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
+        with open(path, "rb") as file, Image.open(file) as picture:
             return getattr(picture, "n_frames", 1) == 1
     except Exception:  # Pillow fails in many ways on what it does not know; ITK may know it.
         return False
@@ -235,36 +345,24 @@ def _read_picture(path: str, role: str) -> NDArray[Any]:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as opened:
+        # By its name, Pillow would map a plain TIFF file that lies on its side into memory wrongly.
+        with open(path, "rb") as file, Image.open(file) as opened:
             if getattr(opened, "n_frames", 1) > 1:
                 raise ScanProblem(f"the {role} {path} is an animation: save one frame")
-            if role == "image" and opened.mode.startswith("RGB") and _has_16_bits(opened):
+            if not opened.mode.startswith("I") and _has_16_bits(opened):
                 raise ScanProblem(
-                    f"the image {path} has 16 bits a channel, of which 8 would be lost: read it "
+                    f"the {role} {path} has 16 bits a channel, of which 8 would be lost: read it "
                     "with SimpleITK.ReadImage and pass that, or save it with 8 bits a channel"
                 )
+            check_stored(opened, role)
             picture = ImageOps.exif_transpose(opened)
-            if picture.mode in ("1", "L", "I", "F", "I;16", "I;16B", "I;16L"):
-                pixels = np.asarray(picture)
-            elif picture.mode == "P" and role == "mask":
-                pixels = np.asarray(picture)  # the index is the label, colours are decoration
-            elif picture.mode in ("LA", "La"):
-                pixels = np.asarray(picture.convert("L"))
-            else:
-                pixels = np.asarray(picture.convert("RGB"))
+            return labels(picture) if role == "mask" else intensities(picture)
     except ScanProblem:
         raise
     except Image.DecompressionBombError as error:
         raise ScanProblem(f"the {role} {path} can't be read: {error}") from error
     except Exception as error:  # Each of Pillow's decoders fails in its own way.
         raise _unreadable(path, role, f"Pillow says: {error}") from error
-    if role == "mask" and pixels.ndim == 3:
-        if (pixels != pixels[..., :1]).any():
-            raise ScanProblem(
-                "the mask is a colour image: save label values as a gray or palette image"
-            )
-        pixels = pixels[..., 0]
-    return pixels
 
 
 def _one_channel(mask: Any, label_channel: int | None, channels: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NoReturn
 
 from skcyto.exceptions import InvalidInputWarning, InvalidScanError
@@ -9,6 +10,25 @@ from skcyto.feature_extraction._radiomics._cases import Case
 from skcyto.utils._warnings import warn
 
 _MAX_LISTED = 20
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing that was wrong.
+
+    Attributes
+    ----------
+    case : Case
+    reason : str
+        With the label before it, where it concerns one label alone.
+    """
+
+    case: Case
+    reason: str
+
+    def __str__(self) -> str:
+        separator = ", " if self.reason.startswith("label ") else ": "
+        return f"{self.case.name}{separator}{self.reason}"
 
 
 class Report:
@@ -19,32 +39,36 @@ class Report:
     n_cases : int
     on_error : {"raise", "nan"}
     on_missing_label : {"nan", "raise"}
+
+    Attributes
+    ----------
+    problems, missing, notes : list of Entry
+    lost : set of int
+        Rows without any value.
     """
 
     def __init__(self, n_cases: int, on_error: str, on_missing_label: str) -> None:
         self.n_cases = n_cases
         self.on_error = on_error
         self.on_missing_label = on_missing_label
-        self.problems: list[str] = []
-        self.missing: list[str] = []
-        self.notes: list[str] = []
-        self._cases: dict[str, set[str]] = {"problems": set(), "missing": set()}
+        self.problems: list[Entry] = []
+        self.missing: list[Entry] = []
+        self.notes: list[Entry] = []
+        self.lost: set[int] = set()
 
     def add_problem(
         self, case: Case, structure: str | None, label: int | None, reason: str
     ) -> None:
         """Note why a case, or one label of it, gives no features."""
-        self._cases["problems"].add(case.name)
-        self.problems.append(f"{_where(case, structure, label)}: {reason}")
+        self.problems.append(Entry(case, _with_label(structure, label, reason)))
 
     def add_missing(self, case: Case, structure: str, label: int, reason: str) -> None:
         """Note that a label is not in a case's mask."""
-        self._cases["missing"].add(case.name)
-        self.missing.append(f"{_where(case, structure, label)}: {reason}")
+        self.missing.append(Entry(case, _with_label(structure, label, reason)))
 
     def add_note(self, case: Case, structure: str, label: int, note: str) -> None:
         """Note something about values that were computed."""
-        self.notes.append(f"{_where(case, structure, label)}: {note}")
+        self.notes.append(Entry(case, _with_label(structure, label, note)))
 
     def finish(self, *, what: str) -> None:
         """Raise the error or give the warnings.
@@ -53,30 +77,29 @@ class Report:
         ------
         InvalidScanError
         """
-        errors: list[str] = []
-        cases: set[str] = set()
+        errors: list[Entry] = []
         if self.on_error == "raise":
             errors += self.problems
-            cases |= self._cases["problems"]
         if self.on_missing_label == "raise":
             errors += self.missing
-            cases |= self._cases["missing"]
         if errors:
             parameter = "on_error" if self.problems else "on_missing_label"
+            bad = _by_row(errors)
             raise InvalidScanError(
-                f"no {what} from {len(cases)} of {self.n_cases} case(s) "
-                f'({parameter}="nan" gives NaN instead):' + _listed(errors)
+                f"no {what} from {len(bad)} of {self.n_cases} case(s) "
+                f'({parameter}="nan" gives NaN instead):' + _listed(errors),
+                bad,
             )
-        for lines, sentence in (
+        for entries, sentence in (
             (self.problems, f"could not give {what} and are NaN or left out"),
             (self.missing, "are missing in the mask and are NaN"),
             (self.notes, "deserve a look"),
         ):
-            if lines:
-                warn(
-                    f"{len(lines)} case(s) or label(s) {sentence}:" + _listed(lines),
-                    InvalidInputWarning,
-                )
+            if entries:
+                message = f"{len(entries)} case(s) or label(s) {sentence}:" + _listed(entries)
+                rows = _by_row(entries)
+                lost = frozenset(self.lost & set(rows))
+                warn(InvalidInputWarning(message, rows, lost))
 
     def raise_error(self, sentence: str) -> NoReturn:
         """Raise whatever was collected as an error.
@@ -85,17 +108,24 @@ class Report:
         ------
         InvalidScanError
         """
-        raise InvalidScanError(f"{sentence}:" + _listed(self.problems))
+        raise InvalidScanError(f"{sentence}:" + _listed(self.problems), _by_row(self.problems))
 
 
-def _where(case: Case, structure: str | None, label: int | None) -> str:
+def _with_label(structure: str | None, label: int | None, reason: str) -> str:
     if label is None:
-        return case.name
+        return reason
     named = "" if structure in (None, f"label_{label}") else f" ({structure})"
-    return f"{case.name}, label {label}{named}"
+    return f"label {label}{named}: {reason}"
 
 
-def _listed(lines: list[str]) -> str:
-    shown = "".join(f"\n- {line}" for line in lines[:_MAX_LISTED])
-    more = len(lines) - _MAX_LISTED
+def _by_row(entries: list[Entry]) -> dict[int, list[str]]:
+    rows: dict[int, list[str]] = {}
+    for entry in entries:
+        rows.setdefault(entry.case.row, []).append(entry.reason)
+    return rows
+
+
+def _listed(entries: list[Entry]) -> str:
+    shown = "".join(f"\n- {entry}" for entry in entries[:_MAX_LISTED])
+    more = len(entries) - _MAX_LISTED
     return shown + (f"\n- and {more} more" if more > 0 else "")

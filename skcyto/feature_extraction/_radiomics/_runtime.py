@@ -14,6 +14,7 @@ from skcyto.utils._optional import import_optional
 _lock = threading.Lock()
 _stack = ExitStack()
 _users = 0
+_collectors = threading.local()
 
 
 def import_radiomics() -> ModuleType:
@@ -40,26 +41,47 @@ def private_runtime() -> Iterator[list[str]]:
     Yields
     ------
     messages : list of str
-        What pyradiomics logs at warning level and above in this thread, each message once; it
-        grows while the block runs.
+        As of :func:`collect_messages`.
     """
     global _users
-    collector = _Collector()
     logger = logging.getLogger("radiomics")
     with _lock:
         if _users == 0:
             _stack.enter_context(_one_itk_thread())
             _stack.enter_context(_silent(logger))
         _users += 1
+    try:
+        with collect_messages() as messages:
+            yield messages
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                _stack.close()
+
+
+@contextmanager
+def collect_messages() -> Iterator[list[str]]:
+    """Collect what pyradiomics logs at warning level and above in this thread.
+
+    Of nested blocks the innermost has the message, so that what is said of one label, or of a
+    check of pyradiomics itself, is not taken for the reason of what another label lacks.
+
+    Yields
+    ------
+    messages : list of str
+        Each once; it grows while the block runs.
+    """
+    collector = _Collector()
+    logger = logging.getLogger("radiomics")
+    open_ones = _collectors.__dict__.setdefault("open", [])
+    open_ones.append(collector)
     logger.addHandler(collector)
     try:
         yield collector.messages
     finally:
         logger.removeHandler(collector)
-        with _lock:
-            _users -= 1
-            if _users == 0:
-                _stack.close()
+        open_ones.remove(collector)
 
 
 class _Collector(logging.Handler):
@@ -71,8 +93,10 @@ class _Collector(logging.Handler):
         self.messages: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.thread != self.thread or self is not _collectors.open[-1]:
+            return
         message = record.getMessage().strip()
-        if record.thread == self.thread and message not in self.messages:
+        if message not in self.messages:
             self.messages.append(message)
 
 

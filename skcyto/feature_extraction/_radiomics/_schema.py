@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skcyto.feature_extraction._radiomics._filters import filter_of
 from skcyto.feature_extraction._radiomics._runtime import import_radiomics, private_runtime
 from skcyto.feature_extraction._radiomics._settings import Settings
 
@@ -142,7 +143,6 @@ def image_type_names(settings: Settings, ndim: int) -> list[str]:
         If an image type gives no image: a package is missing, or it has no sigma.
     """
     import SimpleITK as sitk
-    from radiomics import imageoperations
 
     names: list[str] = []
     for image_type, custom in settings.image_types.items():
@@ -154,8 +154,7 @@ def image_type_names(settings: Settings, ndim: int) -> list[str]:
         image = sitk.GetImageFromArray(noise)
         mask = sitk.GetImageFromArray(np.ones(noise.shape, dtype=np.uint32))
         with private_runtime() as messages:
-            filtered = getattr(imageoperations, f"get{image_type}Image")(image, mask, **kwargs)
-            found = [name for _, name, _ in filtered]
+            found = [name for _, name, _ in filter_of(image_type)(image, mask, **kwargs)]
         if not found:
             reason = "; ".join(messages) or "it needs a setting, such as sigma for LoG"
             raise ValueError(

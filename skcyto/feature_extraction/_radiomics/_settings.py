@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import difflib
+import json
+import math
 import os
 import threading
 from collections.abc import Mapping
@@ -11,11 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from skcyto.exceptions import DroppedFeatureWarning
 from skcyto.feature_extraction._radiomics._runtime import (
     geometry_tolerance,
     import_radiomics,
     private_runtime,
 )
+from skcyto.utils._warnings import warn
 
 # The 22 GLCM features of pyradiomics' own example settings: all but SumAverage, which repeats
 # JointAverage on symmetric matrices, and MCC, which is slow and unstable on many grey levels.
@@ -85,6 +89,25 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
+# Numbers without which pyradiomics does not work; of others, none means that they do not apply.
+_NEVER_EMPTY = (
+    "binWidth",
+    "distances",
+    "force2Ddimension",
+    "gldm_a",
+    "lbp2DRadius",
+    "lbp2DSamples",
+    "lbp3DIcosphereRadius",
+    "lbp3DIcosphereSubdivision",
+    "lbp3DLevels",
+    "level",
+    "minimumROIDimensions",
+    "normalizeScale",
+    "padDistance",
+    "start_level",
+    "voxelArrayShift",
+)
+
 _validator = threading.Lock()
 
 
@@ -108,6 +131,16 @@ class Settings:
     image_types: dict[str, dict[str, Any]]
     feature_classes: dict[str, list[str]]
     label: int | None = field(default=None)
+
+    @property
+    def has_shape(self) -> bool:
+        """Whether shape is asked for, of which intensities are no part."""
+        return bool({"shape", "shape2D"} & set(self.feature_classes))
+
+    @property
+    def has_intensities(self) -> bool:
+        """Whether anything but shape is asked for."""
+        return bool(set(self.feature_classes) - {"shape", "shape2D"})
 
     @property
     def per_label_reason(self) -> str | None:
@@ -156,6 +189,13 @@ def resolve_settings(settings: str | os.PathLike[str] | Mapping[str, Any], ndim:
             f"got {type(settings).__name__}"
         )
     _check_names(content, where)
+    _check_numbers(content, where, ndim)
+    if content.pop("voxelSetting", None):
+        warn(
+            f"{where}: 'voxelSetting' is about maps of features, one value a voxel, which skcyto "
+            "does not make; it has no effect on the features of a region",
+            DroppedFeatureWarning,
+        )
     return _with_defaults(content, where)
 
 
@@ -164,10 +204,15 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"settings={str(path)!r} is neither a preset ({', '.join(sorted(PRESETS))}) nor a file"
         )
-    import yaml  # comes with pyradiomics; reads JSON too
+    import yaml  # comes with pyradiomics
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")
+        try:
+            # Not left to YAML, which knows JSON but for tabs and for numbers such as 1e-3.
+            content = json.loads(text)
+        except ValueError:
+            content = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"the settings file {path} is neither YAML nor JSON: {error}") from error
     if not isinstance(content, dict):
@@ -218,6 +263,59 @@ def _check_names(content: dict[str, Any], where: str) -> None:
                 problems += _unknown(features, known, f"{name} feature ")
     if problems:
         raise ValueError(f"{where}: " + "; ".join(problems))
+
+
+def _check_numbers(content: dict[str, Any], where: str, ndim: int) -> None:
+    """Refuse once what pyradiomics' own check lets through, and every scan would fail with."""
+    schema = _schema()["setting"]["mapping"]
+    parts = [("setting", content.get("setting", {}))]
+    parts += [
+        (f"setting of {name}", custom) for name, custom in content.get("imageType", {}).items()
+    ]
+    problems = []
+    for part, settings in parts:
+        for name, value in settings.items():
+            what = f"{part} {name!r}"
+            kind = schema[name].get("type")
+            is_list = "seq" in schema[name]
+            if (schema[name]["seq"][0]["type"] if is_list else kind) in ("int", "float"):
+                if value is None and name in _NEVER_EMPTY:
+                    problems.append(f"{what} is empty: give a number, or remove it")
+                items = value if isinstance(value, list | tuple) else [value]
+                problems += [f"{what} {wrong}" for item in items if (wrong := _no_number(item))]
+            if name == "resampledPixelSpacing" and settings.get("interpolator", "") is None:
+                continue  # without interpolator nothing is resampled
+            if is_list and (wrong := _wrong_length(name, value, ndim)):
+                problems.append(f"{what} {wrong}")
+    if problems:
+        raise ValueError(f"{where}: " + "; ".join(problems))
+
+
+def _no_number(value: Any) -> str | None:
+    if isinstance(value, str):
+        try:
+            number = f", such as {float(value):g}"
+        except ValueError:
+            number = ""
+        exponent = number and "e" in value.lower() and "." not in value
+        hint = " (YAML takes 1e-3 for text, and 1.0e-3 for a number)" if exponent else ""
+        return f"is the text {value!r}: give a number{number}{hint}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"is {value}: give a finite number"
+    return None
+
+
+def _wrong_length(name: str, value: Any, ndim: int) -> str | None:
+    length = len(value) if isinstance(value, list | tuple) else None
+    if length is None:
+        return None
+    if name == "resampledPixelSpacing" and length != ndim:
+        return f"has {length} number(s), but the images have {ndim} dimensions"
+    if name == "resegmentRange" and not 1 <= length <= 2:
+        return f"has {length} number(s): give the lowest intensity, or the lowest and the highest"
+    if name == "distances" and not length:
+        return "is empty: give at least one distance, in voxels"
+    return None
 
 
 def _unknown(names: Any, known: list[str], kind: str) -> list[str]:

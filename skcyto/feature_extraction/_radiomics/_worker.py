@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,12 +16,16 @@ from skcyto.feature_extraction._radiomics._checks import (
     present_labels,
 )
 from skcyto.feature_extraction._radiomics._engine import Region, extract, prepare
-from skcyto.feature_extraction._radiomics._reading import read_image, read_mask
+from skcyto.feature_extraction._radiomics._reading import read_case, read_mask
 from skcyto.feature_extraction._radiomics._runtime import private_runtime
 from skcyto.feature_extraction._radiomics._schema import Schema
 from skcyto.feature_extraction._radiomics._settings import Settings
 
 _MAX_NOTES = 3
+# What pyradiomics says of features that it computes all the same.
+_NO_REASON = re.compile(
+    "symmetrical|is deprecated|Use with caution|rounding to 0|bin Count enabled"
+)
 
 
 @dataclass
@@ -34,7 +39,7 @@ class CaseResult:
     notes : dict of int to list of str
         Remarks about them.
     problems : list of (int or None, str)
-        Label, or None for the whole case, and what is wrong.
+        Label, or None for the whole case, and what is wrong. Such a label may have its shape.
     missing : dict of int to str
         Labels that are not in the mask, and what is there instead.
     """
@@ -77,9 +82,9 @@ def run_case(case: Case, labels: list[int], task: Task, *, check_only: bool = Fa
     result : CaseResult
     """
     result = CaseResult()
-    with private_runtime() as messages:
+    with private_runtime():
         try:
-            _run(case, labels, task, result, messages, check_only)
+            _run(case, labels, task, result, check_only)
         except ScanProblem as problem:
             result.problems.append((problem.label, problem.reason))
         except MemoryError:
@@ -96,19 +101,18 @@ def _run(
     labels: list[int],
     task: Task,
     result: CaseResult,
-    messages: list[str],
     check_only: bool,
 ) -> None:
     import SimpleITK as sitk
 
     settings, schema = task.settings, task.schema
-    image = read_image(case.image)
-    mask = read_mask(case.mask, settings.setting.get("label_channel"))
+    image, mask = read_case(case, settings.setting.get("label_channel"), schema.ndim)
     check_dimensions(image, mask, schema.ndim, len(schema.channels))
     present = present_labels(sitk.GetArrayViewFromImage(mask))
     result.missing = {label: missing_reason(present) for label in labels if label not in present}
     labels = [label for label in labels if label in present]
     found: dict[int, dict[tuple[str, str], float]] = {label: {} for label in labels}
+    messages: dict[int, list[str]] = {label: [] for label in labels}
     if len(schema.channels) > 1 and _changes_shape(settings):
         raise ScanProblem(
             "resegmentShape=True would give each channel of a colour image a shape of its own: set "
@@ -128,34 +132,50 @@ def _run(
         if check_only:
             continue
         for region in regions:
-            if region.problem is None:
-                _collect(region, channel, found[region.label], result)
+            _collect(region, channel, found[region.label], result)
+            messages[region.label] += region.messages
     if check_only:
         return
-    for label in labels:
-        result.values[label] = _vector(label, found[label], schema, result, messages)
+    for label, values in found.items():
+        if label in labels:
+            result.values[label] = _vector(label, values, schema, result, messages[label])
+        elif shape := {name: value for name, value in values.items() if _is_shape(name[1])}:
+            result.values[label] = _fill(shape, schema)
 
 
 def _spreads(settings: Settings) -> bool:
     """Tell whether one NaN anywhere in the image reaches the labels."""
+    if not settings.has_intensities:
+        return False
     return bool(settings.setting.get("normalize")) or set(settings.image_types) != {"Original"}
 
 
 def _changes_shape(settings: Settings) -> bool:
     """Tell whether shape depends on intensities."""
     setting = settings.setting
-    has_shape = {"shape", "shape2D"} & set(settings.feature_classes)
-    return bool(has_shape and setting.get("resegmentRange") and setting.get("resegmentShape"))
+    resegments = setting.get("resegmentRange") and setting.get("resegmentShape")
+    return bool(settings.has_shape and resegments)
 
 
 def _collect(
     region: Region, channel: str, found: dict[tuple[str, str], float], result: CaseResult
 ) -> None:
     for name, value in region.values.items():
-        is_shape = name.startswith(("original_shape_", "original_shape2D_"))
-        found["" if is_shape else channel, name] = value
+        found["" if _is_shape(name) else channel, name] = value
+    if region.problem is not None:
+        return
     for note in region.notes:
         result.notes.setdefault(region.label, []).append(f"{channel}: {note}" if channel else note)
+
+
+def _is_shape(name: str) -> bool:
+    return name.startswith(("original_shape_", "original_shape2D_"))
+
+
+def _fill(found: dict[tuple[str, str], float], schema: Schema) -> NDArray[np.float64]:
+    """Put values in the order of the columns, with NaN for those that are not there."""
+    names = [(each.channel, each.radiomics_name) for each in schema.features]
+    return np.array([found.get(name, np.nan) for name in names], dtype=np.float64)
 
 
 def _vector(
@@ -165,14 +185,16 @@ def _vector(
     result: CaseResult,
     messages: list[str],
 ) -> NDArray[np.float64]:
-    names = [(each.channel, each.radiomics_name) for each in schema.features]
-    values = np.array([found.get(name, np.nan) for name in names], dtype=np.float64)
+    values = _fill(found, schema)
     notes = result.notes.setdefault(label, [])
     bad = np.flatnonzero(np.isnan(values))
     if bad.size:
         shown = ", ".join(schema.features[index].radiomics_name for index in bad[:_MAX_NOTES])
         more = f" and {bad.size - _MAX_NOTES} more" if bad.size > _MAX_NOTES else ""
-        reasons = "; ".join(_last_line(message) for message in messages[:_MAX_NOTES])
+        telling = dict.fromkeys(
+            _last_line(message) for message in messages if not _NO_REASON.search(message)
+        )
+        reasons = "; ".join(list(telling)[:_MAX_NOTES])
         notes.append(f"no value of {shown}{more}" + (f" ({reasons})" if reasons else ""))
     if not notes:
         del result.notes[label]

@@ -12,6 +12,7 @@ from PIL import Image
 
 from skcyto.exceptions import InvalidInputWarning, InvalidScanError
 from skcyto.feature_extraction import RadiomicsExtractor
+from skcyto.feature_extraction._radiomics._classes import feature_classes
 
 FIRST = {"featureClass": {"firstorder": ["Mean", "Maximum"], "shape": ["VoxelVolume"]}}
 LOG = {
@@ -262,6 +263,10 @@ def test_bad_cases_are_named_and_the_others_survive(good, spoil, settings, messa
         assert np.isfinite(values[0]).all()
     nan = np.isnan(values[1]).reshape(3, -1)
     assert nan.any()
+    if any(word in message for word in ("flat", "the region's")):
+        # Shape, the first column, needs no intensities.
+        assert not nan[:, 0].any()
+        nan = nan[:, 1:]
     assert (nan.all(axis=1) | ~nan.any(axis=1)).all()  # a label is given whole or not at all
     named = {"label 1 ": [0], "label 2 ": [1], "label 5 ": [2]}.get(message[:8], [0, 1, 2])
     if "minimumROISize" in message:
@@ -282,6 +287,100 @@ def test_a_label_too_small_for_the_distances_does_not_cost_the_others():
         values = extractor.set_params(on_error="nan").fit_transform([(image, mask)])
     alone = RadiomicsExtractor({"large": 1}, settings).fit_transform([(image, mask)])
     np.testing.assert_array_equal(values, [[alone[0, 0], np.nan]])
+
+
+def test_a_missing_value_has_its_own_reason():
+    """Not what pyradiomics says of another label, nor of the first use's comparison with it."""
+    image = np.random.default_rng(1).normal(100, 20, (12, 12, 12))
+    mask = np.zeros(image.shape, dtype=np.uint8)
+    mask[1:6, 1:6, 1:6] = 1
+    mask[8, 8, 8] = mask[10, 10, 10] = mask[8, 10, 8] = 2  # voxels that do not touch
+    settings = {"setting": {"symmetricalGLCM": False, "binWidth": 5}, "featureClass": {"glcm": []}}
+    feature_classes.cache_clear()
+    with pytest.warns(InvalidInputWarning) as caught:
+        _extract([(image, mask)], labels=[1, 2], settings=settings)
+    (note,) = str(caught[0].message).splitlines()[1:]
+    assert note.startswith("- case 0, label 2: no value of original_glcm_Autocorrelation, ")
+    assert note.endswith(" more (no two of its voxels are neighbours, which the GLCM counts)")
+
+
+@pytest.mark.parametrize("value", [1.0, np.nan, np.inf])
+def test_shape_needs_no_intensities(scans, value):
+    mask = np.zeros((8, 12, 12), dtype=np.uint8)
+    mask[2:6, 3:9, 3:9] = 1
+    image = np.full(mask.shape, value)
+    plain = scans.plain_radiomics(
+        {"featureClass": {"shape": []}}, scans.to_sitk(mask), scans.to_sitk(mask), 1
+    )
+    case = ((image, (2.0, 0.9, 0.8)), (mask, (2.0, 0.9, 0.8)))
+    for more in ({}, {"setting": {"normalize": True}}):
+        extractor = RadiomicsExtractor([1], {"featureClass": {"shape": []}, **more})
+        found = extractor.set_output(transform="pandas").fit_transform([case]).iloc[0]
+        scans.assert_same_values(scans.by_radiomics_name(found, "label_1"), plain)
+    # With textures it is an error, and shape what is left of the label.
+    both = {"featureClass": {"shape": [], "firstorder": []}}
+    extractor = RadiomicsExtractor([1], both, on_error="nan").set_output(transform="pandas")
+    with pytest.warns(InvalidInputWarning, match=r"flat|NaN or infinite") as caught:
+        found = extractor.fit_transform([case]).iloc[0]
+    assert len(caught) == 1
+    assert "no value of" not in str(caught[0].message)
+    shape = scans.by_radiomics_name(found.filter(like="_shape_"), "label_1")
+    scans.assert_same_values(shape, plain)
+    assert found.filter(like="_firstorder_").isna().all()
+    with pytest.raises(InvalidScanError, match=r"flat|NaN or infinite"):
+        extractor.set_params(on_error="raise").fit_transform([case])
+
+
+def test_a_label_without_intensities_is_not_remembered_as_done(tmp_path):
+    mask = np.zeros((8, 12, 12), dtype=np.uint8)
+    mask[2:6, 3:9, 3:9] = 1
+    settings = {"featureClass": {"shape": ["VoxelVolume"], "firstorder": ["Mean"]}}
+    for _ in range(2):
+        extractor = RadiomicsExtractor([1], settings, on_error="nan", cache=tmp_path)
+        with pytest.warns(InvalidInputWarning, match="the region is flat"):
+            found = extractor.fit_transform([(mask, mask)])
+        np.testing.assert_array_equal(found, [[144, np.nan]])
+
+
+def test_a_label_that_resampling_loses_does_not_cost_the_others(scans):
+    rng = np.random.default_rng(0)
+    image, mask = rng.normal(100, 20, (24, 24, 24)), np.zeros((24, 24, 24), dtype=np.uint8)
+    mask[4:16, 4:16, 4:16], mask[17:19, 17:19, 17:19] = 1, 2
+    settings = {
+        "setting": {"resampledPixelSpacing": [3, 3, 3], "interpolator": "sitkBSpline"},
+        "featureClass": {"firstorder": ["Mean"], "shape": ["VoxelVolume"]},
+    }
+    plain = scans.plain_radiomics(
+        settings, scans.to_sitk(image, (1, 1, 1)), scans.to_sitk(mask, (1, 1, 1)), 1
+    )
+    extractor = RadiomicsExtractor({"tumour": 1, "speck": 2}, settings, on_error="nan")
+    reason = r"case 0, label 2 \(speck\): resampling leaves no voxel .*'resampledPixelSpacing'"
+    with pytest.warns(InvalidInputWarning, match=reason):
+        found = extractor.set_output(transform="pandas").fit_transform([(image, mask)]).iloc[0]
+    scans.assert_same_values(scans.by_radiomics_name(found, "tumour"), plain)
+    assert found.filter(like="speck__").isna().all()
+    with pytest.raises(InvalidScanError, match=reason):
+        extractor.set_params(on_error="raise").fit_transform([(image, mask)])
+
+
+@pytest.mark.parametrize("error", [AssertionError("odd"), IndexError("index 0"), KeyError("x")])
+def test_whatever_one_label_makes_pyradiomics_raise_costs_that_label(good, monkeypatch, error):
+    from radiomics import imageoperations
+
+    original = imageoperations.resegmentMask
+
+    def refuse(image, mask, **kwargs):
+        if kwargs["label"] == 2:
+            raise error
+        return original(image, mask, **kwargs)
+
+    monkeypatch.setattr(imageoperations, "resegmentMask", refuse)
+    settings = {"setting": {"resegmentRange": [0]}, "featureClass": {"firstorder": ["Mean"]}}
+    with pytest.warns(
+        InvalidInputWarning, match=f"label 2: pyradiomics refuses it: {type(error).__name__}"
+    ):
+        values = _extract([good], settings=settings, on_error="nan")
+    assert np.isnan(values).tolist() == [[False, True, False]]
 
 
 def test_nan_outside_the_labels_is_fine_where_nothing_spreads_it(good):
@@ -515,7 +614,8 @@ def test_files_that_are_no_images_are_named(scans, good, tmp_path):
     mask = scans.to_sitk(good[1])
     extractor = RadiomicsExtractor([1], settings=FIRST).fit([good])
     with pytest.raises(
-        InvalidScanError, match=r"(?s)text.nrrd is unreadable.*reader for.*text.png is unreadable"
+        InvalidScanError,
+        match=r"(?s)text.nrrd has no format that.*reader for.*text.png is unreadable",
     ):
         extractor.transform([(str(tmp_path / f"text.{kind}"), mask) for kind in ("nrrd", "png")])
 
@@ -607,6 +707,38 @@ def test_as_many_gray_levels_as_a_byte_has_are_no_matter():
     # Without matrices, or with fewer bins, the number does no harm.
     _extract([_levels(900)], labels=[1], settings={**settings, "featureClass": {"firstorder": []}})
     _extract([_levels(900)], labels=[1], settings={**settings, "setting": {"binCount": 64}})
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_bins_too_wide_for_textures_are_spoken_of(number):
+    levels = {1: "1 gray level in original", 2: "2 gray levels in original"}[number]
+    settings = {"featureClass": {"glcm": ["Contrast"]}, "setting": {"binWidth": 20}}
+    with pytest.warns(InvalidInputWarning) as caught:
+        _extract([_levels(20 * number)], labels=[1, 2], settings=settings)
+    (message,) = [str(warning.message) for warning in caught]
+    assert f"case 0, label 2: {levels}: bins so wide" in message
+    _extract([_levels(60)], labels=[1, 2], settings=settings)
+    # A region of few intensities is none the worse for its bins, nor are moments, without bins.
+    _extract([_levels(2)], labels=[1], settings={**settings, "setting": {"binWidth": 1}})
+    _extract([_levels(20)], labels=[1], settings={"featureClass": {"firstorder": ["Mean"]}})
+
+
+def test_one_gray_level_in_each_filtered_image_is_spoken_of_once():
+    """The default binWidth of 25 on an image from 0 to 1, as of SUV or ADC."""
+    image, mask = _levels(40)
+    settings = {"imageType": {name: {} for name in ("Original", "Square", "Logarithm", "Gradient")}}
+    settings["featureClass"] = {"glcm": ["Contrast"]}
+    with pytest.warns(InvalidInputWarning) as caught:
+        _extract([(image / 40, mask)], labels=[1], settings=settings)
+    note = str(caught[0].message).splitlines()[1]
+    assert note.startswith("- case 0, label 1: 1 gray level in original, 1 in square, 1 in ")
+    assert "and few in 1 more: bins so wide" in note
+    assert "a smaller binWidth, or binCount, would do" in note
+    # One bright voxel elsewhere leaves a region nothing in the exponential: no fault of the bins.
+    image = image * 3.0
+    image[5:], mask[4:] = 4000, 0
+    settings["imageType"] = {"Original": {}, "Exponential": {}}
+    _extract([(image, mask)], labels=[1], settings=settings)
 
 
 def test_the_worst_filters_are_named_first():
@@ -718,6 +850,22 @@ class TestPictures:
         X = [(tmp_path / f"{name}.png", tmp_path / "bit.png") for name in ("gray", "deep")]
         values = _extract(X, labels=[1], settings=settings)
         np.testing.assert_allclose(values[:, 0], gray[mask == 2].mean() * np.array([1, 200]))
+
+    def test_gray_saved_as_colour_is_spoken_of(self, cell, tmp_path):
+        pixels, mask = cell
+        gray = np.ascontiguousarray(pixels[..., 0])
+        settings = {"featureClass": {"firstorder": ["Mean"]}}
+        with pytest.warns(InvalidInputWarning, match="case 0 is gray, saved as RGB") as caught:
+            RadiomicsExtractor([1], settings).fit([(np.dstack([gray] * 3), mask)])
+        assert caught[0].filename == __file__
+        RadiomicsExtractor([1], settings).fit([cell])
+        # A palette of grays, as optimisers make it, is a gray picture.
+        Image.fromarray(gray).quantize(256).save(tmp_path / "palette.png")
+        found = RadiomicsExtractor([1], settings).fit_transform(
+            [(tmp_path / "palette.png", mask), (gray, mask)]
+        )
+        assert found.shape == (2, 1)
+        assert found[0] == pytest.approx(found[1], rel=1e-12)
 
     def test_kinds_are_not_mixed(self, cell):
         pixels, mask = cell

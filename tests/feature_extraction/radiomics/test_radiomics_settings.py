@@ -81,12 +81,54 @@ def test_without_labels_the_label_of_the_file_counts():
         ({"setting": {"normalize": "yes"}}, "pyradiomics refuses it: .*normalize"),
         ({"imageType": {"Wavelet": {"wavelet": "coif99"}}}, "refuses it"),
         ({"featureClass": {"shape2D": []}}, "no feature for 3-D images: enable 'shape'"),
+        ({"setting": {"binWidth": "5"}}, "setting 'binWidth' is the text '5': give a number, such"),
+        ({"setting": {"binWidth": "wide"}}, "is the text 'wide': give a number$"),
+        ({"setting": {"normalizeScale": "1e2"}}, r"give a number, such as 100 \(YAML takes 1e-3"),
+        ({"setting": {"binWidth": None}}, "'binWidth' is empty: give a number, or remove it"),
+        ({"setting": {"binWidth": float("nan")}}, "'binWidth' is nan: give a finite number"),
+        ({"setting": {"removeOutliers": float("inf")}}, "is inf: give a finite number"),
+        ({"imageType": {"LoG": {"sigma": ["1e0"]}}}, "setting of LoG 'sigma' is the text '1e0'"),
+        ({"setting": {"distances": []}}, "'distances' is empty: give at least one"),
+        ({"setting": {"resegmentRange": [1, 2, 3]}}, "'resegmentRange' has 3 number"),
+        (
+            {"setting": {"resampledPixelSpacing": [1, 1]}},
+            r"'resampledPixelSpacing' has 2 number\(s\), but the images have 3 dimensions",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(settings, message, capfd):
     with pytest.raises(ValueError, match=f"(?s){message}"):
         _fit(settings)
     assert capfd.readouterr() == ("", "")
+
+
+def test_resampling_to_three_numbers_is_refused_for_flat_images_once():
+    settings = {"setting": {"resampledPixelSpacing": [1, 1, 1]}}
+    with pytest.raises(ValueError, match=r"has 3 number.*the images have 2 dimensions"):
+        _fit(settings, image=IMAGE[0], mask=MASK[0])
+    # Without an interpolator nothing is resampled, as in pyradiomics.
+    settings["setting"]["interpolator"] = None
+    settings["featureClass"] = {"firstorder": ["Mean"]}
+    _fit(settings, image=IMAGE[0], mask=MASK[0])
+
+
+def test_numbers_as_yaml_and_json_write_them(tmp_path):
+    """YAML 1.1 takes 1e-3 for a text and tabs for an error; in JSON both are fine."""
+    content = {"setting": {"binWidth": 1e-3}, "featureClass": {"firstorder": ["Mean"]}}
+    (tmp_path / "tabs.json").write_text(json.dumps(content, indent="\t").replace("0.001", "1e-3"))
+    assert _fit(tmp_path / "tabs.json").settings_["setting"]["binWidth"] == pytest.approx(0.001)
+    (tmp_path / "params.yaml").write_text("setting:\n  binWidth: 1e-3\n")
+    with pytest.raises(ValueError, match=r"params.yaml: .*'1e-3': give a number, such as 0.001"):
+        _fit(tmp_path / "params.yaml")
+
+
+def test_settings_of_voxel_maps_have_no_effect_and_that_is_said():
+    settings = {"voxelSetting": {"kernelRadius": 2}, "featureClass": {"firstorder": ["Mean"]}}
+    with pytest.warns(DroppedFeatureWarning, match="'voxelSetting' is about maps") as caught:
+        extractor = _fit(settings)
+    assert caught[0].filename == __file__
+    assert "kernelRadius" not in extractor.settings_["setting"]
+    _fit({**settings, "voxelSetting": None})
 
 
 @pytest.mark.parametrize(

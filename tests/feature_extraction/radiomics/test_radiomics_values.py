@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
+from skcyto.exceptions import InvalidInputWarning
 from skcyto.feature_extraction import RadiomicsExtractor
 from skcyto.feature_extraction._radiomics import _classes
 from skcyto.feature_extraction._radiomics._classes import feature_classes
@@ -186,6 +187,7 @@ def test_planes_are_left_out_only_where_no_neighbours_arise(mask, distance):
     np.testing.assert_array_equal(*(np.where(abs(gap) <= distance, gap, 99) for gap in far))
 
 
+@pytest.mark.filterwarnings("ignore:(?s).*gray levels in original")
 # Seeds whose co-occurrence matrices have an angle where a number is zero but for rounding.
 @pytest.mark.parametrize(
     ("distances", "seeds"),
@@ -202,6 +204,22 @@ def test_equal_where_rounding_decides_whether_an_angle_counts(scans, distances, 
         mask[rng.random(image.shape) < 0.2] = 0
         pair = scans.to_sitk(image), scans.to_sitk(mask)
         scans.compare_with_radiomics(RadiomicsExtractor([1], settings=params), params, *pair)
+
+
+@pytest.mark.parametrize("binWidth", [5, 25, 500])
+@pytest.mark.parametrize("norm", [None, "no_weighting"])
+def test_equal_where_no_two_voxels_are_neighbours(scans, binWidth, norm):
+    """pyradiomics has no value then, with one gray level or many; MCC is no 1."""
+    image = np.random.default_rng(0).normal(110, 10, (9, 9, 9))
+    mask = np.zeros(image.shape, dtype=np.uint8)
+    mask[::3, ::3, ::3] = 1
+    params = {"setting": {"binWidth": binWidth}, "featureClass": {"glcm": ["MCC", "Contrast"]}}
+    params["setting"] |= {} if norm is None else {"weightingNorm": norm}
+    image, mask = scans.to_sitk(image), scans.to_sitk(mask)
+    plain = scans.plain_radiomics(params, image, mask, 1)
+    assert np.isnan(plain["original_glcm_Contrast"])
+    with pytest.warns(InvalidInputWarning, match="no two of its voxels are neighbours"):
+        scans.compare_with_radiomics(RadiomicsExtractor([1], params), params, image, mask)
 
 
 @pytest.mark.parametrize("seed", [9, 92, 214])

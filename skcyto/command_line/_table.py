@@ -1,0 +1,146 @@
+"""The table of predictions, and whether one that is there is what a command would make."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skcyto.command_line._inputs import Inputs
+from skcyto.utils._file_names import as_utf8
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_IDENTITY_LENGTH = 12
+# With these a spreadsheet takes a cell for a formula, and runs it.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table to write.
+
+    Attributes
+    ----------
+    path : Path
+    inputs : Inputs
+        Its rows.
+    model : str
+        Identity of the model.
+    quote_formulas : bool
+        Whether cells that a spreadsheet would take for formulas get an apostrophe in front.
+    """
+
+    path: Path
+    inputs: Inputs
+    model: str
+    quote_formulas: bool = False
+
+    def write(
+        self, results: Mapping[tuple[str, ...], dict[str, Any]], classes: list[Any] | None
+    ) -> None:
+        """Write the table, whole or not at all.
+
+        Parameters
+        ----------
+        results : mapping of tuple of str to dict
+            Of every input.
+        classes : list or None
+            Labels that have probabilities.
+        """
+        import pandas as pd
+
+        found = [results[paths] for paths in self.inputs.rows]
+        columns: dict[str, Any] = self._input_columns()
+        labels = [self._quote(result["prediction"]) for result in found]
+        # Whole numbers stay whole where a row has no prediction.
+        columns["prediction"] = pd.Series(labels, dtype=object).convert_dtypes()
+        for i, label in enumerate(classes or []):
+            columns[f"probability_{label}"] = [
+                float("nan") if r["probabilities"] is None else r["probabilities"][i] for r in found
+            ]
+        for name in ("error", "note"):
+            texts = [self._quote(as_utf8(result.get(name))) for result in found]
+            columns[name] = pd.Series(texts, dtype="string")
+        columns["model"] = self.model[:_IDENTITY_LENGTH]
+        table = pd.DataFrame(columns)
+        part = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        try:
+            if _is_csv(self.path):
+                table.to_csv(part, index=False)
+            else:
+                table.to_parquet(part, index=False)
+            os.replace(part, self.path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def find_finished(self) -> pd.DataFrame | None:
+        """Read the table that is there, if it is of the same model and inputs.
+
+        Returns
+        -------
+        table : pandas.DataFrame or None
+            None also where an input was changed after the table was written.
+        """
+        import pandas as pd
+
+        try:
+            if _is_csv(self.path):
+                table = pd.read_csv(self.path, dtype=str, keep_default_na=False)
+            else:
+                table = pd.read_parquet(self.path).astype({"model": str})
+            written = self.path.stat().st_mtime_ns
+            expected = self._input_columns()
+            same = list(table.columns[: len(expected)]) == list(expected) and all(
+                table[name].tolist() == cells for name, cells in expected.items()
+            )
+            if not same or set(table["model"]) != {self.model[:_IDENTITY_LENGTH]}:
+                return None
+            table["error"] = table["error"].fillna("")
+        except (OSError, ValueError, KeyError):
+            return None  # no such table, or none of this command
+        newest = max(_last_change(path) for paths in self.inputs.rows for path in paths)
+        return table if newest <= written else None
+
+    def clear_parts(self) -> None:
+        """Remove what commands left that were killed while they wrote this table."""
+        for part in self.path.parent.glob(f".{glob.escape(self.path.name)}.*"):
+            process = part.name.rpartition(".")[2]
+            if process.isdigit() and not _is_running(int(process)):
+                part.unlink(missing_ok=True)
+
+    def _input_columns(self) -> dict[str, Any]:
+        return {
+            name: [self._quote(as_utf8(paths[i])) for paths in self.inputs.rows]
+            for i, name in enumerate(self.inputs.columns)
+        }
+
+    def _quote(self, cell: Any) -> Any:
+        risky = isinstance(cell, str) and cell.startswith(_FORMULA)
+        return f"'{cell}" if self.quote_formulas and risky else cell
+
+
+def _is_csv(path: Path) -> bool:
+    return path.suffix.lower() == ".csv"
+
+
+def _last_change(path: str) -> int:
+    try:
+        stat = os.stat(path)
+    except (OSError, ValueError):
+        return 0
+    return max(stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True  # of another user
+    return True
