@@ -245,7 +245,9 @@ class _Label(str):
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, str):
-            return str.__eq__(self, other)
+            return str.__eq__(self, other) or (
+                isinstance(self.choice, str) and other == self.choice
+            )
         return type(other) is type(self.choice) and _text(other) == _text(self.choice)
 
     __hash__ = str.__hash__

@@ -12,7 +12,6 @@ from skorch.callbacks import (
     InputShapeSetter,
     LoadInitState,
     LRScheduler,
-    TrainEndCheckpoint,
 )
 
 from skcyto.neural_network import ImbalancedMLPClassifier
