@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from skcyto.inspection._tables import TableEncoder
+from skcyto.utils._decision_values import check_one_a_class
 
 _METHODS = ("predict_proba", "decision_function")
 
@@ -67,6 +68,14 @@ class Response:
         -------
         outputs : ndarray of shape (n_rows, n_outputs), float64
             One output a class, but a single one for margins between two classes.
+
+        Raises
+        ------
+        ValueError
+            If decision values belong to pairs of classes.
         """
-        outputs = getattr(self.classifier, self.response_method)(self.encoder.decode(rows))
-        return np.asarray(outputs, dtype=np.float64).reshape(len(rows), -1)
+        given = getattr(self.classifier, self.response_method)(self.encoder.decode(rows))
+        outputs = np.asarray(given, dtype=np.float64).reshape(len(rows), -1)
+        if self.response_method == "decision_function":
+            check_one_a_class(self.classifier, outputs.shape[1])
+        return outputs

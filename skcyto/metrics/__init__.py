@@ -6,6 +6,7 @@ from skcyto.metrics._probabilistic import (
     macro_average_precision_score,
     macro_roc_auc_score,
 )
+from skcyto.metrics._scorers import ClassScorer as ClassScorer
 from skcyto.metrics._scorers import (
     get_scorer,
     get_scorer_names,
@@ -26,4 +27,5 @@ __all__ = [
     "recall_per_class",
 ]
 
-use_public_paths(__name__, globals(), __all__)
+# Saved models hold scorers under this name.
+use_public_paths(__name__, globals(), [*__all__, "ClassScorer"])

@@ -20,6 +20,7 @@ from sklearn.metrics import (
 )
 from sklearn.metrics import get_scorer as _sklearn_get_scorer
 from sklearn.metrics import get_scorer_names as _sklearn_get_scorer_names
+from sklearn.metrics._scorer import _Scorer
 from sklearn.utils.validation import column_or_1d
 
 from skcyto.metrics._classification import average_f1_score
@@ -28,6 +29,7 @@ from skcyto.metrics._probabilistic import (
     macro_average_precision_score,
     macro_roc_auc_score,
 )
+from skcyto.utils._decision_values import check_one_a_class, decides_by_pairs
 from skcyto.utils._validation import check_parameters
 
 Response = Literal["predict", "score", "predict_proba"]
@@ -70,11 +72,26 @@ class Metric:
 
     def make_scorer(self) -> Any:
         """Return the scikit-learn scorer: larger is better."""
-        return make_scorer(
+        make: Any = make_scorer if self.response != "score" else _make_class_scorer
+        return make(
             self.function,
             response_method=_RESPONSE_METHODS[self.response],
             greater_is_better=self.greater_is_better,
         )
+
+
+class ClassScorer(_Scorer):
+    """Refuses decision values of pairs of classes, which look like scores of three classes."""
+
+    def _score(self, method_caller: Any, estimator: Any, X: Any, y_true: Any, **kwargs: Any) -> Any:
+        if not hasattr(estimator, "predict_proba") and decides_by_pairs(estimator):
+            check_one_a_class(estimator, len(estimator.classes_))
+        return super()._score(method_caller, estimator, X, y_true, **kwargs)
+
+
+def _make_class_scorer(function: Any, **settings: Any) -> ClassScorer:
+    made = make_scorer(function, **settings)
+    return ClassScorer(made._score_func, made._sign, made._kwargs, made._response_method)
 
 
 def _accuracy(y_true: Any, y_pred: Any, *, labels: Any = None, sample_weight: Any = None) -> float:

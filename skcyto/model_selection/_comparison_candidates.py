@@ -136,7 +136,9 @@ def seed_estimator(estimator: BaseEstimator, seed: int) -> BaseEstimator:
             # get_params doesn't look into splitters. The object may be the user's own.
             changed[key] = copy.copy(value)
             changed[key].random_state = _seed_of(seed, f"{key}__random_state")
-    return estimator.set_params(**changed)
+    if changed:
+        estimator.set_params(**changed)  # of a frozen one gives nothing back
+    return estimator
 
 
 def _seed_of(seed: int, key: str) -> int:

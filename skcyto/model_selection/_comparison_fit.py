@@ -22,6 +22,7 @@ from skcyto.model_selection._comparison_records import (
     ResponseKind,
 )
 from skcyto.model_selection._splits import Split
+from skcyto.utils._decision_values import class_decision_values, decides_by_pairs
 
 
 def run_fold(
@@ -137,10 +138,8 @@ def _predict(model: Any, X: Any, classes: NDArray[Any]) -> Predictions:
         filled = np.zeros((len(response), len(classes)))
         filled[:, known] = response
         response = filled
-    elif hasattr(model, "decision_function") and not _is_one_against_one(model):
-        values = np.asarray(model.decision_function(X), dtype=float)
-        if values.ndim == 1:
-            values = np.column_stack([-values, values])
+    elif hasattr(model, "decision_function") and not decides_by_pairs(model):
+        values = class_decision_values(model, X)
         bad = int((~np.isfinite(values)).any(axis=1).sum())
         if bad:
             raise ValueError(
@@ -174,12 +173,3 @@ def _check_probabilities(model: Any, given: Any) -> NDArray[np.float64]:
         )
     # Rows of float32 sum to one only to seven digits; log-loss wants more.
     return np.clip(prob, 0.0, None) / total
-
-
-def _is_one_against_one(model: Any) -> bool:
-    # Such decision values belong to pairs of classes, not to classes.
-    return len(model.classes_) > 2 and any(
-        value == "ovo"
-        for key, value in model.get_params(deep=True).items()
-        if key.rpartition("__")[2] == "decision_function_shape"
-    )

@@ -14,6 +14,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_method_params
 
 from skcyto.model_selection._splits import number_rounds
+from skcyto.utils._decision_values import class_decision_values
 
 
 class Fold(NamedTuple):
@@ -79,19 +80,12 @@ def class_scores(
     if response_method == "auto":
         has_proba = hasattr(estimator, "predict_proba")
         response_method = "predict_proba" if has_proba else "decision_function"
-    response = np.asarray(getattr(estimator, response_method)(X))
     if response_method == "predict_proba":
+        response = np.asarray(estimator.predict_proba(X))
         smallest = np.finfo(response.dtype).eps
         return np.log(np.maximum(response, smallest).astype(np.float64)), classes
-    response = response.astype(np.float64)
-    if response.ndim == 1:
-        response = np.column_stack([-response / 2, response / 2])
-    if response.shape[1] != len(classes):
-        raise ValueError(
-            f"decision_function gives {response.shape[1]} columns for {len(classes)} classes: one "
-            "a class is needed (decision_function_shape='ovr'), or predict_proba"
-        )
-    return response, classes
+    values = class_decision_values(estimator, X)
+    return (values / 2 if len(classes) == 2 else values), classes
 
 
 def without_weightless(fold: Fold) -> Fold:

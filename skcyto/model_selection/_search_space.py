@@ -212,7 +212,7 @@ def make_dimension(name: str, value: Any) -> Dimension:
     labels = _labels(choices)
     distribution = CategoricalDistribution(labels)
     description = optuna.distributions.distribution_to_json(distribution)
-    if labels != choices:
+    if any(isinstance(label, _Label) for label in labels) or labels != choices:
         # Labels are names: two functions, or an array before and after a change, may share one.
         description += fingerprint_estimator(choices)
     return Dimension("", distribution, _Choose(distribution, choices), description)
@@ -230,15 +230,45 @@ def _suggest(trial: Any, name: str, distribution: BaseDistribution) -> Any:
     return trial.suggest_categorical(name, distribution.choices)
 
 
+class _Label(str):
+    """What stands for a choice in a storage, equal to the choice itself.
+
+    Samplers over a grid and queued trials name the choice as the user has it.
+    """
+
+    choice: Any
+
+    def __new__(cls, text: str, choice: Any) -> _Label:
+        label = super().__new__(cls, text)
+        label.choice = choice
+        return label
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, str):
+            return str.__eq__(self, other) or (
+                isinstance(self.choice, str) and other == self.choice
+            )
+        return type(other) is type(self.choice) and _text(other) == _text(self.choice)
+
+    __hash__ = str.__hash__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Label, (str(self), self.choice)
+
+
+def _text(choice: Any) -> str:
+    return " ".join(repr(choice).split())
+
+
 def _labels(choices: list[Any]) -> list[Any]:
     """Return what stands for the choices in a storage: themselves, or a short text of each."""
     plain = [item.item() if isinstance(item, np.generic) else item for item in choices]
     # 1, 1.0 and True are equal, though not the same parameter.
     if all(type(item) in _PRIMITIVES for item in plain) and len(set(plain)) == len(plain):
         return plain
-    texts = [" ".join(repr(item).split()) for item in plain]
+    texts = [_text(item) for item in plain]
     if len(set(texts)) == len(texts) and not any(" at 0x" in text for text in texts):
-        return texts
+        return [_Label(text, item) for text, item in zip(texts, choices, strict=True)]
     return [f"{type(item).__name__} {number}" for number, item in enumerate(plain)]
 
 

@@ -104,7 +104,10 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
         Validation rows, initial weights, order of the batches and dropout. On the CPU the same
         seed gives the same result to the bit, whatever `n_jobs` a search runs with.
     callbacks : list of skorch callbacks or None, default=None
-        Added to the training; callbacks that listen to single batches make it slower.
+        Added to the training; callbacks that listen to single batches make it slower. They see the
+        net as a classifier of encoded classes 0, 1, ..., with probabilities, and the epochs'
+        ``train_loss`` and ``valid_loss``, with ``_best`` behind them where an epoch is the best so
+        far. A learning rate scheduler among them takes the place of `lr_scheduler`.
     net_params : dict or None, default=None
         Further parameters of the skorch net, such as ``{"optimizer__betas": (0.9, 0.99)}``.
     verbose : int, default=0

@@ -9,13 +9,24 @@ skorch's own loop back on, so nothing of skorch is lost.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import numpy as np
 import skorch
 import torch
-from skorch.callbacks import Callback, EpochTimer
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin
+from skorch.callbacks import (
+    Callback,
+    Checkpoint,
+    EpochTimer,
+    InputShapeSetter,
+    LRScheduler,
+    TrainEndCheckpoint,
+)
 from skorch.utils import to_device
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 from torch.utils.data import Dataset
@@ -120,7 +131,7 @@ class TensorBatches:
             yield self.dataset[rows.to(device)]
 
 
-class TrainingNet(skorch.NeuralNet):
+class TrainingNet(ClassifierMixin, skorch.NeuralNet):
     """A skorch net that trains on :class:`TensorData` and knows skcyto's criteria.
 
     Parameters
@@ -142,6 +153,19 @@ class TrainingNet(skorch.NeuralNet):
     ) -> None:
         self.train_batches = train_batches
         super().__init__(module, *args, **kwargs)
+
+    @property
+    def classes_(self) -> NDArray[np.intp]:
+        """Encoded classes, for callbacks that score this net as a classifier."""
+        return np.arange(len(self.criterion_.class_counts))
+
+    def predict(self, X: Any) -> NDArray[np.intp]:
+        """Predict the encoded class with the largest probability."""
+        return self.predict_proba(X).argmax(axis=1)
+
+    def _get_predict_nonlinearity(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        # skorch knows that of cross-entropy alone; callbacks would get logits for probabilities.
+        return lambda logits: torch.softmax(self.criterion_.scores(logits.to("cpu")), dim=1)
 
     @property
     def _default_callbacks(self) -> list[tuple[str, Callback]]:
@@ -216,7 +240,11 @@ class TrainingNet(skorch.NeuralNet):
             mean = sum(loss * size for loss, size in pairs) / sum(size for _, size in pairs)
         else:
             mean = self._train_epoch(iterator) if training else self._validate(iterator)
-        self.history.record(f"{prefix}_loss", mean)
+        key = f"{prefix}_loss"
+        best = min((row[key] for row in self.history[:-1]), default=math.inf)
+        self.history.record(key, mean)
+        # What skorch's own callbacks, such as Checkpoint, look at.
+        self.history.record(f"{key}_best", mean < best)
 
     def _train_epoch(self, batches: TensorBatches) -> float:
         self._set_training(True)
@@ -240,7 +268,9 @@ class TrainingNet(skorch.NeuralNet):
     def _callbacks_want_batches(self) -> bool:
         hooks = ("on_batch_begin", "on_batch_end", "on_grad_computed")
         return any(
-            getattr(type(callback), hook) is not getattr(Callback, hook)
+            # Checkpoints format file names of an epoch's last batch.
+            isinstance(callback, (Checkpoint, TrainEndCheckpoint))
+            or getattr(type(callback), hook) is not getattr(Callback, hook)
             for _, callback in self.callbacks_
             if not isinstance(callback, EpochLRScheduler)
             for hook in hooks
@@ -356,6 +386,14 @@ def engine_callbacks(
     callbacks : list of (str, Callback)
     """
     callbacks: list[Any] = [("check_loss", _CheckLoss())]
+    own = [pair[1] if isinstance(pair, tuple) else pair for pair in user_callbacks or ()]
+    if any(_is_kind(callback, InputShapeSetter) for callback in own):
+        raise ValueError(
+            "callbacks: InputShapeSetter has nothing to set, since the network takes its sizes "
+            "from X and y: leave it out"
+        )
+    if any(_is_kind(callback, LRScheduler) for callback in own):
+        lr_scheduler = None  # two would each set the rate that the other one set
     if lr_scheduler == "plateau":
         scheduler = EpochLRScheduler(
             ReduceLROnPlateau,
@@ -382,6 +420,10 @@ def engine_callbacks(
     )
     callbacks.append(("best_epoch", best_epoch))
     return callbacks
+
+
+def _is_kind(callback: Any, kind: type) -> bool:
+    return isinstance(callback, kind) or (isinstance(callback, type) and issubclass(callback, kind))
 
 
 def optimizer_settings(

@@ -102,6 +102,7 @@ def _own_types() -> Iterable[str]:
         item = getattr(losses, name)
         if inspect.isclass(item) and issubclass(item, losses.Loss) and item is not losses.Loss:
             yield type_name(item)
+    yield "skcyto.metrics.ClassScorer"
     yield "skcyto.persistence.SavedTable"
 
 

@@ -178,7 +178,7 @@ def test_notes_name_the_images_once():
     for i in range(7):
         notes.of(f"slide{i}.tif")("it has several frames")
     with pytest.warns(InvalidInputWarning, match=r"7 images .*slide4\.tif and 2 more"):
-        notes.warn(stacklevel=1)
+        notes.warn()
 
 
 def make_embedder(**params):

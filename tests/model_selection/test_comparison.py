@@ -12,6 +12,7 @@ from sklearn.datasets import make_classification
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import FitFailedWarning
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.metrics import fbeta_score, make_scorer, roc_auc_score
 from sklearn.model_selection import (
@@ -824,3 +825,15 @@ def test_logistic_regression_is_tested_against_all_pairs(data):
     np.testing.assert_allclose(
         row["difference"], (found.fold_scores("a") - found.fold_scores("b")).mean()
     )
+
+
+def test_a_frozen_model_is_a_candidate(data):
+    """A published model takes part as it is: its scores are those of its own predictions."""
+    X, y = data
+    published = GaussianNB().fit(X[:60], y[:60])
+    found = compare_models(
+        {"published": FrozenEstimator(published), "mine": GaussianNB()}, X, y, cv=3, random_state=0
+    )
+    assert found.models == ["published", "mine"]
+    kept = found.out_of_fold("published").sort_values("sample")
+    assert (kept["y_pred"].to_numpy() == published.predict(X)).all()

@@ -1,5 +1,6 @@
 """Spaces: lists, scipy's and optuna's distributions, conditions, functions of the trial."""
 
+import itertools
 import json
 
 import numpy as np
@@ -17,8 +18,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
+from skcyto.losses import LDAM, Focal
 from skcyto.model_selection import OptunaSearchCV
 from skcyto.model_selection._search_space import make_space
+from skcyto.neural_network import ImbalancedMLPClassifier
 
 
 def suggestions(distribution, n=200):
@@ -215,3 +218,42 @@ def test_fingerprints_tell_spaces_apart():
     assert make_space({"a": [1], "b": [2]}).fingerprint() == (
         make_space({"b": [2], "a": [1]}).fingerprint()
     )
+
+
+GRIDS = {
+    "tuples": {"hidden_layer_sizes": [(4,), (8,)]},
+    "losses": {"loss": [Focal(), LDAM(), Focal(gamma=1.0)]},
+    "mixed": {"loss": [Focal(), "ce"], "hidden_layer_sizes": [(4,), (8, 4)]},
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*not supported by `GridSampler`")  # in storages on disk
+@pytest.mark.parametrize("name", GRIDS)
+def test_grids_of_objects(name):
+    grid = GRIDS[name]
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    search = OptunaSearchCV(
+        ImbalancedMLPClassifier((4,), max_epochs=1, random_state=0),
+        grid,
+        sampler=optuna.samplers.GridSampler(grid, seed=0),
+        n_trials=len(list(itertools.product(*grid.values()))),
+        cv=2,
+        random_state=0,
+    ).fit(X, (X[:, 0] > 0).astype(int))
+    tried = {tuple(repr(params[key]) for key in grid) for params in search.cv_results_["params"]}
+    assert tried == {tuple(map(repr, each)) for each in itertools.product(*grid.values())}
+    assert all(type(v) is not str or v == "ce" for v in search.best_params_.values())
+
+
+def test_queued_trial_of_objects():
+    study = optuna.create_study(direction="maximize")
+    study.enqueue_trial({"hidden_layer_sizes": (8,)})
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    search = OptunaSearchCV(
+        ImbalancedMLPClassifier((4,), max_epochs=1, random_state=0),
+        {"hidden_layer_sizes": [(4,), (8,)]},
+        study=study,
+        cv=2,
+        n_trials=1,
+    ).fit(X, (X[:, 0] > 0).astype(int))
+    assert search.cv_results_["params"] == [{"hidden_layer_sizes": (8,)}]
