@@ -184,9 +184,9 @@ def compare_models(
     ...     X, y, scoring=["f1_macro", "roc_auc_ovr"], random_state=0,
     ... )
     >>> print(comparison.table()["f1_macro"].round(2).reset_index().to_string(index=False))
-          model mean  std  ci_low  ci_high
-       majority 0.39 0.00    0.38     0.39
-    naive Bayes 0.93 0.02    0.91     0.96
+          model  mean  std  ci_low  ci_high
+       majority  0.39 0.00    0.35     0.42
+    naive Bayes  0.93 0.02    0.90     0.96
     >>> test = comparison.test().loc[("naive Bayes", "majority")]
     >>> round(float(test["difference"]), 2), bool(test["p_holm"] < 0.001)
     (0.55, True)

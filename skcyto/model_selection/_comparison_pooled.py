@@ -118,7 +118,8 @@ def delong_table(
             result = compare_areas(
                 found.areas[which],
                 factor * found.covariance[np.ix_(which, which)],
-                found.df,
+                # Cases that train each other's models count for less, here too.
+                found.df / factor,
                 confidence=confidence,
             )
             if np.isnan(result.pvalue):

@@ -166,9 +166,9 @@ class StatisticsMethods:
         number of pairs. Areas and their covariance are averaged over rounds, which overstates the
         variance of the mean rather than understate it. With groups the covariance is that of
         clustered data. Student's t has one degree of freedom less than there are cases (or groups)
-        of the rarer side. The test takes the fitted models as given: it says nothing of how they
-        would vary with other training data, which :meth:`test` does. Models without scores for
-        classes are left out.
+        of the rarer side. Every case trains the models that test the others: the variance is
+        multiplied, and the degrees of freedom divided, by Nadeau and Bengio's factor for folds,
+        about two. Models without scores for classes are left out.
         """
         return delong_tests(self._self, reference, confidence)
 

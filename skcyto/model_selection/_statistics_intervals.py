@@ -210,7 +210,7 @@ def share_interval(
     >>> from skcyto.model_selection._statistics_intervals import share_interval
     >>> low, high = share_interval(0.95, 0.03, df=9, most=100)
     >>> round(low, 3), round(high, 3)
-    (0.857, 0.989)
+    (0.844, 0.992)
     """
     _check_confidence(confidence)
     if np.isnan(score) or np.isnan(error) or df < 1:
