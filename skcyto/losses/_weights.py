@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 import torch
 
 from skcyto.exceptions import MissingClassWarning
-from skcyto.utils._validation import check_parameters
 from skcyto.utils._warnings import warn
 
 ClassWeight: TypeAlias = "str | Sequence[float] | torch.Tensor | None"
@@ -66,7 +65,6 @@ def check_class_counts(class_counts: Any) -> torch.Tensor:
     return counts
 
 
-@check_parameters(beta=[Real])
 def compute_class_weight(
     class_weight: ClassWeight, class_counts: Any, *, beta: float = DEFAULT_BETA
 ) -> torch.Tensor:
@@ -158,8 +156,8 @@ def class_weight_from_counts(
 
 
 def _effective_number_weight(counts: torch.Tensor, beta: float) -> torch.Tensor:
-    if not 0 <= beta < 1:
-        raise ValueError(f"beta={beta!r} must lie in [0, 1)")
+    if not isinstance(beta, Real) or not 0 <= beta < 1:
+        raise ValueError(f"beta={beta!r} must be a number in [0, 1)")
     if beta == 0:
         return torch.ones_like(counts)
     # expm1: 1 - beta**n loses all digits to cancellation where beta is near 1 and n is small.

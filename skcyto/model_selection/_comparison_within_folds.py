@@ -45,7 +45,7 @@ def score_within_folds(
         return float("nan")
     parts = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
     if not measure.of_classes:
-        values = np.array(
+        values: NDArray[np.float64] = np.array(
             [measure.from_predictions(true[rows], _take(predictions, rows)) for rows in parts]
         )
         sizes = np.array([len(rows) for rows in parts], dtype=float)

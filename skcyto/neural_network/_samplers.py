@@ -17,7 +17,7 @@ from skcyto.utils._validation import check_vector
 
 
 def _check_batch_size(batch_size: Any) -> int:
-    if not isinstance(batch_size, Integral) or not 1 <= batch_size < 2**31:
+    if not isinstance(batch_size, Integral) or not 1 <= int(batch_size) < 2**31:
         raise ValueError(f"batch_size={batch_size!r} must be an int between 1 and 2**31 - 1")
     return int(batch_size)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 # Full name in files of format version 1 before public paths, and the package that has it now.
 # The list is closed: since then files hold public paths.
-_FORMER = {
+_FORMER: dict[str, dict[str, tuple[str, ...]]] = {
     "skcyto.feature_extraction": {
         "_eva02_token_embedder": ("EVA02TokenEmbedder",),
         "_radiomics._extractor": ("RadiomicsExtractor",),
