@@ -56,7 +56,8 @@ def score_within_folds(
     # The area of the other of two classes is the same.
     codes = [1] if measure.of_classes == "roc_auc" and response.shape[1] == 2 else None
     for code in codes or range(response.shape[1]):
-        values, weights = [], []
+        areas: list[float] = []
+        weights: list[int] = []
         for rows in parts:
             positive = true[rows] == code
             m = int(positive.sum())
@@ -65,12 +66,12 @@ def score_within_folds(
                 continue
             score = response[rows, code]
             if measure.of_classes == "roc_auc":
-                values.append(_area(positive, score, m, n))
+                areas.append(_area(positive, score, m, n))
                 weights.append(m * n)
             else:
-                values.append(_average_precision(positive, score))
+                areas.append(_average_precision(positive, score))
                 weights.append(m)
-        scores.append(_weighted_mean(np.array(values), np.array(weights, dtype=float)))
+        scores.append(_weighted_mean(np.array(areas), np.array(weights, dtype=float)))
     return float(np.mean(scores))
 
 
