@@ -16,7 +16,12 @@ from skcyto.model_selection._comparison_intervals import (
     pooled_interval,
     score_interval,
 )
-from skcyto.model_selection._comparison_pooled import draw_errors, draw_scores, quiet_scores
+from skcyto.model_selection._comparison_pooled import (
+    at_bounds,
+    draw_errors,
+    draw_scores,
+    quiet_scores,
+)
 from skcyto.model_selection._comparison_records import Predictions
 from skcyto.model_selection._comparison_rounds import pool, rarest_units
 from skcyto.model_selection._comparison_scoring import counts_hits
@@ -255,9 +260,9 @@ def _interval_of_draws(
         error = draw_errors(draws, units)[row]
         limits = pooled_interval(comparison, model, metric, draws.estimate[row], error, confidence)
     else:
-        own = draw_errors(draws, units)
-        if min(own[row], own[comparison.models.index(less)]) <= 1e-12:
-            raise ValueError("a score is the same in every bootstrap draw")
+        certain = at_bounds(draws, comparison.measures[metric].bounds)
+        if certain[row] or certain[comparison.models.index(less)]:
+            raise ValueError("a score is at its bound in every bootstrap draw")
         paired = draws.less(comparison.models.index(less))
         half = half_width(draw_errors(paired, units)[row], units, confidence)
         bounds = comparison.measures[metric].bounds

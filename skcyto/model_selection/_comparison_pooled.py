@@ -258,8 +258,8 @@ def bootstrap_intervals(
         [half_width(error, units, confidence) for error in widen * draw_errors(paired, units)]
     )
     # A score that no draw changes, all cases being right, is not as sure as that.
-    errors = draw_errors(one, units)
-    half[(errors <= 1e-12) | (errors[number] <= 1e-12)] = np.nan
+    certain = at_bounds(one, measure.bounds)
+    half[certain | certain[number]] = np.nan
     range_of_score = measure.bounds[1] - measure.bounds[0]
     low = np.maximum(paired.estimate - half, -range_of_score)
     high = np.minimum(paired.estimate + half, range_of_score)
@@ -354,6 +354,25 @@ def quiet_scores() -> Iterator[None]:
     ):
         warnings.filterwarnings("ignore", message=".* is undefined on a fold")
         yield
+
+
+def at_bounds(result: BootstrapResult, bounds: tuple[float, float]) -> NDArray[np.bool_]:
+    """Say which scores are the best or worst there is in every draw.
+
+    Parameters
+    ----------
+    result : BootstrapResult
+        The draws.
+    bounds : tuple of float
+        Smallest and largest value of the score.
+
+    Returns
+    -------
+    at_bounds : ndarray of bool, shape (n_statistics,)
+    """
+    draws = result.draws
+    flat = np.nanmax(draws, axis=1, initial=-np.inf) - np.nanmin(draws, axis=1, initial=np.inf)
+    return (flat <= 1e-12) & np.isin(result.estimate.round(12), bounds)
 
 
 def draw_errors(result: BootstrapResult, units: int) -> NDArray[np.float64]:
