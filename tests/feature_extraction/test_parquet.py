@@ -1,6 +1,7 @@
 """Data sets of embeddings: written part by part, taken up where they were left, never mixed."""
 
 import json
+import os
 import warnings
 from pathlib import Path
 
@@ -383,3 +384,17 @@ def test_every_row_once_and_in_order(
     frame = read(folder)
     assert frame["path"].tolist() == paths
     np.testing.assert_allclose(features_of(frame), embedder.transform(paths), atol=1e-5)
+
+
+def test_a_name_that_is_not_utf8_is_written_with_its_bytes(image_paths, tmp_path):
+    odd = os.fsencode(tmp_path) + b"/zelle_\xfc.png"
+    try:
+        with open(odd, "wb") as file:
+            file.write(Path(image_paths[0]).read_bytes())
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    folder = tmp_path / "tiles"
+    info = embed_to_parquet(make_embedder(), [image_paths[0], os.fsdecode(odd)], folder)
+    assert info.n_unreadable == 0
+    paths = pd.read_parquet(folder)["path"].tolist()
+    assert paths == [image_paths[0], f"{tmp_path}/zelle_\\xfc.png"]
