@@ -190,8 +190,7 @@ class _MetricOfPredictions:
         ):
             return float("nan")
         if self.metric.name in SCORES_OF_RESPONSES:
-            assert predictions.response is not None
-            return SCORES_OF_RESPONSES[self.metric.name](true, predictions.response)
+            return SCORES_OF_RESPONSES[self.metric.name](true, response)
         # Class codes serve as labels: what they stand for makes no difference to any of these.
         labels = np.arange(n_classes)
         return float(self.metric.function(true, predictions.response, labels=labels))
