@@ -59,7 +59,8 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
         or by its number of rows, which is unbiased in small batches.
     sampler : {"balanced", "stratified", "grouped"} or None, default=None
         How batches are drawn: class-uniform with replacement, with every class in its share, or
-        with the same number of each class. None shuffles.
+        with the same number of each class. None shuffles. The validation loss weighs each class
+        as often as it is drawn, since that is the loss that training minimises.
     predict_proba_prior : "train", array-like of shape (n_classes,) or None, default=None
         Class prior of the probabilities: as class weights, loss and sampler trained them (None),
         that of the training rows ("train"), or a given one in the order of ``classes_``. Correction
