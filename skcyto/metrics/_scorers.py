@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -242,8 +243,12 @@ def get_scorer(scoring: Any) -> Any:
     if isinstance(scoring, str) and scoring in METRICS:
         return METRICS[scoring].make_scorer()
     if isinstance(scoring, str) and scoring not in _sklearn_get_scorer_names():
+        plain = {name.replace("_", ""): name for name in get_scorer_names()}
+        near = difflib.get_close_matches(scoring.lower().replace("_", ""), plain, 1, 0.7)
+        hint = f", did you mean {plain[near[0]]!r}?" if near else ";"
         raise ValueError(
-            f"scoring={scoring!r} is unknown; skcyto.metrics.get_scorer_names() lists the names"
+            f"scoring={scoring!r} is unknown{hint} skcyto.metrics.get_scorer_names() lists the "
+            "names"
         )
     return _sklearn_get_scorer(scoring)
 

@@ -169,8 +169,10 @@ def compare_models(
     candidate that requested them: ``classifier.set_fit_request(groups=True)``. Without it, the
     last step of a pipeline gets what its ``fit`` names, so that
     :class:`~skcyto.neural_network.ImbalancedMLPClassifier` keeps patients whole in its own
-    validation split, and a search such as :class:`~sklearn.model_selection.GridSearchCV` gets
-    groups where its `cv` is a grouped splitter.
+    validation split, and whatever has inner folds, such as
+    :class:`~sklearn.model_selection.GridSearchCV` or
+    :class:`~sklearn.ensemble.StackingClassifier`, keeps groups whole where its `cv` is a grouped
+    splitter.
 
     Examples
     --------
@@ -253,6 +255,7 @@ def compare_models(
             fold_seeds[fold],
             {keyword: metadata[key] for keyword, key in routes[name].items()},
             keys.get((name, fold), ""),
+            groups,
         )
         for name, fold in remaining
     ]

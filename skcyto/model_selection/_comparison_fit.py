@@ -21,6 +21,7 @@ from skcyto.model_selection._comparison_records import (
     Predictions,
     ResponseKind,
 )
+from skcyto.model_selection._inner_folds import fix_grouped_folds
 from skcyto.model_selection._splits import Split
 from skcyto.utils._decision_values import class_decision_values, decides_by_pairs
 
@@ -37,6 +38,7 @@ def run_fold(
     scorers: Mapping[str, Any],
     checkpoint: Checkpoint | None = None,
     key: str = "",
+    groups: NDArray[Any] | None = None,
 ) -> FoldRecord | FoldFailure:
     """Fit a clone on the training cases and predict the test cases.
 
@@ -64,6 +66,8 @@ def run_fold(
         Where to write the record.
     key : str
         Its key there.
+    groups : ndarray or None
+        Of all cases, for inner folds that no keyword of ``fit`` leads to.
 
     Returns
     -------
@@ -73,6 +77,8 @@ def run_fold(
 
     def fit() -> tuple[Any, float]:
         model = seed_estimator(clone(estimator), seed)
+        if groups is not None:
+            fix_grouped_folds(model, _safe_indexing(X, train), y[train], groups[train])
         start = time.perf_counter()
         model.fit(
             _safe_indexing(X, train),

@@ -17,9 +17,9 @@ from skcyto.model_selection._group_keywords import (
     GROUPS,
     group_keywords,
     has_folds,
-    has_grouped_folds,
     unreached_by_groups,
 )
+from skcyto.model_selection._inner_folds import check_grouped_folds, splits_groups
 from skcyto.utils._warnings import warn
 
 
@@ -82,7 +82,8 @@ def route_metadata(name: str, estimator: BaseEstimator, available: set[str]) -> 
     Raises
     ------
     ValueError
-        If the user gave metadata that the candidate does not take.
+        If the user gave metadata that the candidate does not take, or a part of it has grouped
+        folds that groups cannot reach.
     """
     routes: dict[str, str] = {}
     if get_config()["enable_metadata_routing"]:
@@ -95,7 +96,10 @@ def route_metadata(name: str, estimator: BaseEstimator, available: set[str]) -> 
                 routes[keyword] = key
         if GROUPS in available:
             routes |= dict.fromkeys(group_keywords(estimator), GROUPS)
+            check_grouped_folds(estimator, fixable=True, prefix=f"candidate {name!r}: ")
             _warn_of_lost_groups(name, estimator)
+    if GROUPS in available:
+        _warn_of_split_groups(name, estimator)
     lost = available - set(routes.values()) - {GROUPS}
     if lost:
         raise ValueError(
@@ -116,15 +120,18 @@ def _keyword_of(estimator: Any, key: str) -> str | None:
     return key if has_fit_parameter(estimator, key) else None
 
 
-def _warn_of_lost_groups(name: str, estimator: Any) -> None:
+def _warn_of_split_groups(name: str, estimator: Any) -> None:
     parts = [estimator, *estimator.get_params(deep=True).values()]
-    for part in parts:
-        if isinstance(part, BaseEstimator) and has_folds(part) and not has_grouped_folds(part):
-            warn(
-                f"candidate {name!r}: the inner folds of {type(part).__name__} split groups, "
-                "which tunes it for cases that look like its training cases; give it a grouped cv, "
-                "StratifiedGroupKFold(5) for example"
-            )
+    kinds = dict.fromkeys(type(part).__name__ for part in parts if splits_groups(part))
+    for kind in kinds:
+        warn(
+            f"candidate {name!r}: the inner folds of {kind} split groups, "
+            "which tunes it for cases that look like its training cases; give it a grouped cv, "
+            "StratifiedGroupKFold(5) for example"
+        )
+
+
+def _warn_of_lost_groups(name: str, estimator: Any) -> None:
     for part in unreached_by_groups(estimator):
         warn(
             f"candidate {name!r}: groups do not reach {part}, whose validation rows may share "

@@ -47,6 +47,8 @@ class FoldPart:
         Keywords of ``fit``, one value a case.
     key : str
         Of its record in a checkpoint.
+    groups : ndarray or None
+        Of all cases, for inner folds that no keyword of ``fit`` leads to.
     """
 
     estimator: BaseEstimator
@@ -55,6 +57,7 @@ class FoldPart:
     seed: int
     fit_params: Mapping[str, NDArray[Any]]
     key: str
+    groups: NDArray[Any] | None = None
 
 
 def check_engine(engine: str, candidates: Mapping[str, Any]) -> None:
@@ -137,6 +140,7 @@ def run_folds(
             scorers,
             checkpoint,
             parts[i].key,
+            parts[i].groups,
         )
         for i in separate
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from sklearn import get_config
 from sklearn.base import BaseEstimator
+from sklearn.feature_selection import RFECV
 from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
@@ -43,6 +44,8 @@ def group_keywords(estimator: Any) -> list[str]:
             return own
         # `groups` itself goes to the folds and no further.
         return own + [key for key in group_keywords(estimator.estimator) if key != GROUPS]
+    if isinstance(estimator, RFECV):  # takes groups without naming them
+        return [GROUPS] if has_grouped_folds(estimator) else []
     return [GROUPS] if has_fit_parameter(estimator, GROUPS) else []
 
 

@@ -33,6 +33,7 @@ from skcyto.metrics._class_dependence import (
     positive_class,
 )
 from skcyto.model_selection._group_keywords import hand_groups_on
+from skcyto.model_selection._inner_folds import check_grouped_folds
 from skcyto.model_selection._logit_bias_folds import (
     Fold,
     class_scores,
@@ -315,6 +316,8 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
         params = dict(params)
         groups = params.pop("groups", None)
         splitter = {"groups": groups}
+        if groups is not None:
+            check_grouped_folds(self.estimator, fixable=False)
         params = hand_groups_on(self.estimator, groups) | params
         score = {}
         if sample_weight is not None:

@@ -24,6 +24,7 @@ from sklearn.utils.validation import _check_method_params
 
 from skcyto.metrics import get_scorer_names
 from skcyto.model_selection._group_keywords import hand_groups_on
+from skcyto.model_selection._inner_folds import check_grouped_folds
 from skcyto.model_selection._quiet_optuna import quiet_optuna
 from skcyto.model_selection._search_checks import check_objectives, draw_splits, named_scorers
 from skcyto.model_selection._search_ledger import RECORD, TrialLedger
@@ -304,6 +305,8 @@ class OptunaSearchCV(BaseSearchCV):
         X, y = indexable(X, y)
         params = _check_method_params(X, params=params)
         routed = self._get_routed_params_for_fit(params)
+        if params.get("groups") is not None:
+            check_grouped_folds(self.estimator, fixable=False)
         handed_on = hand_groups_on(self.estimator, params.get("groups"))
         routed.estimator.fit = handed_on | routed.estimator.fit
         splits = draw_splits(self, X, y, routed.splitter.split)

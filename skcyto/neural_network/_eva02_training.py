@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 from skcyto.losses import Criterion
 from skcyto.neural_network._eva02_batches import DROPOUT, EpochPlan, derive_seed
 from skcyto.neural_network._eva02_network import TransformerClassifier
+from skcyto.neural_network._samplers import draws_per_row, validation_weight
 from skcyto.neural_network._stages import begins_stage, forget_best, stage_start
 from skcyto.neural_network._training import optimizer_settings
 from skcyto.utils._memory import BatchHalver
@@ -92,6 +93,13 @@ class FineTuning:
         self._weight = None
         if sample_weight is not None:
             self._weight = torch.from_numpy(sample_weight.astype(np.float32)).to(self._device)
+        valid_weight = None if sample_weight is None else sample_weight[plan.valid]
+        if criterion.supports_sample_weight:
+            draws = draws_per_row(plan.sampler, plan.target, criterion.n_classes, plan.batch_size)
+            valid_weight = validation_weight(draws, target[plan.valid], valid_weight)
+        self._valid_weight = None
+        if valid_weight is not None:
+            self._valid_weight = torch.from_numpy(valid_weight.astype(np.float32)).to(self._device)
         self._forward: Callable[[torch.Tensor], torch.Tensor] = network
         if settings.compile:
             # Static shapes: an epoch has three at most, and each gets kernels of its own.
@@ -261,8 +269,7 @@ class FineTuning:
                 self._forward, islice(stream, n_batches), self._precision, self._batches
             )
             rows = torch.from_numpy(valid).to(self._device)
-            weight = None if self._weight is None else self._weight[rows]
-            loss = self._criterion(logits, self._target[rows], weight)
+            loss = self._criterion(logits, self._target[rows], self._valid_weight)
         return {
             "valid_loss": float(loss),
             "valid_f1_macro": _score(self._target[rows], logits.argmax(dim=1)),

@@ -43,10 +43,10 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    hidden_layer_sizes : sequence of int or float, default=(256,)
+    hidden_layer_sizes : int or sequence of int or float, default=(256,)
         Width of each hidden layer: an int is a number of units, a float a fraction of the number
         of features. ``(0.5,)`` is the network of the TED paper, ``(1024, 512, 256)`` that of the
-        PS3C paper, ``()`` a linear model.
+        PS3C paper, ``()`` a linear model, ``8`` the same as ``(8,)``.
     loss : str or skcyto.losses.Loss, default="ce"
         Loss function: a name of :func:`skcyto.losses.available` or a parameter object such as
         ``Focal(gamma=1.5)``, whose parameters are searched as ``loss__gamma``.
@@ -59,7 +59,8 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
         or by its number of rows, which is unbiased in small batches.
     sampler : {"balanced", "stratified", "grouped"} or None, default=None
         How batches are drawn: class-uniform with replacement, with every class in its share, or
-        with the same number of each class. None shuffles.
+        with the same number of each class. None shuffles. The validation loss weighs each class
+        as often as it is drawn, since that is the loss that training minimises.
     predict_proba_prior : "train", array-like of shape (n_classes,) or None, default=None
         Class prior of the probabilities: as class weights, loss and sampler trained them (None),
         that of the training rows ("train"), or a given one in the order of ``classes_``. Correction
@@ -175,7 +176,7 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        "hidden_layer_sizes": ["array-like"],
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         # Any string, since `get_loss` has an error that names the nearest loss.
         "loss": [str, Loss],
         "class_weight": [StrOptions(set(CLASS_WEIGHTS)), dict, None],
@@ -205,7 +206,7 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        hidden_layer_sizes: Sequence[int | float] = (256,),
+        hidden_layer_sizes: int | Sequence[int | float] = (256,),
         *,
         loss: str | Loss = "ce",
         class_weight: str | Mapping[Any, float] | None = None,

@@ -31,7 +31,7 @@ from skcyto.neural_network._imbalance import (
 from skcyto.neural_network._inner_split import inner_split
 from skcyto.neural_network._modules import MLPModule
 from skcyto.neural_network._row_checks import check_groups, check_labels
-from skcyto.neural_network._samplers import draws_per_row, make_batch_sampler
+from skcyto.neural_network._samplers import draws_per_row, make_batch_sampler, validation_weight
 from skcyto.neural_network._training import (
     ShuffledBatches,
     TensorData,
@@ -77,6 +77,8 @@ class PreparedFit:
         Rows that take part, on the CPU.
     train, valid : ndarray of int
         Those that train and those that choose the best epoch.
+    valid_weight : ndarray of shape (n_valid,) or None
+        Weights of the latter.
     criterion : Criterion
         Loss, fitted to the rows that train.
     layer_sizes : list of int
@@ -92,6 +94,7 @@ class PreparedFit:
     data: TensorData
     train: NDArray[np.intp]
     valid: NDArray[np.intp]
+    valid_weight: NDArray | None
     criterion: Criterion
     layer_sizes: list[int]
     cosine_head: bool
@@ -105,8 +108,11 @@ class PreparedFit:
             take_rows(self.data, rows).to(self.device) if len(rows) else None
             for rows in (self.train, self.valid)
         ]
-        assert parts[0] is not None
-        return parts[0], parts[1]
+        train, valid = parts
+        assert train is not None
+        if valid is not None and self.valid_weight is not None:
+            valid.sample_weight = torch.from_numpy(self.valid_weight).to(self.device)
+        return train, valid
 
     @property
     def monitor(self) -> str:
@@ -186,6 +192,9 @@ def prepare_fit(
     classifier.draws_per_row_ = draws_per_row(
         classifier.sampler, encoded[train], len(classes), classifier.batch_size
     )
+    valid_weight = None if sample_weight is None else sample_weight[valid]
+    if criterion.supports_sample_weight:
+        valid_weight = validation_weight(classifier.draws_per_row_, encoded[valid], valid_weight)
     return PreparedFit(
         data=TensorData(
             torch.from_numpy(X),
@@ -194,6 +203,7 @@ def prepare_fit(
         ),
         train=train,
         valid=valid,
+        valid_weight=valid_weight,
         criterion=criterion,
         layer_sizes=sizes,
         cosine_head=_choose_head(classifier),

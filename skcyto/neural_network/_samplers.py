@@ -395,3 +395,30 @@ def draws_per_row(
         sampler = SAMPLERS[name](encoded, batch_size, random_state=0)
         draws[np.unique(encoded)] = sampler.draws_per_row()
     return draws
+
+
+def validation_weight(
+    draws: np.ndarray, encoded: np.ndarray, sample_weight: np.ndarray | None
+) -> np.ndarray | None:
+    """Weigh validation rows as training sees their class.
+
+    Training minimises the loss of what the sampler draws. A validation loss of the rows as they
+    are has its minimum elsewhere, often where training begins.
+
+    Parameters
+    ----------
+    draws : ndarray of shape (n_classes,)
+        As :func:`draws_per_row` gives them.
+    encoded : ndarray of int, shape (n_samples,)
+        Class of each row.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Weights of the rows.
+
+    Returns
+    -------
+    weight : ndarray of float32, shape (n_samples,), or None where all weigh the same
+    """
+    if np.allclose(draws, draws[0]):
+        return sample_weight
+    weight = draws[encoded].astype(np.float32)
+    return weight if sample_weight is None else weight * sample_weight

@@ -33,10 +33,18 @@ class StackedRows:
         self.X = tables.to(device)
         self.device = device
         self.train = _RowTable(
-            [(fit, fit.train, o) for fit, o in zip(prepared, offsets, strict=True)], device
+            [
+                (fit, fit.train, _weight_of(fit), o)
+                for fit, o in zip(prepared, offsets, strict=True)
+            ],
+            device,
         )
         self.valid = _RowTable(
-            [(fit, fit.valid, o) for fit, o in zip(prepared, offsets, strict=True)], device
+            [
+                (fit, fit.valid, fit.valid_weight, o)
+                for fit, o in zip(prepared, offsets, strict=True)
+            ],
+            device,
         )
         self._epoch: list[torch.Tensor | None] = []
         self._batches = [
@@ -127,20 +135,22 @@ class _RowTable:
     """Where the rows of each network are, their classes and weights; padded to the longest."""
 
     def __init__(
-        self, parts: Sequence[tuple[PreparedFit, NDArray[np.intp], int]], device: torch.device
+        self,
+        parts: Sequence[tuple[PreparedFit, NDArray[np.intp], NDArray | None, int]],
+        device: torch.device,
     ) -> None:
-        self.sizes: NDArray[np.int64] = np.array([len(rows) for _, rows, _ in parts])
+        self.sizes: NDArray[np.int64] = np.array([len(rows) for _, rows, _, _ in parts])
         shape = (len(parts), int(self.sizes.max()))
         self.rows = torch.zeros(shape, dtype=torch.int64)
         self.y = torch.zeros(shape, dtype=torch.int64)
-        is_weighted = any(fit.data.sample_weight is not None for fit, _, _ in parts)
+        is_weighted = any(weight is not None for _, _, weight, _ in parts)
         self.weight: torch.Tensor | None = torch.ones(shape) if is_weighted else None
-        for model, (fit, rows, offset) in enumerate(parts):
+        for model, (fit, rows, weight, offset) in enumerate(parts):
             index = torch.from_numpy(rows)
             self.rows[model, : len(rows)] = index + offset
             self.y[model, : len(rows)] = fit.data.y[index]
-            if self.weight is not None and fit.data.sample_weight is not None:
-                self.weight[model, : len(rows)] = fit.data.sample_weight[index]
+            if self.weight is not None and weight is not None:
+                self.weight[model, : len(rows)] = torch.from_numpy(weight)
         self.rows, self.y = self.rows.to(device), self.y.to(device)
         if self.weight is not None:
             self.weight = self.weight.to(device)
@@ -158,6 +168,11 @@ class _RowTable:
         if self.weight is not None:
             self.weight = self.weight.index_select(0, models)
         self.sizes = self.sizes[models.cpu().numpy()]
+
+
+def _weight_of(fit: PreparedFit) -> NDArray | None:
+    weight = fit.data.sample_weight
+    return None if weight is None else weight.numpy()[fit.train]
 
 
 def runs(sizes: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:

@@ -168,8 +168,8 @@ def test_groups_reach_what_is_inside_a_candidate(data, candidate, n_fits):
     "candidate",
     [
         GridSearchCV(WithGroups(), {"shift": [0.0]}, cv=GROUPED),
-        CalibratedClassifierCV(WithGroups(), cv=2, ensemble=False),
-        make_pipeline("passthrough", CalibratedClassifierCV(WithGroups(), cv=2)),
+        CalibratedClassifierCV(WithGroups(), cv=GROUPED, ensemble=False),
+        make_pipeline("passthrough", CalibratedClassifierCV(WithGroups(), cv=GROUPED)),
     ],
     ids=lambda value: type(value).__name__,
 )
