@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -194,6 +195,12 @@ def explain(
     >>> explanation.global_importance("setosa", random_state=0).index[0]
     'petal length (cm)'
     """
+    background, n_repeats = int(background), int(n_repeats)  # True is 1, as everywhere
+    if isinstance(l1_reg, str) and not re.fullmatch(r"auto|aic|bic|num_features\(\d+\)", l1_reg):
+        raise ValueError(
+            f"l1_reg={l1_reg!r} must be a number or, as for shap, 'auto', 'aic', 'bic' or "
+            "'num_features(10)'"
+        )
     steps, classifier = split_pipeline(pipeline)
     if level == "features":
         model = classifier

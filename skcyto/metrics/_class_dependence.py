@@ -123,7 +123,7 @@ def positive_class(classes: NDArray[Any], codes: NDArray[np.intp], pos_label: An
     if pos_label is None:
         counts = np.bincount(codes, minlength=2)
         return classes[0] if counts[0] < counts[1] else classes[1]
-    found = np.flatnonzero(classes == pos_label)
+    found = [code for code, label in enumerate(classes.tolist()) if label == pos_label]
     if len(found) != 1:
         raise ValueError(f"pos_label={pos_label!r} is no class of y: {classes.tolist()}")
     return classes[found[0]]

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
-from sklearn.utils.validation import column_or_1d
+
+from skcyto.utils._validation import check_vector
 
 
 class DeLongResult(NamedTuple):
@@ -123,7 +124,12 @@ def delong_test(
     >>> result.auc_a, result.auc_b, round(result.pvalue, 3)
     (0.9375, 0.625, 0.292)
     """
-    found = stratified_areas(y_true, np.vstack([scores_a, scores_b]), groups=groups, strata=strata)
+    scores = [_as_scores(a, name) for a, name in ((scores_a, "scores_a"), (scores_b, "scores_b"))]
+    if len(scores[0]) != len(scores[1]):
+        raise ValueError(
+            f"scores_a has {len(scores[0])} values and scores_b {len(scores[1])}: one a case each"
+        )
+    found = stratified_areas(y_true, np.vstack(scores), groups=groups, strata=strata)
     return compare_areas(found.areas, found.covariance, found.df, confidence=confidence)
 
 
@@ -225,7 +231,7 @@ def stratified_areas(
         raise ValueError(f"{scores.shape[1]} scores were given for {len(positive)} labels")
     if not np.all(np.isfinite(scores)):
         raise ValueError("the scores hold NaN or infinity")
-    clusters = np.arange(len(positive)) if groups is None else column_or_1d(groups)
+    clusters = np.arange(len(positive)) if groups is None else check_vector(groups, "groups")
     if len(clusters) != len(positive):
         raise ValueError(f"{len(clusters)} groups were given for {len(positive)} labels")
     _, codes = np.unique(clusters, return_inverse=True)
@@ -267,7 +273,7 @@ def _comparable(
     strata: ArrayLike,
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.intp], list[NDArray[np.intp]]]:
     """Keep the cases of strata that hold both classes, and list these."""
-    stratum = np.unique(column_or_1d(strata), return_inverse=True)[1]
+    stratum = np.unique(check_vector(strata, "strata"), return_inverse=True)[1]
     if len(stratum) != len(positive):
         raise ValueError(f"{len(stratum)} strata were given for {len(positive)} labels")
     n_strata = int(stratum.max()) + 1
@@ -298,8 +304,15 @@ def _placements(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> NDA
     return placements
 
 
+def _as_scores(scores: ArrayLike, name: str) -> NDArray[np.float64]:
+    try:
+        return check_vector(scores, name).astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must hold one number a case: {error}") from error
+
+
 def _as_boolean(y_true: ArrayLike) -> NDArray[np.bool_]:
-    values = column_or_1d(y_true)
+    values = check_vector(y_true, "y_true")
     if values.dtype != bool:
         if not np.isin(values, (0, 1)).all():
             raise ValueError(

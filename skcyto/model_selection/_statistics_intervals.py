@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
 from skcyto.model_selection._statistics_delong import stratified_areas
+from skcyto.utils._validation import check_vector
 
 
 class ProportionInterval(NamedTuple):
@@ -370,7 +371,7 @@ def _newcombe_variance(area: float, m: float, n: float) -> float:
 def _codes(groups: ArrayLike | None, n: int) -> NDArray[Any]:
     if groups is None:
         return np.arange(n)
-    codes: NDArray[Any] = np.unique(np.asarray(groups), return_inverse=True)[1]
+    codes: NDArray[Any] = np.unique(check_vector(groups, "groups"), return_inverse=True)[1]
     if len(codes) != n:
         raise ValueError(f"{len(codes)} groups were given for {n} cases")
     return codes

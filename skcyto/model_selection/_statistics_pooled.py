@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
 from skcyto.utils._random import draw_seed
-from skcyto.utils._validation import RANDOM_STATE, check_parameters
+from skcyto.utils._validation import RANDOM_STATE, check_parameters, check_vector
 
 
 class McNemarResult(NamedTuple):
@@ -77,11 +77,15 @@ def mcnemar_test(
     >>> result.only_a, result.only_b, round(result.pvalue, 4)
     (9, 2, 0.0654)
     """
-    a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
-    if a.shape != b.shape or a.ndim != 1:
+    a, b = _as_boolean(correct_a, "correct_a"), _as_boolean(correct_b, "correct_b")
+    if a.shape != b.shape:
         raise ValueError(f"one value a case is needed from both models: {a.shape} and {b.shape}")
     only_a, only_b = int(np.sum(a & ~b)), int(np.sum(~a & b))
-    codes = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    codes = (
+        None
+        if groups is None
+        else np.unique(check_vector(groups, "groups"), return_inverse=True)[1]
+    )
     if codes is not None and len(codes) != len(a):
         raise ValueError(f"{len(codes)} groups were given for {len(a)} cases")
     if codes is None or codes.max() + 1 == len(codes):
@@ -131,6 +135,16 @@ def discount(result: McNemarResult, factor: float, df: int) -> McNemarResult:
         return result._replace(pvalue=pvalue)
     t, df = result.statistic / np.sqrt(factor), max(min(df, result.df), 1)
     return result._replace(statistic=t, pvalue=float(2 * stats.t.sf(abs(t), df)), df=df)
+
+
+def _as_boolean(correct: ArrayLike, name: str) -> NDArray[np.bool_]:
+    values = check_vector(correct, name)
+    if values.dtype != bool and not np.isin(values, (0, 1)).all():
+        raise ValueError(
+            f"{name} must say of each case whether it was predicted rightly, True or False; it "
+            f"holds {np.unique(values)[:5].tolist()}: compare predictions with the true labels"
+        )
+    return values.astype(bool)
 
 
 @dataclass(frozen=True)
@@ -236,7 +250,7 @@ def bootstrap_by_group(
     """
     if n_resamples < 10:
         raise ValueError(f"n_resamples={n_resamples!r} must be at least 10")
-    _, codes = np.unique(np.asarray(groups), return_inverse=True)
+    _, codes = np.unique(check_vector(groups, "groups"), return_inverse=True)
     n_groups = int(codes.max()) + 1 if len(codes) else 0
     if n_groups < 2:
         raise ValueError(f"a bootstrap needs at least two groups; there are {n_groups}")
