@@ -27,7 +27,7 @@ from skcyto.utils._validation import OPTIONAL_PATH, PATH, check_parameters
 
 @check_parameters(
     root=PATH,
-    image=[str],
+    image=[str, Mapping],
     mask=[str],
     index=OPTIONAL_PATH,
     case_column=[str],

@@ -431,7 +431,10 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         """
         if reference is not None:
             if not isinstance(reference, str) or reference not in self.results:
-                raise ValueError(f"reference={reference!r} is no model; there are {self.models}")
+                raise ValueError(
+                    f"reference={reference!r}: there is no model {reference!r}; there are "
+                    f"{self.models}"
+                )
             return self.check_model(reference)
         first = next(iter(self.results))
         if first in self.failures:

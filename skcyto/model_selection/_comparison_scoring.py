@@ -460,7 +460,7 @@ def check_measures(measures: list[Measure], X: Any, y: NDArray[Any]) -> None:
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            warnings.filterwarnings("error", message=".* is undefined on a fold", module="skcyto")
+            warnings.filterwarnings("error", message=".* is undefined on a fold")
             try:
                 measure.from_predictions(y_codes, predictions)
             except Exception as error:

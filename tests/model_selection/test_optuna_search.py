@@ -173,8 +173,8 @@ def test_scores_of_probabilities_by_skcytos_names(iris):
     [
         # The message lists all names: skcyto's and scikit-learn's.
         ("average_f2", "(?=.*'average_f1')(?=.*'jaccard_macro')"),
-        (["accuracy", "average_f2"], r"'average_f2' is unknown; skcyto.metrics.get_scorer_names"),
-        ({"mine": "average_f2"}, r"'average_f2' is unknown; skcyto.metrics.get_scorer_names"),
+        (["accuracy", "average_f2"], r"'average_f2' is unknown, did you mean 'average_f1'"),
+        ({"mine": "average_f2"}, r"'average_f2' is unknown, did you mean 'average_f1'"),
         (["accuracy", "accuracy"], "[Dd]uplicate"),
         ([], "[Ee]mpty"),
         (["accuracy", f1_score], "callable"),
