@@ -12,13 +12,25 @@ export MPLBACKEND ?= Agg
 # The examples go on with random weights at once instead of waiting for a model hub.
 OFFLINE := HF_HUB_OFFLINE=1
 
-.PHONY: help demo test test-slow test-gpu check check-lower-bounds lint types contracts docs examples install clean
+# Where results depend on the kernels of BLAS, torch and numpy.
+NUMERIC := tests/feature_selection tests/losses tests/metrics tests/neural_network \
+	$(wildcard tests/model_selection/test_statistics*.py) \
+	tests/feature_extraction/radiomics/test_radiomics_values.py
+# What tells within a minute or two whether a Python will do.
+FAST := tests/test_package.py tests/losses tests/metrics \
+	$(wildcard tests/model_selection/test_statistics*.py) \
+	tests/model_selection/test_optuna_search_storage.py tests/persistence/test_save_and_load.py
+
+.PHONY: help demo test test-slow test-gpu test-kernels test-pythons test-newest-python check \
+	check-lower-bounds lint types contracts docs examples install clean
 
 help:
 	@echo "make demo       install, run the main job on images, show the result and its plots"
 	@echo "make test       install and run the tests"
 	@echo "make check      everything CI runs: lint, types, contracts, tests, docs, examples"
 	@echo "make test-slow  the tests that take long; make test-gpu: those that need a GPU"
+	@echo "make test-kernels  the numeric tests under the kernels that other processors have"
+	@echo "make test-pythons  the tests on each supported Python found here, 7 GB of disk each"
 
 $(VENV)/installed-plain: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -45,6 +57,19 @@ test-slow: install
 
 test-gpu: install
 	$(BIN)/python -m pytest -m gpu
+
+# KERNELS="baseline threads" runs these only; see tools/test_kernels.sh.
+KERNELS ?= own baseline avx2 threads
+test-kernels: install
+	TEST_PYTHON=$(BIN)/python WORKERS=$(WORKERS) tools/test_kernels.sh "$(KERNELS)" $(NUMERIC)
+
+# The Python of .venv is left out, since `make test` runs it; PYTHONS=--all runs it, too.
+PYTHONS ?=
+test-pythons:
+	$(PYTHON) tools/test_pythons.py --venv $(VENV) --workers $(WORKERS) $(PYTHONS)
+
+test-newest-python:
+	$(PYTHON) tools/test_pythons.py --venv $(VENV) --workers $(WORKERS) --newest $(FAST)
 
 check: lint types contracts test docs examples
 
