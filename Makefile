@@ -22,7 +22,8 @@ FAST := tests/test_package.py tests/losses tests/metrics \
 	tests/model_selection/test_optuna_search_storage.py tests/persistence/test_save_and_load.py
 
 .PHONY: help demo test test-slow test-gpu test-kernels test-pythons test-newest-python check \
-	check-lower-bounds lint types contracts docs examples install clean
+	check-lower-bounds lint types contracts docs examples \
+	build test-wheel changelog install clean
 
 help:
 	@echo "make demo       install, run the main job on images, show the result and its plots"
@@ -30,6 +31,7 @@ help:
 	@echo "make check      everything CI runs: lint, types, contracts, tests, docs, examples"
 	@echo "make test-slow  the tests that take long; make test-gpu: those that need a GPU"
 	@echo "make test-kernels  the numeric tests under the kernels that other processors have"
+	@echo "make build      wheel and source distribution; make test-wheel: tries the wheel as a user"
 	@echo "make test-pythons  the tests on each supported Python found here, 7 GB of disk each"
 
 $(VENV)/installed-plain: pyproject.toml
@@ -101,5 +103,25 @@ check-lower-bounds:
 	.env-lower-bounds/bin/uv pip install --quiet --python .env-lower-bounds/bin/python --resolution lowest-direct -e ".[dev]"
 	.env-lower-bounds/bin/python -m pytest -n $(WORKERS) -m "not slow and not gpu" -W default
 
+# Wheel and source distribution in dist/, as they go to the package index.
+build: install
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python tools/check_distributions.py dist
+
+# A user's environment: the wheel alone, in an empty folder, and the README's lines. -I keeps the
+# checkout off the path.
+test-wheel: build
+	rm -rf .env-wheel
+	$(PYTHON) -m venv .env-wheel
+	.env-wheel/bin/python -m pip install --quiet dist/*.whl
+	mkdir .env-wheel/try
+	cd .env-wheel/try && ../bin/python -I $(CURDIR)/tools/try_wheel.py $(CURDIR)/README.md
+
+# The fragments of changelog.d/ as the next release would show them.
+changelog: install
+	$(BIN)/python -m towncrier build --draft --version next
+
 clean:
-	rm -rf $(VENV) .env-lower-bounds output docs/_build docs/api/generated
+	rm -rf $(VENV) .env-lower-bounds .env-python-* .env-wheel build dist output docs/_build docs/api/generated

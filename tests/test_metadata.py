@@ -2,6 +2,8 @@
 
 import ast
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 from functools import cache
@@ -9,6 +11,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -66,15 +69,13 @@ def distributions_of(package):
         ("skcyto", USERS_EXTRAS),
         ("examples", USERS_EXTRAS),
         ("tests", (*USERS_EXTRAS, "dev")),
-        ("benchmarks", (*USERS_EXTRAS, "dev", "benchmark")),
     ],
 )
 def test_what_is_imported_is_declared(folder, extras):
     missing = {
         package
         for package in imported_packages(folder)
-        # One that is not installed here, such as a rival of the benchmarks, goes by its own name.
-        if not (distributions_of(package) or {canonicalize_name(package)}) & declared(*extras)
+        if not distributions_of(package) & declared(*extras)
     }
     assert missing == set()
 
@@ -82,6 +83,12 @@ def test_what_is_imported_is_declared(folder, extras):
 def test_what_is_declared_is_imported():
     used = {name for package in imported_packages("skcyto") for name in distributions_of(package)}
     assert declared(*USERS_EXTRAS) - used - {"dask"} == set()  # dask: its `distributed` is used
+
+
+def test_the_version_is_that_of_the_package():
+    pyproject = METADATA["tool"]["setuptools"]["dynamic"]
+    assert "version" not in PROJECT
+    assert pyproject["version"] == {"attr": "skcyto.__version__"}
 
 
 @pytest.mark.parametrize("extra", ["", *USERS_EXTRAS])
@@ -96,3 +103,49 @@ def test_the_readme_promises_the_pythons_that_are_run():
     assert PROJECT["requires-python"] == f">={promised[0]}"
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"Python {promised[0]} to {promised[-1]}" in re.sub(r"\s+", " ", readme)
+
+
+def test_the_papers_are_cited():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["license"] == PROJECT["license"]
+    identifiers = {entry.get("doi") for entry in citation["references"]}
+    assert identifiers == {"10.48550/arXiv.2504.21340", "10.12677/SEA.2023.123049"}
+    for entry in citation["references"]:
+        assert {"type", "title", "authors", "year"} <= set(entry)
+
+
+@pytest.mark.parametrize("fragment", sorted((ROOT / "changelog.d").glob("*.md")), ids=str)
+def test_changelog_fragments_have_a_kind(fragment):
+    kinds = [kind["directory"] for kind in METADATA["tool"]["towncrier"]["type"]]
+    assert re.fullmatch(rf"\+[\w-]+\.({'|'.join(kinds)})\.md", fragment.name)
+    assert fragment.read_text(encoding="utf-8").strip()
+
+
+def test_towncrier_puts_fragments_under_their_kind(tmp_path):
+    pytest.importorskip("towncrier")
+    folder = tmp_path / "changelog.d"
+    folder.mkdir()
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (folder / "+new.added.md").write_text("`something` is new.")
+    (folder / "+mended.fixed.md").write_text("`other` works.")
+    command = [sys.executable, "-m", "towncrier", "build", "--draft"]
+    command += ["--version", "9.8.7", "--date", "2030-01-02"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    wanted = (
+        r"## 9\.8\.7 \(2030-01-02\)\s+### Added\s+- `something` is new\."
+        r"\s+### Fixed\s+- `other` works\."
+    )
+    assert re.search(wanted, done.stdout), done.stdout
+
+
+def test_workflows_run_targets_of_the_makefile():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    assert workflows
+    for workflow in workflows:
+        jobs = yaml.safe_load(workflow.read_text(encoding="utf-8"))["jobs"]
+        commands = [s["run"] for job in jobs.values() for s in job["steps"] if "run" in s]
+        called = [command.split()[1] for command in commands if command.startswith("make ")]
+        assert set(called) <= targets, workflow.name
