@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 # Two workers with one BLAS thread each: tests are many and small.
 WORKERS ?= 2
 export OMP_NUM_THREADS ?= 1
@@ -23,7 +23,7 @@ FAST := tests/test_package.py tests/losses tests/metrics \
 
 .PHONY: help demo test test-slow test-gpu test-kernels test-pythons test-newest-python check \
 	check-lower-bounds lint types contracts docs examples \
-	build test-wheel changelog install clean
+	build test-wheel check-tag changelog install clean
 
 help:
 	@echo "make demo       install, run the main job on images, show the result and its plots"
@@ -78,6 +78,7 @@ check: lint types contracts test docs examples
 lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/codespell
 
 types: install
 	$(BIN)/mypy
@@ -118,6 +119,10 @@ test-wheel: build
 	.env-wheel/bin/python -m pip install --quiet dist/*.whl
 	mkdir .env-wheel/try
 	cd .env-wheel/try && ../bin/python -I $(CURDIR)/tools/try_wheel.py $(CURDIR)/README.md
+
+# A tag that is not the version's would publish under a wrong name.
+check-tag:
+	test "$(TAG)" = "v$$(sed -n 's/^__version__ = "\([^"]*\)".*/\1/p' skcyto/__init__.py)"
 
 # The fragments of changelog.d/ as the next release would show them.
 changelog: install
