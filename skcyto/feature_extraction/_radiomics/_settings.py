@@ -164,7 +164,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"settings={str(path)!r} is neither a preset ({', '.join(sorted(PRESETS))}) nor a file"
         )
-    import yaml  # reads JSON too
+    import yaml  # comes with pyradiomics; reads JSON too
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
