@@ -7,13 +7,13 @@ like: ``skcyto.feature_extraction``, ``skcyto.feature_selection``, ``skcyto.neur
 alone loads neither torch nor timm nor pyradiomics.
 
 A fitted pipeline is saved by ``skcyto.save``, read by ``skcyto.load`` and described by
-``skcyto.model_card``.
+``skcyto.model_card``; ``skcyto.show_versions`` prints what a bug report needs.
 """
 
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0.dev0"  # the only place: the metadata read it from here
 
 _SUBMODULES = (
     "datasets",
@@ -28,7 +28,12 @@ _SUBMODULES = (
     "persistence",
     "utils",
 )
-_FUNCTIONS = ("load", "model_card", "save")  # of skcyto.persistence
+_FUNCTIONS = {
+    "load": "skcyto.persistence",
+    "model_card": "skcyto.persistence",
+    "save": "skcyto.persistence",
+    "show_versions": "skcyto.utils",
+}
 
 __all__ = [*_SUBMODULES, *_FUNCTIONS, "__version__"]
 
@@ -37,7 +42,7 @@ def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
         return import_module(f"skcyto.{name}")
     if name in _FUNCTIONS:
-        return getattr(import_module("skcyto.persistence"), name)
+        return getattr(import_module(_FUNCTIONS[name]), name)
     raise AttributeError(f"module 'skcyto' has no attribute {name!r}")
 
 

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterable
 from functools import lru_cache
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 # How skops may refer to a type: as an object whose attributes are set (which calls no
@@ -86,7 +87,7 @@ def trusted_types() -> dict[str, frozenset[str]]:
     trusted |= dict.fromkeys((f"sklearn.model_selection._split.{s}" for s in _SPLITTERS), _SPLITTER)
     trusted["skcyto.model_selection.RepeatedStratifiedGroupKFold"] = _SPLITTER
     for name in _IMBLEARN:
-        trusted |= dict.fromkeys(_public_classes(f"imblearn.{name}"), _OBJECT)
+        trusted |= dict.fromkeys(_public_classes(import_module(f"imblearn.{name}")), _OBJECT)
     # Scores, as parts of scorers: what a name of scikit-learn's scorers stands for, and ours.
     return trusted | dict.fromkeys(_score_functions(), _FUNCTION)
 
@@ -106,8 +107,7 @@ def _own_types() -> Iterable[str]:
     yield "skcyto.persistence.SavedTable"
 
 
-def _public_classes(module: str) -> Iterable[str]:
-    package = import_module(module)
+def _public_classes(package: ModuleType) -> Iterable[str]:
     for name in package.__all__:
         item = getattr(package, name)
         if inspect.isclass(item):
