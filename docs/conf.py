@@ -83,3 +83,31 @@ def write_api_pages():
 
 # Now, and not in an event: autosummary looks for the pages as soon as the build begins.
 write_api_pages()
+
+
+def skip_annotated(app, what, name, obj, skip, options):
+    """Leave out attributes that a class only annotates: its docstring describes them.
+
+    Their source would be looked for in the public package, where no class is written.
+    """
+    return True if name in _ANNOTATED else None
+
+
+def _annotated():
+    import inspect
+
+    for package in PACKAGES:
+        module = import_module(f"skcyto.{package}")
+        for item in vars(module).values():
+            if inspect.isclass(item) and item.__module__ == module.__name__:
+                yield from (
+                    n for n in vars(item).get("__annotations__", {}) if not hasattr(item, n)
+                )
+
+
+_ANNOTATED = set(_annotated())
+
+
+def setup(app):
+    """Register what autosummary asks."""
+    app.connect("autodoc-skip-member", skip_annotated)
