@@ -15,9 +15,13 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
 
 from skcyto.exceptions import InvalidModelError, ModelVersionWarning
+from skcyto.persistence._categories import rebuild_category_encoder
 from skcyto.persistence._manifest import ESTIMATOR, check_files, read_manifest
 from skcyto.persistence._moved_types import use_public_names
 from skcyto.persistence._neighbors import rebuild_search_tree
+from skcyto.persistence._requests import set_request_owner
+from skcyto.persistence._sparse import check_sparse
+from skcyto.persistence._stand_ins import SavedPartial, SavedSpline
 from skcyto.persistence._tables import SavedTable
 from skcyto.persistence._trees import check_trees
 from skcyto.persistence._trusted_types import check_node_kinds, trusted_types
@@ -183,8 +187,12 @@ def _build(folder: Path, trusted: list[str]) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InconsistentVersionWarning)  # checked already
             model = skops.io.loads(data, trusted=sorted(found))
+        check_sparse(model)
         _complete(model)
         check_trees(model)
+        for item in list(walk(model)):
+            if isinstance(item, BaseEstimator):
+                rebuild_category_encoder(item)
     except InvalidModelError:
         raise
     except Exception as error:
@@ -210,9 +218,14 @@ def _complete(model: Any) -> None:
     for item in list(walk(model)):
         if isinstance(item, BaseEstimator):
             rebuild_search_tree(item)
+            set_request_owner(item, item)
         for name, value in list(getattr(item, "__dict__", {}).items()):
             if isinstance(value, SavedTable):
                 vars(item)[name] = value.to_frame()
+            elif isinstance(value, SavedPartial):
+                vars(item)[name] = value.restore()
+            elif isinstance(value, list) and value and isinstance(value[0], SavedSpline):
+                vars(item)[name] = [SavedSpline.restore(spline) for spline in value]
 
 
 def _adapt(estimator: BaseEstimator, device: str | None) -> None:

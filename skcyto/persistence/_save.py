@@ -13,12 +13,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.interpolate import BSpline
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skcyto.exceptions import ModelSavingWarning
+from skcyto.persistence._categories import leave_out_category_encoder
 from skcyto.persistence._manifest import CARD, ESTIMATOR, MANIFEST, write_manifest
 from skcyto.persistence._neighbors import leave_out_search_tree
+from skcyto.persistence._requests import set_request_owner
+from skcyto.persistence._stand_ins import SavedPartial, SavedSpline, is_feature_score
 from skcyto.persistence._tables import SavedTable
 from skcyto.persistence._trusted_types import trusted_types, type_name
 from skcyto.persistence._walk import walk
@@ -162,12 +166,17 @@ def _write_estimator(pipeline: BaseEstimator, folder: Path, trusted: list[str]) 
     import skops.io
 
     # Estimators that write themselves in their own way are left out of the copy for a stand-in of
-    # the same class with what they say of themselves; data frames for plain arrays.
+    # the same class with what they say of themselves; data frames for plain arrays, splines and
+    # partial functions for what they are made of.
     stand_ins: dict[int, Any] = {}
     states: list[dict[str, Any]] = []
     for item in walk(pipeline):
         if isinstance(item, pd.DataFrame):
             stand_ins[id(item)] = SavedTable(item)
+        elif type(item) is BSpline:
+            stand_ins[id(item)] = SavedSpline(item)
+        elif is_feature_score(item):
+            stand_ins[id(item)] = SavedPartial(item)
         elif issubclass(type(item), PersistentEstimator):
             weights = folder / f"weights-{len(states)}.safetensors"
             state = item._save_state(weights)
@@ -205,6 +214,10 @@ def _leave_out(estimator: BaseEstimator) -> None:
     if "memory" in state:
         estimator.memory = None
     leave_out_search_tree(estimator)
+    leave_out_category_encoder(estimator)
+    set_request_owner(estimator, None)
+    # The function with which k-means was fitted: a prediction takes none.
+    state.pop("_kmeans_single", None)
     if hasattr(estimator, "fit_resample"):
         # A sampler keeps training rows.
         for name in [name for name in state if name.endswith("_")]:

@@ -15,8 +15,10 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
 )
+from sklearn.ensemble._hist_gradient_boosting.binning import _BinMapper
 from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
 from sklearn.tree._tree import Tree
+from sklearn.utils import check_array
 
 from skcyto.exceptions import InvalidModelError
 from skcyto.persistence._walk import walk
@@ -100,20 +102,39 @@ def _check_histogram_boosting(item: Any) -> list[int]:
     if predictors and not isinstance(n_features, int | np.integer):
         raise _forged("its estimator does not say how many features it has")
     _check_methods(item)
-    # scikit-learn's own encoder of categories holds a partial function. Another one could hand
-    # the trees fewer columns than they read.
+    # The encoder of categories is made anew. One that a file holds could hand the trees fewer
+    # columns than they read, unless it is scikit-learn's own, of which the user trusts a function.
     encoder = state.get("_preprocessor")
-    own = encoder is None or any(isinstance(each, partial) for each in walk(encoder))
+    own = encoder is None or any(
+        isinstance(each, partial) and each.func is check_array for each in walk(encoder)
+    )
     if not own or "_in_fit" in state:
         raise _forged("its estimator does not check what it hands to it")
     for predictor in predictors:
         nodes = predictor.nodes
         leaf = nodes["is_leaf"].astype(bool)
         _check_nodes(nodes["left"], nodes["right"], nodes["feature_idx"], leaf, n_features)
-        sets = nodes["bitset_idx"][~leaf & nodes["is_categorical"].astype(bool)]
+        categorical = ~leaf & nodes["is_categorical"].astype(bool)
+        _check_categorical(state, nodes["feature_idx"][categorical], n_features)
+        sets = nodes["bitset_idx"][categorical]
         if len(sets) and sets.max() >= len(predictor.raw_left_cat_bitsets):
             raise _forged("it reads categories that it does not have")
     return [id(each) for each in predictors]
+
+
+def _check_categorical(state: dict[str, Any], features: np.ndarray, n_features: Any) -> None:
+    """Check that the features by whose categories nodes decide have such."""
+    if len(features) == 0:
+        return
+    mapper = state.get("_bin_mapper")
+    if type(mapper) is not _BinMapper:
+        raise _forged("it has no categories")
+    _check_methods(mapper)
+    known = getattr(mapper, "is_categorical_", None)
+    if not isinstance(known, np.ndarray) or known.shape != (n_features,):
+        raise _forged("it does not say which features have categories")
+    if known.dtype.kind not in "bu" or not known[features.astype(np.int64)].all():
+        raise _forged("it reads categories that it does not have")
 
 
 def _check_methods(item: Any) -> None:

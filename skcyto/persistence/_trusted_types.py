@@ -9,6 +9,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from skcyto.persistence._stand_ins import FEATURE_SCORES
+
 # How skops may refer to a type: as an object whose attributes are set (which calls no
 # constructor), or as the type or function itself (which is not called).
 _OBJECT = frozenset({"ObjectNode"})
@@ -29,14 +31,21 @@ _KERNELS = (
 )
 # Parts of scikit-learn's estimators that skops leaves to the caller.
 _SKLEARN = (
+    "sklearn._loss.loss.HalfTweedieLoss",
+    "sklearn._loss.loss.HalfTweedieLossIdentity",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.calibration._TemperatureScaling",
+    "sklearn.cluster._bisect_k_means._BisectingTree",
+    "sklearn.compose._column_transformer.make_column_selector",
     "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
     *(f"sklearn.gaussian_process.kernels.{kernel}" for kernel in _KERNELS),
+    # skops trusts it only where the import that enables it came first.
+    "sklearn.impute._iterative.IterativeImputer",
     "sklearn.metrics._scorer._CurveScorer",
     "sklearn.metrics._scorer._PassthroughScorer",
     "sklearn.metrics._scorer._Scorer",
+    "sklearn.multiclass._ConstantPredictor",
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.utils._metadata_requests.MetadataRequest",
@@ -59,15 +68,12 @@ _SPLITTERS = (
     "StratifiedKFold",
     "StratifiedShuffleSplit",
 )
-# Scores of single features, for SelectKBest and its like.
-_FEATURE_SCORES = (
-    "_mutual_info.mutual_info_classif",
-    "_mutual_info.mutual_info_regression",
-    "_univariate_selection.chi2",
-    "_univariate_selection.f_classif",
-    "_univariate_selection.f_regression",
-    "_univariate_selection.r_regression",
-)
+# Compressed rows or columns: `check_sparse` looks for indices out of bounds.
+_SPARSE = ("_csc.csc_array", "_csc.csc_matrix", "_csr.csr_array", "_csr.csr_matrix")
+# What make_column_selector chooses columns by.
+_COLUMN_TYPES = ("builtins.object", "numpy.floating", "numpy.integer", "numpy.number")
+# How FeatureAgglomeration pools features.
+_POOLING = ("numpy.max", "numpy.mean", "numpy.median", "numpy.min")
 _IMBLEARN = ("combine", "ensemble", "over_sampling", "pipeline", "under_sampling")
 
 
@@ -83,7 +89,13 @@ def trusted_types() -> dict[str, frozenset[str]]:
     trusted = dict.fromkeys((*_own_types(), *_SKLEARN), _OBJECT)
     trusted["sklearn.tree._tree.Tree"] = frozenset({"TreeNode"})
     trusted["sklearn.utils._bunch.Bunch"] = frozenset({"DictNode"})
+    trusted["sklearn.impute._iterative._ImputerTriplet"] = frozenset({"TupleNode"})
     trusted["numpy.dtype"] = frozenset({"DTypeNode"})
+    trusted |= dict.fromkeys(
+        (f"scipy.sparse.{name}" for name in _SPARSE), frozenset({"SparseMatrixNode"})
+    )
+    trusted |= dict.fromkeys(_COLUMN_TYPES, frozenset({"TypeNode"}))
+    trusted |= dict.fromkeys(_POOLING, _FUNCTION)
     trusted |= dict.fromkeys((f"sklearn.model_selection._split.{s}" for s in _SPLITTERS), _SPLITTER)
     trusted["skcyto.model_selection.RepeatedStratifiedGroupKFold"] = _SPLITTER
     for name in _IMBLEARN:
@@ -93,7 +105,7 @@ def trusted_types() -> dict[str, frozenset[str]]:
 
 
 def _own_types() -> Iterable[str]:
-    """List skcyto's public estimators and losses, and what stands for tables."""
+    """List skcyto's public estimators and losses, and what stands for tables and the like."""
     from skcyto import losses
     from skcyto.utils import all_estimators
 
@@ -104,7 +116,8 @@ def _own_types() -> Iterable[str]:
         if inspect.isclass(item) and issubclass(item, losses.Loss) and item is not losses.Loss:
             yield type_name(item)
     yield "skcyto.metrics.ClassScorer"
-    yield "skcyto.persistence.SavedTable"
+    for name in ("SavedPartial", "SavedSpline", "SavedTable"):
+        yield f"skcyto.persistence.{name}"
 
 
 def _public_classes(package: ModuleType) -> Iterable[str]:
@@ -119,7 +132,7 @@ def _score_functions() -> Iterable[str]:
 
     from skcyto import metrics
 
-    yield from (f"sklearn.feature_selection.{name}" for name in _FEATURE_SCORES)
+    yield from map(type_name, FEATURE_SCORES)
     for name in get_scorer_names():
         yield type_name(get_scorer(name)._score_func)
     for name in metrics.__all__:
