@@ -79,7 +79,6 @@ CONTENT = {
     "no trial": run(f"DELETE FROM trials {FIRST}"),
     "another direction": run("UPDATE study_directions SET direction = 'MINIMIZE'"),
     "no direction": run("UPDATE study_directions SET direction = 'UP'"),
-    "another schema": run("UPDATE version_info SET schema_version = 99"),
     "no table": run("DROP TABLE trial_values"),
     "a date": run(f"UPDATE trials SET datetime_start = 'x' {FIRST}"),
 }
