@@ -43,6 +43,7 @@ from skcyto.model_selection._logit_bias_search import (
     ScorerObjective,
     ascend,
 )
+from skcyto.utils._parallel import WatchedParallel
 
 
 def _delegates(method: str) -> Any:

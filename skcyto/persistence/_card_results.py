@@ -114,7 +114,9 @@ def scores_section(comparison: ModelComparison, name: str, confidence: float) ->
         others = comparison.to_markdown(comparison.primary_metric, confidence=confidence)
         text += f"\n\nAmong the models that it was compared with:\n\n{others.split(chr(10) * 2)[0]}"
     if comparison.failures:
-        text += f"\n\nFailed and not compared: {', '.join(map(escape_markdown, comparison.failures))}."
+        text += (
+            f"\n\nFailed and not compared: {', '.join(map(escape_markdown, comparison.failures))}."
+        )
     return text
 
 
@@ -149,7 +151,11 @@ def explanation_section(explanation: Explanation, confidence: float, top: int) -
     """Name the features with the largest mean absolute Shapley values."""
     table = explanation.global_importance(confidence_level=confidence, random_state=0)
     rows = [
-        (Code(code(feature)), f"{row['importance']:.4g}", f"{row['ci_low']:.4g} to {row['ci_high']:.4g}")
+        (
+            Code(code(feature)),
+            f"{row['importance']:.4g}",
+            f"{row['ci_low']:.4g} to {row['ci_high']:.4g}",
+        )
         for feature, row in table.head(top).iterrows()
     ]
     error = explanation.additivity_error

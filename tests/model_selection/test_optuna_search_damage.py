@@ -91,6 +91,7 @@ def assert_refused(path):
     assert ".recover | sqlite3" in message
     assert "trials can be read" in message
 
+
 @pytest.mark.parametrize("name", CONTENT)
 def test_changed_contents_are_refused_with_what_to_do(path, name):
     connection = sqlite3.connect(path)
