@@ -94,8 +94,8 @@ def describe_loss(pipeline: BaseEstimator) -> str:
         # The others keep the last epoch, whichever was the best.
         kept = network.best_epoch_ if network.restore_best_weights else network.n_iter_
         parts.append(
-            f"`{type(network).__name__}` minimised {code(repr(network.loss_))}; batches were {sampler}. "
-            f"Epoch {kept} of {network.n_iter_} is kept.\n\n{table}"
+            f"`{type(network).__name__}` minimised {code(repr(network.loss_))}; "
+            f"batches were {sampler}. Epoch {kept} of {network.n_iter_} is kept.\n\n{table}"
         )
     return "\n\n".join(parts) or "No step is a network of skcyto; see the parameters below."
 
