@@ -47,9 +47,10 @@ def refuse_damage(storage: Any) -> Iterator[None]:
         raise ValueError(
             f"the storage {path} of OptunaSearchCV is damaged, or not of this version of optuna "
             f"({_shorten(error)}). Nothing was removed from it. {_count_readable(path)} To save "
-            f"them, close all searches and run: sqlite3 '{path}' .recover | sqlite3 mended.db -- "
-            "then give storage='sqlite:///mended.db'. To begin anew, give another storage, or move the "
-            "file away"
+            "them, close all searches and run: "
+            f"sqlite3 '{path}' .recover | sqlite3 mended.db -- "
+            "then give storage='sqlite:///mended.db'. To begin anew, give another storage, or move "
+            "the file away"
         ) from error
 
 
