@@ -11,7 +11,7 @@ import numpy as np
 from joblib import effective_n_jobs
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
-from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.parallel import delayed
 
 from skcyto.exceptions import AdditivityWarning
 from skcyto.inspection._background import choose_background
@@ -25,6 +25,7 @@ from skcyto.inspection._pipeline_features import (
 )
 from skcyto.inspection._response import Response, choose_response_method
 from skcyto.inspection._tables import TableEncoder
+from skcyto.utils._parallel import WatchedParallel
 from skcyto.utils._progress import progress_bar
 from skcyto.utils._random import draw_seed
 from skcyto.utils._warnings import warn
@@ -293,7 +294,7 @@ def _explain_by_kernel(
     # Several rows a task: the model travels to another process with each.
     size = int(np.clip(len(rows) // (4 * effective_n_jobs(n_jobs)), 1, _MAX_ROWS_A_TASK))
     batches = list(gen_batches(len(rows), size))
-    results = Parallel(n_jobs=n_jobs, return_as="generator")(
+    results = WatchedParallel(n_jobs=n_jobs, return_as="generator")(
         delayed(_explain_rows)(explainer, rows[batch], seeds[batch], n_samples, l1_reg)
         for batch in batches
     )

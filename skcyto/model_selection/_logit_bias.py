@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, St
 from sklearn.utils.metadata_routing import UNUSED, MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.parallel import delayed
 from sklearn.utils.validation import (
     _check_method_params,
     check_is_fitted,
@@ -53,6 +53,7 @@ from skcyto.model_selection._logit_bias_search import (
     ascend,
     first_biases,
 )
+from skcyto.utils._parallel import WatchedParallel
 
 
 def _delegates(method: str) -> Any:
@@ -342,7 +343,7 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
             answers = [class_scores(self.estimator_, take(X, held_out[0]), self.response_method)]
         else:
             held_out = [test for _, test in splits]
-            answers = Parallel(n_jobs=self.n_jobs)(
+            answers = WatchedParallel(n_jobs=self.n_jobs)(
                 delayed(fit_and_score)(
                     self.estimator, X, y, train, test, routed.estimator.fit, self.response_method
                 )

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from skcyto.model_selection._comparison_one_set import describe_set, unit
+from skcyto.utils._markdown import escape_markdown
 
 if TYPE_CHECKING:
     from skcyto.model_selection._comparison_result import ModelComparison
@@ -138,12 +139,12 @@ def scores_to_markdown(
     """
     cells = formatted_scores(comparison, metrics, confidence)
     lines = [
-        ["model", *(heading(comparison, metric) for metric in metrics)],
+        ["model", *(escape_markdown(heading(comparison, metric)) for metric in metrics)],
         ["---", *("---:" for _ in metrics)],
     ]
     best = {metric: best_models(comparison, metric) for metric in metrics}
     for model in comparison.models:
-        row = [model.replace("|", "\\|")]
+        row = [escape_markdown(model)]
         for metric in metrics:
             cell = str(cells.loc[model, metric])
             row.append(f"**{cell}**" if model in best[metric] else cell)
@@ -263,12 +264,17 @@ def caption(comparison: ModelComparison, confidence: float) -> str:
 
 
 def _escape(text: str) -> str:
+    text = " ".join(text.split())  # an empty line would end the cell, and the table with it
     special = {
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
         "<": r"\textless{}",
         ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        # At the start of a row it would be taken for an argument of the end of the one before.
+        "[": "{[}",
+        "]": "{]}",
         **{character: f"\\{character}" for character in "&%$#_{}"},
     }
     return "".join(special.get(character, character) for character in text)

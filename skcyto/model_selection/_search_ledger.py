@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +28,8 @@ from skcyto.model_selection._search_worker import (
 # once it runs, the worker; and what came out of it.
 OWNER = "skcyto:owner"
 RECORD = "skcyto:record"
+# Of a record and the parameters that it belongs to, in the record.
+CHECKSUM = "checksum"
 # A trial that has taken its process down this often is left alone.
 _MAX_RETRIES = 2
 # How long a trial that runs may keep to itself whose it is, and how often it is looked at.
@@ -156,9 +160,10 @@ class TrialLedger:
         record : dict
             ``status``, ``folds`` and ``values``, of what JSON can hold.
         """
+        checksum = checksum_of(candidate.trial.params, record)
         # A trial that another process took for dead is finished, and queued again, by now.
         with suppress(RuntimeError):
-            candidate.trial.set_user_attr(RECORD, record)
+            candidate.trial.set_user_attr(RECORD, {**record, CHECKSUM: checksum})
 
     def tell(self, candidate: Candidate, record: dict[str, Any]) -> None:
         """Tell the study of a recorded trial.
@@ -234,7 +239,8 @@ class TrialLedger:
             warnings.filterwarnings("ignore", message="Heartbeat of storage")
             trial = self.study.ask()
         owner = {"key": self.key, "retries": 0, **trial.user_attrs.get(OWNER, {})}
-        trial.set_user_attr(OWNER, {**owner, **self.worker.identity})
+        owner |= self.worker.identity
+        trial.set_user_attr(OWNER, owner)
         trials = self._trials_once_settled(trial.number)
         rank = self._rank(trials, trial.number)
         if self.n_trials is not None and rank >= self.n_trials:
@@ -259,6 +265,8 @@ class TrialLedger:
             self._finish(trial.number, state=TrialState.FAIL)
             self.is_exhausted = True
             return None
+        # Until it says so, a trial may have some of its parameters and lack others.
+        trial.set_user_attr(OWNER, {**owner, "is_suggested": True})
         self._params[trial.number] = params
         return Candidate(trial, params)
 
@@ -288,6 +296,10 @@ class TrialLedger:
 def queue_again(study: optuna.Study, trial: FrozenTrial) -> None:
     """Put a trial that broke off back into the queue, with the parameters it had.
 
+    One that broke off while they were suggested gets all of them anew: the rest alone would come
+    out otherwise than in a search that was not interrupted. Nothing of it had run, so it is no
+    retry.
+
     Parameters
     ----------
     study : optuna.Study
@@ -298,12 +310,14 @@ def queue_again(study: optuna.Study, trial: FrozenTrial) -> None:
     owner = trial.user_attrs.get(OWNER)
     if owner is None or RECORD in trial.user_attrs or owner["retries"] >= _MAX_RETRIES:
         return
+    has_params = owner.get("is_suggested", False)
+    queued = {"key": owner["key"], "retries": owner["retries"] + has_params}
     study.add_trial(
         optuna.create_trial(
             state=TrialState.WAITING,
-            params=trial.params,
-            distributions=trial.distributions,
-            user_attrs={OWNER: {"key": owner["key"], "retries": owner["retries"] + 1}},
+            params=trial.params if has_params else {},
+            distributions=trial.distributions if has_params else {},
+            user_attrs={OWNER: queued | ({"is_suggested": True} if has_params else {})},
             # Samplers look for their marks there; those of pruners belong to the run.
             system_attrs={
                 name: value
@@ -327,6 +341,26 @@ def key_of(trial: FrozenTrial) -> str | None:
     """
     owner = trial.user_attrs.get(OWNER)
     return None if owner is None else owner["key"]
+
+
+def checksum_of(params: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    """Hash a record and the parameters that it belongs to.
+
+    Parameters
+    ----------
+    params : mapping
+        As in the study.
+    record : mapping
+        Of what JSON can hold; a checksum in it doesn't count.
+
+    Returns
+    -------
+    checksum : str
+        Hexadecimal digits.
+    """
+    plain = {name: value for name, value in record.items() if name != CHECKSUM}
+    text = json.dumps([dict(params), plain], sort_keys=True, default=repr)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _count_abandoned(trials: Sequence[FrozenTrial]) -> int:

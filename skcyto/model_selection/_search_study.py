@@ -18,6 +18,7 @@ from optuna.samplers import BaseSampler, TPESampler
 from sklearn.base import BaseEstimator, clone
 
 from skcyto.model_selection._fingerprints import fingerprint_data, fingerprint_estimator
+from skcyto.model_selection._search_damage import check_trials, refuse_damage
 from skcyto.model_selection._search_ledger import key_of, queue_again
 
 # Parameters that say how something is computed, not what: machines may differ in them.
@@ -103,15 +104,24 @@ def open_study(
     Returns
     -------
     study : optuna.Study
+
+    Raises
+    ------
+    ValueError
+        If the storage is an SQLite file that is damaged.
     """
-    return optuna.create_study(
-        storage=_connect(storage) if isinstance(storage, str) else storage,
-        study_name=f"{name}-{key}" if key else name,
-        directions=["maximize"] * n_objectives,
-        sampler=sampler,
-        pruner=NopPruner() if pruner is None else pruner,
-        load_if_exists=storage is not None,
-    )
+    with refuse_damage(storage):
+        study = optuna.create_study(
+            storage=_connect(storage) if isinstance(storage, str) else storage,
+            study_name=f"{name}-{key}" if key else name,
+            directions=["maximize"] * n_objectives,
+            sampler=sampler,
+            pruner=NopPruner() if pruner is None else pruner,
+            load_if_exists=storage is not None,
+        )
+        if storage is not None:
+            check_trials(study, key, n_objectives)
+    return study
 
 
 def check_study(study: optuna.Study, key: str, n_objectives: int) -> None:

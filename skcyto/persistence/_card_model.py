@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skcyto.persistence._walk import walk
+from skcyto.utils._markdown import code, escape_markdown
 
 # Parameters that tell of a machine, not of a model.
 # Change where and how fast a model is computed, not what.
@@ -24,18 +25,26 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     header : sequence of str
         Names of the columns; the first is text.
     rows : sequence of sequences
-        Cells.
+        Cells: text is shown as it is, what is :class:`Code` is left alone.
 
     Returns
     -------
     text : str
     """
     lines = [
-        list(header),
+        [_cell(cell) for cell in header],
         ["---", *("---:" for _ in header[1:])],
-        *([" ".join(str(cell).split()).replace("|", "\\|") for cell in row] for row in rows),
+        *([_cell(cell) for cell in row] for row in rows),
     ]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+class Code(str):
+    """What is Markdown already."""
+
+
+def _cell(cell: Any) -> str:
+    return cell if isinstance(cell, Code) else escape_markdown(cell)
 
 
 def find_networks(pipeline: BaseEstimator) -> list[Any]:
@@ -54,8 +63,8 @@ def describe_steps(pipeline: BaseEstimator) -> str:
         if not isinstance(step, BaseEstimator):
             rows.append((name, step, ""))
             continue
-        changed = ", ".join(f"`{key}={value!r}`" for key, value in _changed(step))
-        rows.append((name, f"`{type(step).__name__}`", changed or "as by default"))
+        changed = ", ".join(code(f"{key}={value!r}") for key, value in _changed(step))
+        rows.append((name, Code(code(type(step).__name__)), Code(changed or "as by default")))
     header, *body = markdown_table(["step", "estimator", "parameters"], rows).splitlines()
     return "\n".join([header, "| --- | --- | --- |", *body[1:]])
 
@@ -86,8 +95,8 @@ def describe_loss(pipeline: BaseEstimator) -> str:
         # The others keep the last epoch, whichever was the best.
         kept = network.best_epoch_ if network.restore_best_weights else network.n_iter_
         parts.append(
-            f"`{type(network).__name__}` minimised `{network.loss_!r}`; batches were {sampler}. "
-            f"Epoch {kept} of {network.n_iter_} is kept.\n\n{table}"
+            f"`{type(network).__name__}` minimised {code(repr(network.loss_))}; "
+            f"batches were {sampler}. Epoch {kept} of {network.n_iter_} is kept.\n\n{table}"
         )
     return "\n\n".join(parts) or "No step is a network of skcyto; see the parameters below."
 
@@ -106,14 +115,16 @@ def describe_prior(pipeline: BaseEstimator) -> str:
             text = "stand under the prior of the training cases"
         else:
             shares = zip(np.asarray(network.classes_).tolist(), prior, strict=True)
-            text = "stand under the prior " + ", ".join(f"{k}: {v:.4g}" for k, v in shares)
+            text = "stand under the prior " + ", ".join(
+                f"{escape_markdown(k)}: {v:.4g}" for k, v in shares
+            )
         parts.append(f"Probabilities of `{type(network).__name__}` {text}.")
     tuned = [item for item in walk(pipeline) if hasattr(item, "best_bias_")]
     for item in tuned:
         biases = zip(np.asarray(item.classes_).tolist(), item.best_bias_, strict=True)
         parts.append(
             f"`{type(item).__name__}` adds to the scores before it decides: "
-            + ", ".join(f"{label} {bias:+.3f}" for label, bias in biases)
+            + ", ".join(f"{escape_markdown(label)} {bias:+.3f}" for label, bias in biases)
             + ". Probabilities are left alone, so that the predicted class need not be the most "
             "probable one."
         )

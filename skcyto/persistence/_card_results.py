@@ -9,8 +9,9 @@ from sklearn.base import BaseEstimator
 
 from skcyto.model_selection._comparison_one_set import describe_set
 from skcyto.model_selection._report_tables import MISSING, caption, format_number, heading
-from skcyto.persistence._card_model import find_networks, is_reweighted, markdown_table
+from skcyto.persistence._card_model import Code, find_networks, is_reweighted, markdown_table
 from skcyto.persistence._walk import walk
+from skcyto.utils._markdown import code, escape_markdown
 
 if TYPE_CHECKING:
     from skcyto.inspection import Explanation
@@ -39,7 +40,7 @@ def data_section(pipeline: BaseEstimator, comparison: ModelComparison | None, st
         table = markdown_table(["class", "cases that trained", "share"], rows)
         return f"{stated}\n\n{table}"
     classes = getattr(pipeline, "classes_", None)
-    listed = "" if classes is None else f"\n\nClasses: {', '.join(map(str, classes))}."
+    listed = "" if classes is None else f"\n\nClasses: {', '.join(map(escape_markdown, classes))}."
     return f"{stated}{listed}"
 
 
@@ -125,12 +126,14 @@ def scores_section(comparison: ModelComparison, name: str, confidence: float) ->
         rows.append((heading(comparison, metric), *spread, interval))
     columns = ["score", "mean", "std"] if folds else ["score", "value"]
     own = markdown_table([*columns, f"{confidence:.0%} interval"], rows)
-    text = f"`{name}`:\n\n{own}\n\n{caption(comparison, confidence)}"
+    text = f"{code(name)}:\n\n{own}\n\n{caption(comparison, confidence)}"
     if len(comparison.models) > 1:
         others = comparison.to_markdown(comparison.primary_metric, confidence=confidence)
         text += f"\n\nAmong the models that it was compared with:\n\n{others.split(chr(10) * 2)[0]}"
     if comparison.failures:
-        text += f"\n\nFailed and not compared: {', '.join(comparison.failures)}."
+        text += (
+            f"\n\nFailed and not compared: {', '.join(map(escape_markdown, comparison.failures))}."
+        )
     return text
 
 
@@ -165,14 +168,18 @@ def explanation_section(explanation: Explanation, confidence: float, top: int) -
     """Name the features with the largest mean absolute Shapley values."""
     table = explanation.global_importance(confidence_level=confidence, random_state=0)
     rows = [
-        (f"`{feature}`", f"{row['importance']:.4g}", f"{row['ci_low']:.4g} to {row['ci_high']:.4g}")
+        (
+            Code(code(feature)),
+            f"{row['importance']:.4g}",
+            f"{row['ci_low']:.4g} to {row['ci_high']:.4g}",
+        )
         for feature, row in table.head(top).iterrows()
     ]
     error = explanation.additivity_error
     checked = "" if np.isnan(error) else f", additive to {error:.1g}"
     listed = markdown_table(["feature", "importance", f"{confidence:.0%} interval"], rows)
     return (
-        f"Mean absolute Shapley value for `{explanation.response_method}`, over "
+        f"Mean absolute Shapley value for {code(explanation.response_method)}, over "
         f"{explanation.n_samples} cases and {explanation.n_outputs} classes (method "
         f"{explanation.method}{checked}); the first {len(rows)} of {explanation.n_features} "
         f"features. Intervals are over cases.\n\n{listed}"
@@ -192,7 +199,7 @@ def known_limits(
     else:
         limits.append(_limit_of_scores(comparison))
         rare = [
-            f"{label} ({count})"
+            f"{escape_markdown(label)} ({count})"
             for label, count in tested_counts(comparison).items()
             if count < _FEW_CASES
         ]
@@ -217,7 +224,9 @@ def known_limits(
         limits.append(
             "Shapley values tell what the model computes with, not what causes a disease."
         )
-    classes = [str(label) for label in np.asarray(getattr(pipeline, "classes_", [])).tolist()]
+    classes = [
+        escape_markdown(label) for label in np.asarray(getattr(pipeline, "classes_", [])).tolist()
+    ]
     if classes:
         limits.append(
             f"Every input gets one of the classes {', '.join(classes)}, also one that shows "

@@ -2,13 +2,16 @@
 
 import threading
 import time
+from functools import partialmethod
 
+import numpy as np
 import optuna
 import pytest
 from optuna.samplers import RandomSampler
 from scipy.stats import uniform
+from sklearn.tree import DecisionTreeClassifier
 
-from skcyto.model_selection import _search_ledger
+from skcyto.model_selection import OptunaSearchCV, _search_ledger
 from skcyto.model_selection._search_ledger import OWNER, TrialLedger
 from skcyto.model_selection._search_space import make_space
 from skcyto.model_selection._search_worker import Worker
@@ -73,3 +76,57 @@ def test_a_trial_of_nobody_is_waited_for_once(make_ledger, monkeypatch):
         rest = ledger.ask(20)
     assert [c.number for c in first + rest] == list(range(1, 11))
     assert len({c.params["C"] for c in first + rest}) == 10
+
+
+class Killed(BaseException):
+    """In place of a signal: from then on, nothing reaches the storage."""
+
+
+# As called by the cache that optuna puts before a database.
+WRITES = (
+    "create_new_study",
+    "_create_new_trial",
+    "_set_trial_param",
+    "set_trial_user_attr",
+    "set_trial_state_values",
+)
+
+
+def search(url):
+    return OptunaSearchCV(
+        DecisionTreeClassifier(random_state=0),
+        {"max_depth": [1, 2, 3, 4], "min_samples_leaf": [1, 2, 3], "ccp_alpha": uniform(0, 0.1)},
+        n_trials=3,
+        trials_per_batch=2,
+        cv=2,
+        random_state=0,
+        refit=False,
+        storage=url,
+    ).fit(np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2)
+
+
+def test_a_search_does_not_depend_on_when_it_was_killed(tmp_path, monkeypatch):
+    """Before each of its first writes: while it names its trials and draws their parameters."""
+    monkeypatch.setattr(_search_ledger, "_PATIENCE", 0.1)
+    expected = search(None).cv_results_
+    storage = optuna.storages.RDBStorage
+    plain = {name: getattr(storage, name) for name in WRITES}
+    for last in range(1, 15):
+        n_writes = 0
+
+        def write(self, *args, name, last=last, **keywords):
+            nonlocal n_writes
+            n_writes += 1
+            if n_writes > last:
+                raise Killed
+            return plain[name](self, *args, **keywords)
+
+        url = f"sqlite:///{tmp_path}/killed{last}.db"
+        with monkeypatch.context() as patch:
+            for name in WRITES:
+                patch.setattr(storage, name, partialmethod(write, name=name))
+            with pytest.raises(Killed):
+                search(url)
+        found = search(url).cv_results_
+        assert found["params"] == expected["params"], last
+        np.testing.assert_array_equal(found["mean_test_score"], expected["mean_test_score"])

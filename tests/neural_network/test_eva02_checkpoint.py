@@ -1,5 +1,7 @@
 """Fine-tuning that is interrupted goes on to the same result, and mixes nothing up."""
 
+import hashlib
+import io
 import os
 import signal
 import subprocess
@@ -10,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from skcyto.neural_network._eva02_checkpoint import Checkpoint
 from skcyto.neural_network._eva02_training import FineTuning
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+FILES = {"fine_tuning.pt", "fine_tuning.previous.pt"}
 PARAMS = {"max_epochs": 5, "drop_path": 0.2, "augment": "default", "learning_rate": 3e-3}
 
 
@@ -81,7 +85,7 @@ def test_killed_in_epoch_3_and_resumed_equals_unbroken(images, make_classifier, 
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert process.returncode == -signal.SIGKILL, process.stderr
-    assert [path.name for path in folder.iterdir()] == ["fine_tuning.pt"]
+    assert {path.name for path in folder.iterdir()} == FILES
     assert len(torch.load(folder / "fine_tuning.pt", weights_only=True)["state"]["history"]) == 2
     unbroken = make_classifier(**PARAMS).fit(X, y)
     resumed = make_classifier(**PARAMS, checkpoint_dir=folder).fit(X, y)
@@ -209,17 +213,138 @@ def test_each_fit_has_a_folder_of_its_own_where_the_name_says_so(images, make_cl
     assert len(list(tmp_path.glob("*/fine_tuning.pt"))) == 3
 
 
-@pytest.mark.parametrize("damage", ["truncated", "text", "other"])
-def test_a_damaged_checkpoint_is_an_error(images, make_classifier, tmp_path, damage):
-    make_classifier(checkpoint_dir=tmp_path, max_epochs=1).fit(*images)
-    path = tmp_path / "fine_tuning.pt"
-    if damage == "other":
-        torch.save({"weights": torch.zeros(3)}, path)
-    else:
-        content = path.read_bytes()[:1000] if damage == "truncated" else b"no checkpoint"
+def flip(content, position):
+    changed = bytearray(content)
+    changed[position] ^= 1 << position % 8
+    return bytes(changed)
+
+
+def find_tensor_bytes(path):
+    """Positions of the largest tensors' first bytes: flipped, the file still can be read."""
+    content = path.read_bytes()
+    state = torch.load(path, weights_only=True)["state"]
+    tensors = sorted(state["network"].values(), key=lambda tensor: -tensor.numel())[:3]
+    found = [content.find(tensor.numpy().tobytes()) for tensor in tensors]
+    assert min(found) > 0
+    return found
+
+
+def make_damages(last, previous, in_tensors):
+    size = len(last)
+    rng = np.random.default_rng(0)
+    anywhere = [int(position) for position in rng.integers(size, size=8)]
+    # Not the signs of floats alone: any bit of any byte.
+    damages = {f"flip {i}": flip(last, i) for i in (*in_tensors, *anywhere, 0, size - 1)}
+    damages |= {f"cut {part}": last[: int(size * part)] for part in (0.001, 0.1, 0.5, 0.999)}
+    damages |= {f"cut by {n}": last[:-n] for n in (1, 32, 46, 47)}
+    damages |= {
+        "empty": b"",
+        "text": b"no checkpoint",
+        "appended": last + b"more",
+        "twice": last + last[-46:],
+        "zeros": bytes(size),
+        "swapped halves": last[size // 2 :] + last[: size // 2],
+        "tail of another": last[:-46] + previous[-46:],
+        "head of another": previous[: size // 4] + last[size // 4 :],
+        "zeros inside": last[: size // 3] + bytes(4096) + last[size // 3 + 4096 :],
+    }
+    return damages
+
+
+@pytest.fixture
+def interrupted(images, make_classifier, tmp_path, monkeypatch):
+    """Parameters, and the result of the unbroken fit, of one that was killed in its 3rd epoch."""
+    params = {"max_epochs": 3, "drop_path": 0.2, "augment": "default"}
+    expected = make_classifier(**params).fit(*images)
+    params["checkpoint_dir"] = tmp_path / "kept"
+    with monkeypatch.context() as patch:
+        kill_in_epoch(patch, 3)
+        with pytest.raises(Killed):
+            make_classifier(**params).fit(*images)
+    return params, expected
+
+
+def test_no_damage_is_believed(interrupted):
+    """Every damaged file is named and set aside, and the state before it is taken."""
+    folder = interrupted[0]["checkpoint_dir"]
+    path, previous = folder / "fine_tuning.pt", folder / "fine_tuning.previous.pt"
+    last, older = path.read_bytes(), previous.read_bytes()
+    fingerprint = torch.load(path, weights_only=True)["fingerprint"]
+    checkpoint = Checkpoint(folder, fingerprint)
+    assert len(checkpoint.load()["history"]) == 2
+    damages = make_damages(last, older, find_tensor_bytes(path))
+    assert len(damages) >= 30
+    for name, content in damages.items():
         path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"fine_tuning.pt is no checkpoint.*Delete it"):
-        make_classifier(checkpoint_dir=tmp_path, max_epochs=1).fit(*images)
+        with pytest.warns(UserWarning, match="a checkpoint is damaged: .*fine_tuning.pt") as caught:
+            state = checkpoint.load()
+        assert len(caught) == 1, name
+        assert "goes on from the last whole state" in str(caught[0].message)
+        assert len(state["history"]) == 1, name
+        (aside,) = folder.glob("fine_tuning.pt.damaged-*")
+        assert aside.read_bytes() == content
+        assert aside.name in str(caught[0].message)
+        aside.unlink()
+    assert previous.read_bytes() == older
+
+
+def test_after_damage_the_result_is_that_of_the_unbroken_fit(images, make_classifier, interrupted):
+    params, expected = interrupted
+    path = params["checkpoint_dir"] / "fine_tuning.pt"
+    path.write_bytes(flip(path.read_bytes(), find_tensor_bytes(path)[0]))
+    with pytest.warns(UserWarning, match="goes on from the last whole state"):
+        result = make_classifier(**params).fit(*images)
+    assert_same_fit(result, expected)
+    np.testing.assert_array_equal(
+        result.predict_proba(images[0]), expected.predict_proba(images[0])
+    )
+
+
+def test_where_no_state_is_whole_training_begins_anew(images, make_classifier, interrupted):
+    params, expected = interrupted
+    folder = params["checkpoint_dir"]
+    for name in FILES:
+        (folder / name).write_bytes(b"")
+    with pytest.warns(UserWarning, match="begins anew, as there is no whole state") as caught:
+        result = make_classifier(**params).fit(*images)
+    assert_same_fit(result, expected)
+    assert all(str(folder / name) in str(caught[0].message) for name in FILES)
+    assert len(list(folder.glob("*.damaged-*"))) == 2
+
+
+def test_a_kill_between_the_two_renamings_loses_nothing(images, make_classifier, interrupted):
+    params, expected = interrupted
+    folder = params["checkpoint_dir"]
+    (folder / "fine_tuning.pt").replace(folder / "fine_tuning.previous.pt")
+    assert_same_fit(make_classifier(**params).fit(*images), expected)
+
+
+def test_a_whole_file_of_something_else_is_refused_in_words_of_our_own(tmp_path):
+    """torch's own message advises to let the file run code."""
+
+    class Hostile:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'ran'}",)
+
+    for content in ({"weights": torch.zeros(3)}, Hostile(), [1, 2]):
+        file = io.BytesIO()
+        torch.save(content, file)
+        whole = file.getvalue()
+        path = tmp_path / "fine_tuning.pt"
+        path.write_bytes(whole + b"skcyto-sha256:" + hashlib.sha256(whole).digest())
+        with pytest.raises(ValueError, match=r"fine_tuning.pt is whole but no checkpoint") as error:
+            Checkpoint(tmp_path, {"a": 1}).load()
+        assert "weights_only" not in str(error.value)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_half_written_files_of_killed_processes_are_cleared_when_they_are_old(tmp_path):
+    old, new = tmp_path / "fine_tuning.1.part", tmp_path / "fine_tuning.2.part"
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (0, 0))
+    assert Checkpoint(tmp_path, {}).load() is None
+    assert [path.name for path in tmp_path.iterdir()] == [new.name]
 
 
 def test_a_save_that_fails_leaves_the_last_state(images, make_classifier, tmp_path, monkeypatch):

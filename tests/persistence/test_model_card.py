@@ -112,7 +112,7 @@ def test_given_prior_and_tuned_decision(data):
     )
     model = TunedLogitBiasClassifierCV(classifier, cv=2).fit(*data)
     prior = sections(skcyto.model_card(model))["Prior and decision"]
-    assert "healthy: 0.2, rubbish: 0.3, un|healthy: 0.5" in prior
+    assert "healthy: 0.2, rubbish: 0.3, un\\|healthy: 0.5" in prior
     assert f"rubbish {model.best_bias_[1]:+.3f}" in prior
     assert "need not be the most probable one" in prior
 
@@ -152,7 +152,7 @@ def test_what_people_have_to_say(network, tmp_path):
 def test_limits_that_follow_from_the_data(data, comparison, network):
     limits = sections(skcyto.model_card(network, comparison))["Limits"]
     few = int((data[1] == "un|healthy").sum())
-    assert f"Few cases: un|healthy ({few})" in limits
+    assert f"Few cases: un\\|healthy ({few})" in limits
     assert "one of 3 that were compared" in limits
     assert "not grouped" not in limits
     single = compare_models({"a": LogisticRegression()}, *data, cv=2, random_state=0)

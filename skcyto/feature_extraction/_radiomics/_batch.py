@@ -9,8 +9,9 @@ from contextlib import closing
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, cpu_count, delayed
+from joblib import cpu_count
 from numpy.typing import NDArray
+from sklearn.utils.parallel import delayed
 
 from skcyto.feature_extraction._radiomics._cache import (
     cache_file,
@@ -24,6 +25,7 @@ from skcyto.feature_extraction._radiomics._cases import Case
 from skcyto.feature_extraction._radiomics._report import Report
 from skcyto.feature_extraction._radiomics._worker import CaseResult, Task, labels_of, run_case
 from skcyto.utils._content_store import ContentStore
+from skcyto.utils._parallel import WatchedParallel
 from skcyto.utils._progress import progress_bar
 
 
@@ -121,7 +123,7 @@ def _compute(
             yield delayed(_run_row)(row, cases[row], wanted, task, check_only)
 
     # A case waits in memory only where the caller passed voxels instead of paths.
-    parallel = Parallel(
+    parallel = WatchedParallel(
         n_jobs=n_jobs,
         prefer="processes",
         pre_dispatch="1.5*n_jobs",
