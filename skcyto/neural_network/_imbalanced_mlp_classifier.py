@@ -103,7 +103,8 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
         spread over several CUDA devices.
     random_state : int, RandomState or None, default=None
         Validation rows, initial weights, order of the batches and dropout. On the CPU the same
-        seed gives the same result to the bit, whatever `n_jobs` a search runs with.
+        seed gives the same result to the bit, whatever `n_jobs` and joblib backend a search runs
+        with; threads of one process train one after the other.
     callbacks : list of skorch callbacks or None, default=None
         Added to the training; callbacks that listen to single batches make it slower. They see the
         net as a classifier of encoded classes 0, 1, ..., with probabilities, and the epochs'

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from joblib import parallel_config
 from sklearn import set_config
 from sklearn.base import clone
 from sklearn.datasets import make_classification
@@ -17,6 +18,7 @@ from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
     StratifiedKFold,
+    cross_val_predict,
     cross_val_score,
     cross_validate,
 )
@@ -464,6 +466,23 @@ def test_same_seed_same_bits_whatever_n_jobs():
         for n_jobs in (1, 2)
     )
     assert np.array_equal(one, two)
+
+
+def test_threads_give_the_same_bits_as_one():
+    X, y = data(120)
+    model = ImbalancedMLPClassifier(**{**QUICK, "max_epochs": 30, "dropout": 0.5})
+
+    def probabilities(n_jobs):
+        with parallel_config(backend="threading"):
+            return cross_val_predict(
+                model, X, y, cv=StratifiedKFold(6), method="predict_proba", n_jobs=n_jobs
+            )
+
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    np.testing.assert_array_equal(probabilities(3), probabilities(1))
+    assert torch.equal(torch.rand(2), expected)  # what the caller draws is left alone
 
 
 def test_seed_matters_and_global_generators_are_left_alone():
