@@ -70,7 +70,7 @@ _PROCESS_STATE = threading.RLock()
 
 def _renew_lock() -> None:
     """Forget who held the lock in the process that this one was forked from."""
-    global _PROCESS_STATE  # noqa: PLW0603
+    global _PROCESS_STATE
     _PROCESS_STATE = threading.RLock()
 
 
