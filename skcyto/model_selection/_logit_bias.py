@@ -53,7 +53,6 @@ from skcyto.model_selection._logit_bias_search import (
     ascend,
     first_biases,
 )
-from skcyto.utils._validation import plain_vector
 
 
 def _delegates(method: str) -> Any:
@@ -279,7 +278,7 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
             If `refit` doesn't go with `cv`, or the score needs more than labels.
         """
         X, y = indexable(X, y)
-        y = column_or_1d(plain_vector(y), warn=True)
+        y = column_or_1d(y, warn=True)
         assert_all_finite(y, input_name="y")
         check_classification_targets(y)
         if self.refit and isinstance(self.cv, str):

@@ -266,7 +266,7 @@ def make_net(classifier: ImbalancedMLPClassifier, prepared: PreparedFit) -> Trai
     return TrainingNet(MLPModule, **{**settings, **(classifier.net_params or {})})
 
 
-def _decay_settings(optimizer: type, weight_decay: float) -> dict[str, float]:
+def _decay_settings(optimizer: type[Any], weight_decay: float) -> dict[str, float]:
     """Return the optimiser's settings of weight decay, or say why it can't train the network."""
     if not issubclass(optimizer, torch.optim.Optimizer):
         raise ValueError(f"optimizer={optimizer.__name__} is no subclass of torch.optim.Optimizer")
