@@ -14,7 +14,7 @@ from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.exceptions import FitFailedWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.metrics import fbeta_score, make_scorer, roc_auc_score
+from sklearn.metrics import average_precision_score, fbeta_score, make_scorer, roc_auc_score
 from sklearn.model_selection import (
     GridSearchCV,
     KFold,
@@ -23,6 +23,7 @@ from sklearn.model_selection import (
     ShuffleSplit,
     StratifiedKFold,
     StratifiedShuffleSplit,
+    cross_val_score,
     cross_validate,
 )
 from sklearn.naive_bayes import GaussianNB
@@ -951,3 +952,34 @@ def test_groups_as_tuples_are_whole():
         compare_models(
             models, X, y, groups=pairs, external={"elsewhere": (X[:9], y[:9], pairs[:9])}
         )
+
+
+@pytest.mark.parametrize("pos_label", ["a", "b"])
+@pytest.mark.parametrize(
+    "model", [GaussianNB(), SVC(), DecisionTreeClassifier(max_depth=2, random_state=0)]
+)
+def test_areas_of_one_class_are_those_of_scikit_learn(pos_label, model):
+    X, y = make_classification(90, weights=[0.7], flip_y=0.2, random_state=0)
+    y = np.array(["a", "b"])[y]
+    found = compare_models(
+        {"model": model, "majority": DummyClassifier()},
+        X,
+        y,
+        cv=StratifiedKFold(3),
+        scoring=["average_precision", "roc_auc"],
+        pos_label=pos_label,
+        random_state=0,
+    )
+    # One by one: cross_validate would hand the scores of one class to both scorers.
+    scorers = {
+        "average_precision": make_scorer(
+            average_precision_score,
+            response_method=("decision_function", "predict_proba"),
+            pos_label=pos_label,
+        ),
+        "roc_auc": "roc_auc",
+    }
+    for name, scorer in scorers.items():
+        expected = cross_val_score(model, X, y, cv=StratifiedKFold(3), scoring=scorer).mean()
+        mean = found.table().loc["model", (name, "mean")]
+        assert mean == pytest.approx(expected, abs=1e-12)
