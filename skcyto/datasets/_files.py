@@ -7,7 +7,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
 _MISSING = ("", "nan", "NaN", "NAN", "NA", "N/A", "n/a", "<NA>")
 
 
-_HEAD_BYTES = 4096
+_SAMPLE_BYTES = 4096
 
 
 def as_folder(path: str | os.PathLike[str], what: str) -> Path:
@@ -297,10 +297,12 @@ def name_as_on_disk(listed: Iterable[str], present: Iterable[str]) -> dict[str, 
     return found
 
 
-def find_contradicting_copies(folder: Path, labels: Mapping[str, str]) -> dict[str, str]:
+def find_contradicting_copies(
+    folder: Path, labels: Mapping[str, str], files: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, str]:
     """Find files of the same content under different labels.
 
-    Files are read where their size and their first bytes are alike, and nothing else.
+    Files are read where their size and some bytes in their middle are alike, and nothing else.
 
     Parameters
     ----------
@@ -308,18 +310,21 @@ def find_contradicting_copies(folder: Path, labels: Mapping[str, str]) -> dict[s
         Where they lie.
     labels : mapping of str to str
         Path below `folder`, or absolute, and label.
+    files : mapping of str to sequence of str, default=None
+        Where the names in `labels` are no paths: the paths of each, which must all be alike.
 
     Returns
     -------
     copies : dict of str to str
-        Path, and path of a file of the same content with another label.
+        Name, and name of one of the same content with another label.
     """
 
     def split(group: list[str], key: Callable[[Path], object]) -> Iterator[list[str]]:
         parts: defaultdict[object, list[str]] = defaultdict(list)
         for name in group:
+            paths = [name] if files is None else files[name]
             try:
-                parts[key(folder / name)].append(name)
+                parts[tuple(key(folder / path) for path in paths)].append(name)
             except OSError:
                 continue  # Who decodes it says why it cannot be read.
         for part in parts.values():
@@ -328,17 +333,19 @@ def find_contradicting_copies(folder: Path, labels: Mapping[str, str]) -> dict[s
 
     copies = {}
     for by_size in split(list(labels), lambda path: path.stat().st_size):
-        for by_head in split(by_size, lambda path: _read(path, _HEAD_BYTES)):
-            for alike in split(by_head, lambda path: hashlib.blake2b(_read(path)).digest()):
+        for by_sample in split(by_size, _sample):
+            for alike in split(by_sample, lambda path: hashlib.blake2b(path.read_bytes()).digest()):
                 for name in alike:
                     other = next(o for o in alike if labels[o] != labels[name])
                     copies[name] = other
     return copies
 
 
-def _read(path: Path, n_bytes: int = -1) -> bytes:
+def _sample(path: Path) -> bytes:
+    """Read bytes from the middle, since files begin alike: with headers, and scans with air."""
     with open(path, "rb") as file:
-        return file.read(n_bytes)
+        file.seek(path.stat().st_size // 2)
+        return file.read(_SAMPLE_BYTES)
 
 
 def as_labels(values: Iterable[str]) -> np.ndarray:

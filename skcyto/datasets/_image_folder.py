@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -282,13 +282,54 @@ def _drop_contradicting_copies(
 ) -> pd.DataFrame:
     """Drop pictures that have two labels, noting them."""
     labels = dict(zip(frame[file_column], frame[target_column], strict=True))
-    copies = find_contradicting_copies(folder, labels)
+    copies = note_contradicting_copies(folder, labels, findings)
+    return frame[~frame[file_column].isin(list(copies))]
+
+
+def note_contradicting_copies(
+    folder: Path,
+    labels: Mapping[str, str],
+    findings: Findings,
+    files: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, str]:
+    """Find pictures that have two labels, and note them.
+
+    Parameters
+    ----------
+    folder, labels, files : object
+        As of :func:`~skcyto.datasets._files.find_contradicting_copies`.
+    findings : Findings
+        Where they are noted.
+
+    Returns
+    -------
+    copies : dict of str to str
+        Name, and name of the same picture with another label.
+    """
+    copies = find_contradicting_copies(folder, labels, files)
     findings.add(
         "same picture, different labels",
         [f"{name} ({labels[name]}) = {other} ({labels[other]})" for name, other in copies.items()],
         "files of the same content; all left out",
     )
-    return frame[~frame[file_column].isin(list(copies))]
+    return copies
+
+
+def note_links_between_classes(links: Mapping[str, str], findings: Findings) -> None:
+    """Note links from one class folder into another.
+
+    Parameters
+    ----------
+    links : mapping of str to str
+        As :func:`~skcyto.datasets._files.walk_files` fills it.
+    findings : Findings
+        Where they are noted.
+    """
+    findings.add(
+        "link to another class",
+        [f"{n} -> {o}" for n, o in links.items() if n.split("/")[0] != o.split("/")[0]],
+        "what it leads to is loaded where it lies",
+    )
 
 
 def _refuse_splits(folder: Path, labels: Iterable[str]) -> None:
@@ -306,13 +347,9 @@ def _list_class_folders(
     folder: Path, extensions: tuple[str, ...], findings: Findings
 ) -> pd.DataFrame:
     """List the images of each class folder, noting everything else."""
-    copies: dict[str, str] = {}
-    files = walk_files(folder, copies)
-    findings.add(
-        "link to another class",
-        [f"{n} -> {o}" for n, o in copies.items() if n.split("/")[0] != o.split("/")[0]],
-        "what it leads to is loaded where it lies",
-    )
+    links: dict[str, str] = {}
+    files = walk_files(folder, links)
+    note_links_between_classes(links, findings)
     inside = {name: size for name, size in files.items() if "/" in name}
     findings.add(
         "no class folder",

@@ -21,6 +21,7 @@ from skcyto.datasets._files import (
     read_list,
     walk_files,
 )
+from skcyto.datasets._image_folder import note_contradicting_copies
 from skcyto.datasets._report import Findings, OnError, check_on_error
 from skcyto.utils._validation import OPTIONAL_PATH, PATH, check_parameters
 
@@ -48,7 +49,7 @@ def load_image_mask_folder(
     """Load the paths of images and their masks, and labels where there is a list of cases.
 
     Images and masks are paired by the name of the case, which two patterns find in the paths. No
-    file is opened: :class:`~skcyto.feature_extraction.RadiomicsExtractor` reads a case when it
+    image is decoded: :class:`~skcyto.feature_extraction.RadiomicsExtractor` reads a case when it
     needs it and checks that image and mask fit each other.
 
     Parameters
@@ -83,8 +84,9 @@ def load_image_mask_folder(
 
     on_error : {"raise", "warn"}, default="raise"
         What to do about images without a mask, masks without (one of) their images, rows without
-        files, cases without a row, missing values, duplicates and empty files: "raise" one error
-        that lists them all, or "warn", leave them out and load the rest.
+        files, cases without a row, missing values, duplicates, empty files, links to folders that
+        are listed anyway, and cases whose files are byte for byte those of a case with another
+        label: "raise" one error that lists them all, or "warn", leave them out and load the rest.
 
     Returns
     -------
@@ -184,6 +186,14 @@ def load_image_mask_folder(
         )
         frame = frame[frame[case_column].isin(both)]
 
+    if target_column is not None:
+        copies = note_contradicting_copies(
+            folder,
+            dict(zip(frame[case_column], frame[target_column], strict=True)),
+            findings,
+            {case: [its[case] for its in found.values()] for case in frame[case_column]},
+        )
+        frame = frame[~frame[case_column].isin(list(copies))]
     cases = list(frame[case_column])
     report = findings.settle(on_error, len(cases))
     data = pd.DataFrame(
@@ -262,7 +272,14 @@ def _find_cases(
 ) -> dict[str, dict[str, str]]:
     """Map each case to its image and its mask."""
     found: dict[str, dict[str, str]] = {kind: {} for kind in patterns}
-    sizes = walk_files(folder)
+    links: dict[str, str] = {}
+    sizes = walk_files(folder, links)
+    findings.add(
+        "link to another folder",
+        # One to a folder above it adds nothing.
+        [f"{n} -> {o}" for n, o in links.items() if o and not n.startswith(f"{o}/")],
+        "what it leads to is looked for where it lies",
+    )
     matches: dict[tuple[str, str], str] = {}
     for name in sizes:
         fitting = {k: m for k, p in patterns.items() if (m := p.fullmatch(name))}

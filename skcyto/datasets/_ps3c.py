@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -22,7 +22,11 @@ from skcyto.datasets._files import (
     read_list,
     walk_files,
 )
-from skcyto.datasets._image_folder import bunch_of_images
+from skcyto.datasets._image_folder import (
+    bunch_of_images,
+    note_contradicting_copies,
+    note_links_between_classes,
+)
 from skcyto.datasets._report import Findings, OnError, check_on_error
 from skcyto.exceptions import InvalidDatasetError
 from skcyto.utils._validation import PATH, check_parameters
@@ -71,7 +75,8 @@ def load_ps3c(
     on_error : {"raise", "warn"}, default="raise"
         What to do about rows without a name, label or file, images without a row, duplicates,
         unknown labels, labels that differ from the folder and empty files: "raise" one error that
-        lists them all, or "warn", leave them out and load the rest.
+        lists them all, or "warn", leave them out and load the rest. So for links to another class
+        and for pictures, byte for byte the same, that have two labels.
 
     Returns
     -------
@@ -138,7 +143,7 @@ def load_ps3c(
     if labelled:
         frame["label"] = frame["label"].str.lower()
     frame = clean_rows(frame, _KEY, ["label"] if labelled else [], findings, table.name)
-    places = _list_images(folder, findings)
+    places = _list_images(folder, split == "train", findings)
     both = match_files(frame[_KEY], places, findings, table.name)
     frame = frame[frame[_KEY].isin(both)]
     if labelled:
@@ -156,13 +161,14 @@ def load_ps3c(
     }
     sound = keep_sound_files({p: size for p, size in chosen.values() if p}, findings)
     frame = frame[[chosen[image][0] in sound for image in frame[_KEY]]]
+    classes = frame["label"] if labelled else None
+    if classes is not None and merge_bothcells:
+        classes = classes.replace("bothcells", "unhealthy")
+    if classes is not None:
+        frame, classes = _drop_contradicting_copies(frame, classes, chosen, folder, findings)
     report = findings.settle(on_error, len(frame))
 
-    target = None
-    if labelled:
-        target = frame["label"].to_numpy(dtype=np.str_)
-        if merge_bothcells:
-            target = np.where(target == "bothcells", "unhealthy", target)
+    target = None if classes is None else classes.to_numpy(dtype=np.str_)
     names = SUBMISSION_CLASSES if merge_bothcells else PS3C_CLASSES
     return bunch_of_images(
         paths=[str(folder / chosen[image][0]) for image in frame[_KEY]],
@@ -280,10 +286,31 @@ def _find_list(base: Path, name: str) -> Path:
     )
 
 
-def _list_images(folder: Path, findings: Findings) -> dict[str, list[tuple[str, int]]]:
+def _drop_contradicting_copies(
+    frame: pd.DataFrame,
+    classes: pd.Series,
+    chosen: Mapping[str, tuple[str, int]],
+    folder: Path,
+    findings: Findings,
+) -> tuple[pd.DataFrame, pd.Series]:
+    """Drop images of the same content under two labels, noting them."""
+    paths = [chosen[image][0] for image in frame[_KEY]]
+    labels = dict(zip(paths, classes, strict=True))
+    copies = note_contradicting_copies(folder, labels, findings)
+    sound = [path not in copies for path in paths]
+    return frame[sound], classes[sound]
+
+
+def _list_images(
+    folder: Path, has_classes: bool, findings: Findings
+) -> dict[str, list[tuple[str, int]]]:
     """Map the name of each image to its relative paths and sizes, noting everything else."""
     places: dict[str, list[tuple[str, int]]] = {}
-    for relative, size in walk_files(folder).items():
+    links: dict[str, str] = {}
+    files = walk_files(folder, links)
+    if has_classes:
+        note_links_between_classes(links, findings)
+    for relative, size in files.items():
         if has_extension(relative, IMAGE_EXTENSIONS):
             places.setdefault(relative.rsplit("/", 1)[-1], []).append((relative, size))
         else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from sklearn import config_context
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.feature_selection import SelectorMixin, mutual_info_classif
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -22,6 +23,7 @@ from skcyto.feature_selection._class_tests import (
     has_welch_anova,
 )
 from skcyto.feature_selection._correlation_scan import scan_correlated
+from skcyto.utils._validation import plain_vector
 from skcyto.utils._warnings import warn
 
 if TYPE_CHECKING:
@@ -217,14 +219,16 @@ class CorrelationTTestFilter(SelectorMixin, BaseEstimator):
             If `sample_weight` or another fit parameter is given.
         """
         _refuse(fit_params)
-        data, target = validate_data(
-            self,
-            X,
-            y,
-            dtype=(np.float64, np.float32),
-            ensure_all_finite="allow-nan",
-            ensure_min_samples=2,
-        )
+        # Statistics are scipy's: whatever comes in is read as numpy arrays.
+        with config_context(array_api_dispatch=False):
+            data, target = validate_data(
+                self,
+                X,
+                plain_vector(y),
+                dtype=(np.float64, np.float32),
+                ensure_all_finite="allow-nan",
+                ensure_min_samples=2,
+            )
         codes = self._check_classes(target)
         if self.keep == "mutual_info":
             self._check_complete(data)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 Codes = NDArray[np.intp]
 Response = NDArray[np.float64]
@@ -46,6 +47,12 @@ def _brier(true: Codes, prob: Response) -> float:
     squares = (prob**2).sum(axis=1) + 1 - 2 * prob[np.arange(len(true)), true]
     return float(squares.mean() / (2 if prob.shape[1] == 2 else 1))
 
+
+# The same numbers as these functions of scikit-learn, of one class's scores.
+SCORES_OF_RANKS: dict[Callable[..., float], Callable[[NDArray[np.bool_], Response], float]] = {
+    average_precision_score: _average_precision,
+    roc_auc_score: _area,
+}
 
 # The same numbers as the scorers of the same names, which validate their input every time.
 SCORES_OF_RESPONSES: dict[str, Callable[[Codes, Response], float]] = {

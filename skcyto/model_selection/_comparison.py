@@ -34,7 +34,7 @@ from skcyto.model_selection._fingerprints import fingerprint_data, fingerprint_e
 from skcyto.model_selection._splits import Splits, make_splits
 from skcyto.utils._progress import progress_bar
 from skcyto.utils._random import draw_seed
-from skcyto.utils._validation import OPTIONAL_PATH, RANDOM_STATE, check_parameters
+from skcyto.utils._validation import OPTIONAL_PATH, RANDOM_STATE, check_parameters, plain_vector
 from skcyto.utils._warnings import warn
 
 
@@ -194,7 +194,7 @@ def compare_models(
     (0.55, True)
     """
     X, y, groups = indexable(X, y, groups)
-    y = column_or_1d(y, warn=True)
+    y = column_or_1d(plain_vector(y), warn=True)
     if pd.isna(y).any():
         raise ValueError(f"y holds missing labels in {int(pd.isna(y).sum())} cases")
     target = type_of_target(y, input_name="y")
@@ -204,7 +204,7 @@ def compare_models(
     if len(classes) < 2:
         raise ValueError(f"y holds one class only, {classes.tolist()[0]!r}: nothing to tell apart")
     if groups is not None:
-        groups = column_or_1d(groups)
+        groups = column_or_1d(plain_vector(groups))
         if pd.isna(groups).any():
             raise ValueError(
                 f"groups is missing for {int(pd.isna(groups).sum())} cases: give each a group, "

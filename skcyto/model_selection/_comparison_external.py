@@ -24,6 +24,7 @@ from skcyto.model_selection._comparison_records import FoldFailure, FoldRecord
 from skcyto.model_selection._splits import Split
 from skcyto.utils._parallel import streaming_parallel
 from skcyto.utils._progress import progress_bar
+from skcyto.utils._validation import plain_vector
 from skcyto.utils._warnings import warn
 
 Outcome = FoldRecord | FoldFailure
@@ -122,7 +123,7 @@ def _check_set(
     if len(set(lengths)) > 1 or lengths[0] == 0:
         raise ValueError(f"{what} must hold X, y and groups of one length, not of {lengths}")
     cases, y, own_groups = indexable(cases, y, own_groups)
-    y = column_or_1d(y, warn=True)
+    y = column_or_1d(plain_vector(y), warn=True)
     if pd.isna(y).any():
         raise ValueError(f"{what} holds missing labels in {int(pd.isna(y).sum())} cases")
     labels, counts = np.unique(y, return_counts=True)
@@ -138,7 +139,7 @@ def _check_set(
         )
     _check_columns(what, cases, X)
     if own_groups is not None:
-        own_groups = column_or_1d(own_groups)
+        own_groups = column_or_1d(plain_vector(own_groups))
         if pd.isna(own_groups).any():
             raise ValueError(
                 f"{what}: groups is missing for {int(pd.isna(own_groups).sum())} cases: give each "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from skcyto.model_selection._comparison_records import (
     Predictions,
     ResponseKind,
 )
+from skcyto.model_selection._encoded_labels import explain_refused_labels
 from skcyto.model_selection._inner_folds import fix_grouped_folds
 from skcyto.model_selection._splits import Split
 from skcyto.utils._decision_values import class_decision_values, decides_by_pairs
@@ -87,9 +89,13 @@ def run_fold(
         )
         return model, time.perf_counter() - start
 
-    return measure_fold(
+    outcome = measure_fold(
         fit, _safe_indexing(X, test), y[test], classes, fold, scorers, checkpoint, key
     )
+    if isinstance(outcome, FoldFailure):
+        hint = explain_refused_labels(outcome.error, y[train])
+        return replace(outcome, error=f"{outcome.error}. {hint}") if hint else outcome
+    return outcome
 
 
 def measure_fold(

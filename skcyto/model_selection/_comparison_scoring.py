@@ -22,7 +22,7 @@ from skcyto.metrics._class_dependence import (
     try_scorer,
 )
 from skcyto.metrics._confusion import SCORES_OF_COUNTS, confusion_counts
-from skcyto.metrics._responses import SCORES_OF_RESPONSES
+from skcyto.metrics._responses import SCORES_OF_RANKS, SCORES_OF_RESPONSES
 from skcyto.metrics._scorers import METRICS, Metric
 from skcyto.model_selection._comparison_records import Predictions
 from skcyto.utils._warnings import warn
@@ -206,6 +206,20 @@ class _RecallOfPredictions:
 
 
 @dataclass(frozen=True)
+class _RankScoreOfPredictions:
+    """A score of the order of cases, of one of two classes."""
+
+    function: Callable[..., float]
+    code: int
+
+    def __call__(self, true: NDArray[np.intp], predictions: Predictions) -> float:
+        response, own = predictions.response, true == self.code
+        if response is None or own.all() or not own.any():
+            return float("nan")
+        return SCORES_OF_RANKS[self.function](own, response[:, self.code])
+
+
+@dataclass(frozen=True)
 class _ScorerOfPredictions:
     name: str
     scorer: Callable[..., float]
@@ -358,7 +372,9 @@ def _measures_of(name: str, scorer: Any, classes: NDArray[Any], pos_label: Any) 
         if pos_label is not None and takes_pos_label(scorer):
             title = f"{title} of {pos_label}"
         scorer = adapt_scorer(scorer, classes, pos_label)
-        kept = _ScorerOfPredictions(shown, scorer, classes, -1 if loss else 1)
+        kept = _rank_score(scorer, classes) or _ScorerOfPredictions(
+            shown, scorer, classes, -1 if loss else 1
+        )
         return [
             Measure(
                 shown,
@@ -372,6 +388,16 @@ def _measures_of(name: str, scorer: Any, classes: NDArray[Any], pos_label: Any) 
             )
         ]
     return [Measure(name, name.replace("_", " "), True, unbounded, None, scorer)]
+
+
+def _rank_score(scorer: Any, classes: NDArray[Any]) -> _RankScoreOfPredictions | None:
+    """Return the same score without scikit-learn's checks, which take longer than the score."""
+    plain = set(scorer._kwargs) <= {"pos_label"} and scorer._sign == 1
+    by_rank = scorer._response_method == ("decision_function", "predict_proba")
+    if len(classes) != 2 or not plain or not by_rank or scorer._score_func not in SCORES_OF_RANKS:
+        return None
+    label = scorer._kwargs.get("pos_label", classes[1])
+    return _RankScoreOfPredictions(scorer._score_func, int(np.flatnonzero(classes == label)[0]))
 
 
 def _ranks_cases(scorer: Any) -> bool:

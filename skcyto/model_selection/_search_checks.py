@@ -12,6 +12,7 @@ from sklearn.base import is_classifier
 from sklearn.model_selection import check_cv
 
 from skcyto.metrics import get_scorer, get_scorers
+from skcyto.model_selection._search_study import check_grid
 from skcyto.model_selection._stacked_fits import is_net, refuse_unstackable
 
 
@@ -86,6 +87,8 @@ def check_objectives(search: Any, scorers: Any) -> list[str]:
                 f"{' and '.join(given)} can't be given along with study, which has its own: "
                 "hand them to optuna.create_study"
             )
+        check_grid(search.study.sampler, search.study._storage)
+    check_grid(search.sampler, search.storage)
     if search.pruner is not None and len(objectives) > 1:
         raise ValueError(
             f"pruner can't be used with several objectives ({objectives}), between which "

@@ -12,7 +12,9 @@ from sklearn.base import BaseEstimator, clone
 # The one function that fits a fold in GridSearchCV: failures, timing, scoring and messages are
 # then the same here. Its arguments have been the same since scikit-learn 1.4.
 from sklearn.model_selection._validation import _fit_and_score
+from sklearn.utils import _safe_indexing
 
+from skcyto.model_selection._encoded_labels import explain_refused_labels
 from skcyto.model_selection._search_pruning import EpochPruning, attach_reporter
 from skcyto.model_selection._search_scoring import FoldScoring
 from skcyto.model_selection._stacked_fits import FoldFit
@@ -114,6 +116,8 @@ def fit_fold(
         if reporter is None or not reporter.is_pruned:
             raise
         result = {}
+    if result.get("fit_error"):
+        result["fit_error"] += explain_refused_labels(result["fit_error"], _safe_indexing(y, train))
     _keep_labels(result, settings["scorer"], scoring)
     if reporter is None:
         return index, FoldOutcome(result)

@@ -14,7 +14,7 @@ import joblib
 import numpy as np
 import optuna
 from optuna.pruners import BasePruner, NopPruner
-from optuna.samplers import BaseSampler, TPESampler
+from optuna.samplers import BaseSampler, GridSampler, TPESampler
 from sklearn.base import BaseEstimator, clone
 
 from skcyto.model_selection._fingerprints import fingerprint_data, fingerprint_estimator
@@ -122,6 +122,37 @@ def open_study(
         if storage is not None:
             check_trials(study, key, n_objectives)
     return study
+
+
+def check_grid(sampler: Any, storage: Any) -> None:
+    """Refuse a grid of objects that optuna could not write into a storage.
+
+    Parameters
+    ----------
+    sampler : optuna sampler or None
+        Of the search.
+    storage : str, optuna storage or None
+        Where the study is kept; anything goes in memory.
+
+    Raises
+    ------
+    ValueError
+        With the parameter and the value.
+    """
+    in_memory = storage is None or isinstance(storage, optuna.storages.InMemoryStorage)
+    if in_memory or not isinstance(sampler, GridSampler):
+        return
+    for name, values in sampler._search_space.items():
+        for value in values:
+            try:
+                json.dumps(value)
+            except TypeError as error:
+                raise ValueError(
+                    f"GridSampler writes its grid into the storage, which takes numbers and text "
+                    f"alone, and the grid of {name!r} holds {value!r}: use "
+                    "optuna.samplers.BruteForceSampler(), which tries every combination too, or "
+                    "leave storage out"
+                ) from error
 
 
 def check_study(study: optuna.Study, key: str, n_objectives: int) -> None:

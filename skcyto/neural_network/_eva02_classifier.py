@@ -127,7 +127,8 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         Changes nothing in the result.
     random_state : int, RandomState or None, default=None
         Validation images, head, order of the batches, augmentation and stochastic depth, and the
-        weights where `weights` is None.
+        weights where `weights` is None. Threads of one process train one after the other, since
+        they share torch's generators.
     verbose : int or bool, default=0
         Show a progress bar with the losses and the macro F1 of each epoch.
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -74,11 +75,11 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
     dropout : float, default=0.2
         Probability of dropping a hidden unit, in [0, 1).
     optimizer : {"adam", "adamw", "sgd"} or torch.optim.Optimizer class, default="adamw"
-        Optimiser.
+        Optimiser; not one that evaluates the loss several times a step, such as LBFGS.
     learning_rate : float, default=1e-3
         Initial learning rate.
     weight_decay : float, default=0.01
-        Weight decay of the optimiser.
+        Weight decay of the optimiser; must be 0 with one that has none, such as Rprop.
     lr_scheduler : {"plateau", "cosine"} or None, default="plateau"
         "plateau" halves the learning rate after five epochs without improvement, "cosine" anneals
         it over `max_epochs`.
@@ -103,7 +104,8 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
         spread over several CUDA devices.
     random_state : int, RandomState or None, default=None
         Validation rows, initial weights, order of the batches and dropout. On the CPU the same
-        seed gives the same result to the bit, whatever `n_jobs` a search runs with.
+        seed gives the same result to the bit, whatever `n_jobs` and joblib backend a search runs
+        with; threads of one process train one after the other.
     callbacks : list of skorch callbacks or None, default=None
         Added to the training; callbacks that listen to single batches make it slower. They see the
         net as a classifier of encoded classes 0, 1, ..., with probabilities, and the epochs'
@@ -369,7 +371,8 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
     def _scores(self, X: ArrayLike) -> torch.Tensor:
         """Compute float64 scores on the CPU whose softmax are the probabilities."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float32, reset=False)
+        with config_context(array_api_dispatch=False):
+            X = validate_data(self, X, dtype=np.float32, reset=False)
         module, criterion = self.net_.module_, self.net_.criterion_
         device = next(module.parameters()).device
         module.eval()

@@ -5,6 +5,7 @@ Apart from the training itself, so that one network and many that train together
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from sklearn import config_context
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
@@ -41,6 +43,7 @@ from skcyto.neural_network._training import (
 )
 from skcyto.utils._device import resolve_device
 from skcyto.utils._random import draw_seed
+from skcyto.utils._validation import plain_vector
 from skcyto.utils._warnings import warn
 
 if TYPE_CHECKING:
@@ -147,9 +150,11 @@ def prepare_fit(
     """
     if y is not None:
         check_labels(y, "row")
-    X, y = validate_data(classifier, X, y, dtype=np.float32)
-    check_classification_targets(y)
-    X, y, sample_weight, groups = _check_rows(X, y, sample_weight, groups)
+    # The networks' own tensors are not scikit-learn's: whatever comes in is read as numpy arrays.
+    with config_context(array_api_dispatch=False):
+        X, y = validate_data(classifier, X, plain_vector(y), dtype=np.float32)
+        check_classification_targets(y)
+        X, y, sample_weight, groups = _check_rows(X, y, sample_weight, groups)
     classifier.classes_, encoded = np.unique(y, return_inverse=True)
     classes = classifier.classes_
     if len(classes) < 2:
@@ -229,12 +234,12 @@ def make_net(classifier: ImbalancedMLPClassifier, prepared: PreparedFit) -> Trai
         Not initialised.
     """
     optimizer, optimizer_kwargs = optimizer_settings(classifier.optimizer, prepared.device)
+    optimizer_kwargs |= _decay_settings(optimizer, classifier.weight_decay)
     n_classes = len(classifier.classes_)
     settings: dict[str, Any] = {
         "criterion": prepared.criterion,
         "optimizer": optimizer,
         "lr": classifier.learning_rate,
-        "optimizer__weight_decay": classifier.weight_decay,
         **{f"optimizer__{key}": value for key, value in optimizer_kwargs.items()},
         "max_epochs": classifier.max_epochs,
         "batch_size": classifier.batch_size,
@@ -259,6 +264,27 @@ def make_net(classifier: ImbalancedMLPClassifier, prepared: PreparedFit) -> Trai
         ),
     }
     return TrainingNet(MLPModule, **{**settings, **(classifier.net_params or {})})
+
+
+def _decay_settings(optimizer: type[Any], weight_decay: float) -> dict[str, float]:
+    """Return the optimiser's settings of weight decay, or say why it can't train the network."""
+    if not issubclass(optimizer, torch.optim.Optimizer):
+        raise ValueError(f"optimizer={optimizer.__name__} is no subclass of torch.optim.Optimizer")
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise ValueError(
+            f"optimizer={optimizer.__name__} evaluates the loss several times a step, and training "
+            "on batches does so once: use another one, such as 'adamw'"
+        )
+    names = inspect.signature(optimizer).parameters
+    if "weight_decay" in names or any(p.kind is p.VAR_KEYWORD for p in names.values()):
+        return {"weight_decay": weight_decay}
+    if weight_decay:
+        raise ValueError(
+            f"optimizer={optimizer.__name__} has no weight decay, and weight_decay={weight_decay}: "
+            "set weight_decay=0"
+        )
+    return {}
 
 
 def _check_net_params(net_params: Mapping[str, Any]) -> None:

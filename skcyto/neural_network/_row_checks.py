@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from skcyto.utils._validation import plain_vector
+
 _MAX_NAMED = 5
 
 
@@ -60,7 +62,7 @@ def check_groups(groups: ArrayLike, n: int, unit: str) -> NDArray:
     ValueError
         If their number is wrong or some are missing.
     """
-    array = np.asarray(groups)
+    array = np.asarray(plain_vector(groups))
     if array.ndim != 1 or len(array) != n:
         raise ValueError(
             f"Found input variables with inconsistent numbers of samples: X holds {n} {unit}s, "

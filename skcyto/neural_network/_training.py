@@ -33,6 +33,7 @@ from torch.utils.data import Dataset
 
 from skcyto.neural_network._stages import BestEpoch, EpochLRScheduler
 from skcyto.utils._progress import progress_bar
+from skcyto.utils._random import process_state
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -455,7 +456,8 @@ def one_thread(device: torch.device) -> Iterator[None]:
 
     How a matrix product is cut over threads changes the last bit of its sums, and joblib changes
     the number of threads with `n_jobs`. Networks on tables are too small to gain from threads:
-    the candidates and folds of a search are what runs in parallel.
+    the candidates and folds of a search are what runs in parallel. The number belongs to the
+    process, so that other threads wait until the block ends.
 
     Parameters
     ----------
@@ -465,9 +467,10 @@ def one_thread(device: torch.device) -> Iterator[None]:
     if device.type != "cpu":
         yield
         return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    with process_state():
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)

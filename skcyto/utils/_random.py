@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Iterator
@@ -62,12 +63,37 @@ def make_rng(random_state: int | np.random.RandomState | None) -> np.random.Rand
         ) from error
 
 
+# Global generators, and torch's number of threads, belong to all threads of a process: one thread
+# at a time holds them, and may do so several times over.
+_PROCESS_STATE = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """Forget who held the lock in the process that this one was forked from."""
+    global _PROCESS_STATE
+    _PROCESS_STATE = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+@contextmanager
+def process_state() -> Iterator[None]:
+    """Keep other threads out of what torch and numpy share among all threads of a process.
+
+    Those that want in wait until the block ends.
+    """
+    with _PROCESS_STATE:
+        yield
+
+
 @contextmanager
 def torch_seed(seed: int, device: torch.device | None = None) -> Iterator[None]:
     """Seed torch's global generators inside the block and put them back after it.
 
     Layers draw their initial weights and dropout its masks from torch's global generators: they
-    can be made reproducible no other way.
+    can be made reproducible no other way. One thread at a time is inside.
 
     Parameters
     ----------
@@ -79,7 +105,7 @@ def torch_seed(seed: int, device: torch.device | None = None) -> Iterator[None]:
     import torch
 
     on_cuda = device is not None and device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if on_cuda else []):
+    with process_state(), torch.random.fork_rng(devices=[device] if on_cuda else []):
         # torch.manual_seed would seed every GPU too, of which none but `device` is put back.
         torch.default_generator.manual_seed(seed)
         if on_cuda:
@@ -88,10 +114,6 @@ def torch_seed(seed: int, device: torch.device | None = None) -> Iterator[None]:
         elif device is not None and device.type == "mps":
             torch.mps.manual_seed(seed)
         yield
-
-
-# The three generators are shared by all threads of a process.
-_GLOBAL_GENERATORS = threading.Lock()
 
 
 @contextmanager
@@ -105,7 +127,7 @@ def all_seeded(seed: int) -> Iterator[None]:
     seed : int
         Between 0 and 2**32 - 1.
     """
-    with _GLOBAL_GENERATORS:
+    with process_state():
         python_state = random.getstate()
         numpy_state = np.random.get_state()  # noqa: NPY002
         random.seed(seed)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import validate_params
 
@@ -36,6 +37,26 @@ def check_parameters(**constraints: list[Any]) -> Callable[[_Function], _Functio
     return cast("Callable[[_Function], _Function]", decorate)
 
 
+def plain_vector(values: Any) -> Any:
+    """Return what numpy, or scikit-learn, would take for something else as a plain array.
+
+    Parameters
+    ----------
+    values : array-like
+        Labels or groups as the user gave them.
+
+    Returns
+    -------
+    values : array-like
+        A list of tuples as an array of tuples, pandas' own types without missing values, such as
+        Int64, as what they hold; everything else as it is.
+    """
+    if isinstance(values, list | tuple) and values and all(isinstance(v, tuple) for v in values):
+        return np.fromiter(values, dtype=object, count=len(values))
+    is_pandas = isinstance(getattr(values, "dtype", None), pd.api.extensions.ExtensionDtype)
+    return np.asarray(values) if is_pandas and not pd.isna(values).any() else values
+
+
 def check_vector(values: Any, name: str) -> NDArray[Any]:
     """Return labels, or other values of one kind, as an array of one dimension.
 
@@ -57,7 +78,7 @@ def check_vector(values: Any, name: str) -> NDArray[Any]:
     ValueError
         If there is no dimension or more than one, or a value is missing.
     """
-    array = np.asarray(values)
+    array = np.asarray(plain_vector(values))
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:

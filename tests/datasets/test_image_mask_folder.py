@@ -112,7 +112,7 @@ def test_a_case_is_called_the_same_in_all_of_a_path(tmp_path, put):
 def test_several_images_a_case(tmp_path, put):
     for case in "ab":
         for name in ("t1", "t1ce", "flair", "seg"):
-            put(f"{case}/{case}_{name}.nii.gz", "x")
+            put(f"{case}/{case}_{name}.nii.gz", case)
     put("c/c_t1.nii.gz", "x")
     put("c/c_seg.nii.gz", "x")
     put("list.csv", "case,grade\na,1\nb,0\n")
@@ -278,3 +278,32 @@ def test_frames_are_plain_tables(tmp_path, pairs):
     data = load_image_mask_folder(tmp_path)
     assert isinstance(data.data, pd.DataFrame)
     assert all(type(path) is str for path in data.data.to_numpy().ravel())
+
+
+def test_same_case_under_two_labels(tmp_path, put):
+    contents = {
+        "a": ("scan", "left"),
+        "b": ("scan", "left"),
+        "c": ("scan", "right"),
+        "d": ("x", "y"),
+    }
+    for case, (scan, mask) in contents.items():
+        put(f"images/{case}.nii", scan)
+        put(f"masks/{case}.nii", mask)
+    put("list.csv", "case,grade\na,1\nb,2\nc,2\nd,1\n")
+    with pytest.warns(InvalidInputWarning, match=r"a \(1\) = b \(2\)"):
+        data = load_image_mask_folder(
+            tmp_path, index="list.csv", target_column="grade", on_error="warn"
+        )
+    # Another structure in the same scan is another case.
+    assert data.cases.tolist() == ["c", "d"]
+    assert data.report["item"].tolist() == ["a (1) = b (2)", "b (2) = a (1)"]
+    assert len(load_image_mask_folder(tmp_path, index="list.csv").cases) == 4
+
+
+def test_links_to_folders_that_are_listed_anyway(tmp_path, pairs):
+    (tmp_path / "images" / "up").symlink_to(tmp_path)
+    assert len(load_image_mask_folder(tmp_path).report) == 0
+    (tmp_path / "copies").symlink_to("masks")
+    with pytest.raises(InvalidDatasetError, match=r"link to another folder .*copies -> masks"):
+        load_image_mask_folder(tmp_path)

@@ -205,3 +205,31 @@ def test_wrong_submissions_are_refused_before_anything_is_written(
     with pytest.raises(ValueError, match=match):
         write_ps3c_submission(tmp_path / "s.csv", names, labels, **parameters)
     assert not (tmp_path / "s.csv").exists()
+
+
+def test_same_picture_under_two_labels(tmp_path, train, put):
+    for folder, name, content in (
+        ("healthy", "5.png", "one"),
+        ("rubbish", "6.png", "one"),
+        ("bothcells", "7.png", "two"),
+        ("unhealthy", "8.png", "two"),
+    ):
+        put(f"{TRAIN}/{folder}/{name}", content)
+    train("5.png,healthy", "6.png,rubbish", "7.png,bothcells", "8.png,unhealthy")
+    with pytest.warns(
+        InvalidInputWarning, match=r"5\.png \(healthy\) = rubbish/6\.png \(rubbish\)"
+    ):
+        data = load_ps3c(tmp_path, on_error="warn")
+    assert data.image_names.tolist() == ["1.png", "2.png", "3.png", "4.png", "7.png", "8.png"]
+    # Cells of both kinds are another label where they are a class of their own.
+    with pytest.raises(InvalidDatasetError, match=r"7\.png \(bothcells\) = unhealthy/8\.png"):
+        load_ps3c(tmp_path, merge_bothcells=False)
+
+
+def test_links_between_classes_are_reported(tmp_path, train):
+    train()
+    (tmp_path / TRAIN / "rubbish" / "more").symlink_to("../healthy")
+    with pytest.raises(
+        InvalidDatasetError, match=r"link to another class .*rubbish/more -> healthy"
+    ):
+        load_ps3c(tmp_path)

@@ -10,11 +10,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import make_classification
 from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.exceptions import FitFailedWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.metrics import fbeta_score, make_scorer, roc_auc_score
+from sklearn.metrics import average_precision_score, fbeta_score, make_scorer, roc_auc_score
 from sklearn.model_selection import (
     GridSearchCV,
     KFold,
@@ -23,6 +23,7 @@ from sklearn.model_selection import (
     ShuffleSplit,
     StratifiedKFold,
     StratifiedShuffleSplit,
+    cross_val_score,
     cross_validate,
 )
 from sklearn.naive_bayes import GaussianNB
@@ -36,6 +37,7 @@ from skcyto.exceptions import MissingClassWarning
 from skcyto.metrics import get_scorers
 from skcyto.model_selection import (
     ModelComparison,
+    OptunaSearchCV,
     RepeatedStratifiedGroupKFold,
     compare_models,
 )
@@ -837,3 +839,147 @@ def test_a_frozen_model_is_a_candidate(data):
     assert found.models == ["published", "mine"]
     kept = found.out_of_fold("published").sort_values("sample")
     assert (kept["y_pred"].to_numpy() == published.predict(X)).all()
+
+
+# Labels and groups of other kinds --------------------------------------------------------------
+
+
+class Counting(ClassifierMixin, BaseEstimator):
+    """Takes the labels 0, 1, ..., without a gap, as XGBClassifier does, with its message."""
+
+    def fit(self, X, y):
+        found = np.unique(y)
+        expected = np.arange(len(found))
+        if found.dtype.kind not in "iu" or (found != expected).any():
+            raise ValueError(
+                "Invalid classes inferred from unique values of `y`.  "
+                f"Expected: {expected}, got {found}"
+            )
+        self.classes_ = expected
+        self.tree_ = DecisionTreeClassifier(max_depth=3, random_state=0).fit(X, y)
+        return self
+
+    def predict(self, X):
+        return self.tree_.predict(X)
+
+    def predict_proba(self, X):
+        return self.tree_.predict_proba(X)
+
+
+def wrapped(estimator):
+    return VotingClassifier([("model", estimator)], voting="soft")
+
+
+def test_classifiers_of_numbered_labels_alone_get_text(data):
+    X, names = data
+    tree = DecisionTreeClassifier(max_depth=3, random_state=0)
+    with pytest.warns(FitFailedWarning, match=r"'healthy', .*VotingClassifier\(\[\('model'"):
+        found = compare_models(
+            {"plain": Counting(), "wrapped": wrapped(Counting()), "tree": tree},
+            X,
+            names,
+            cv=3,
+            random_state=0,
+        )
+    assert list(found.failures) == ["plain"]
+    # What the message advises gives the same as a classifier that takes any label.
+    table = found.table()
+    pd.testing.assert_series_equal(table.loc["wrapped"], table.loc["tree"], check_names=False)
+
+
+@pytest.mark.filterwarnings("ignore::skcyto.exceptions.MissingClassWarning")
+def test_classifiers_of_numbered_labels_alone_miss_a_class(data):
+    X, names = data
+    y = np.unique(names, return_inverse=True)[1]
+    rows = np.arange(150)
+    cv = [(rows[(rows >= 75) & (y != 1)], rows[:75]), (rows[:75], rows[75:])]
+    with pytest.warns(FitFailedWarning, match="The labels of this training part are 0, 2"):
+        found = compare_models(
+            {"plain": Counting(), "wrapped": wrapped(Counting())}, X, y, cv=cv, random_state=0
+        )
+    assert list(found.failures) == ["plain"]
+    assert found.models == ["wrapped"]
+
+
+def test_a_search_names_the_remedy_too(data):
+    X, y = data
+    search = OptunaSearchCV(Counting(), {}, n_trials=1, cv=2, random_state=0)
+    with pytest.raises(ValueError, match="VotingClassifier"):
+        search.fit(X, y)
+
+
+def test_errors_that_are_not_about_labels_get_no_remedy(data):
+    X, y = data
+    X = np.where(X > 2, np.nan, X)
+    with pytest.warns(FitFailedWarning, match="NaN") as caught:
+        compare_models(
+            {"logistic": LogisticRegression(), "tree": DecisionTreeClassifier()},
+            X,
+            y,
+            cv=3,
+            random_state=0,
+        )
+    assert "VotingClassifier" not in str(caught[0].message)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "names"),
+    [("Int64", ["recall[0]", "recall[1]"]), ("boolean", ["recall[False]", "recall[True]"])],
+)
+def test_nullable_labels_are_named_as_they_are(dtype, names):
+    X, y = make_classification(80, random_state=0)
+    y = pd.Series(y).astype(dtype)
+    models = {"a": GaussianNB(), "b": DummyClassifier()}
+    found = compare_models(models, X, y, cv=2, external={"elsewhere": (X, y)}, random_state=0)
+    assert [name for name in found.metrics if name.startswith("recall[")] == names
+    external = found.external["elsewhere"]
+    assert [name for name in external.metrics if name.startswith("recall[")] == names
+
+
+def test_groups_as_tuples_are_whole():
+    X, y = make_classification(120, random_state=0)
+    pairs = [(f"patient {i // 8:02}", i // 4 % 2) for i in range(120)]
+    models = {"a": GaussianNB(), "b": DummyClassifier()}
+    settings = {"scoring": ["f1_macro"], "random_state": 0}
+    tuples = compare_models(models, X, y, groups=pairs, **settings)
+    joined = compare_models(models, X, y, groups=[f"{a} {b}" for a, b in pairs], **settings)
+    for train, test in tuples.splits.splits:
+        assert not {pairs[i] for i in train} & {pairs[i] for i in test}
+    assert len(set(tuples.groups)) == 30
+    pd.testing.assert_frame_equal(tuples.table(), joined.table())
+    pd.testing.assert_frame_equal(tuples.bootstrap(), joined.bootstrap())
+    with pytest.raises(ValueError, match=r"elsewhere.*groups"):
+        compare_models(
+            models, X, y, groups=pairs, external={"elsewhere": (X[:9], y[:9], pairs[:9])}
+        )
+
+
+@pytest.mark.parametrize("pos_label", ["a", "b"])
+@pytest.mark.parametrize(
+    "model", [GaussianNB(), SVC(), DecisionTreeClassifier(max_depth=2, random_state=0)]
+)
+def test_areas_of_one_class_are_those_of_scikit_learn(pos_label, model):
+    X, y = make_classification(90, weights=[0.7], flip_y=0.2, random_state=0)
+    y = np.array(["a", "b"])[y]
+    found = compare_models(
+        {"model": model, "majority": DummyClassifier()},
+        X,
+        y,
+        cv=StratifiedKFold(3),
+        scoring=["average_precision", "roc_auc"],
+        pos_label=pos_label,
+        random_state=0,
+    )
+    # One by one: cross_validate would hand the scores of one class to both scorers.
+    scorers = {
+        "average_precision": make_scorer(
+            average_precision_score,
+            response_method=("decision_function", "predict_proba"),
+            pos_label=pos_label,
+        ),
+        "roc_auc": "roc_auc",
+    }
+    for name, scorer in scorers.items():
+        expected = cross_val_score(model, X, y, cv=StratifiedKFold(3), scoring=scorer).mean()
+        mean = found.table().loc["model", (name, "mean")]
+        assert mean == pytest.approx(expected, abs=1e-12)

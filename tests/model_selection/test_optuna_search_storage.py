@@ -26,8 +26,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
+from skcyto.losses import Focal, get_loss
 from skcyto.model_selection import OptunaSearchCV
 from skcyto.model_selection._search_ledger import OWNER, RECORD, key_of, queue_again
+from skcyto.neural_network import ImbalancedMLPClassifier
 
 SPACE = {"max_depth": [1, 2, 3, 4, 5, 6], "ccp_alpha": loguniform(1e-4, 1e-1)}
 
@@ -435,3 +437,27 @@ def test_choices_of_the_same_label_are_not_taken_for_one_another(data, url, one,
     np.testing.assert_array_equal(
         second.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"]
     )
+
+
+@pytest.mark.parametrize("own_study", [False, True])
+def test_a_grid_of_objects_needs_another_sampler_in_a_storage(data, url, own_study, monkeypatch):
+    grid = {"loss": [get_loss("ce"), Focal(gamma=1.5)]}
+    network = ImbalancedMLPClassifier((4,), max_epochs=1, random_state=0)
+    with pytest.warns(UserWarning, match="persistent storage"):  # optuna's own
+        sampler = optuna.samplers.GridSampler(grid)
+    if own_study:
+        storage = {"study": optuna.create_study(storage=url, direction="maximize", sampler=sampler)}
+    else:
+        storage = {"storage": url, "sampler": sampler}
+    search = OptunaSearchCV(network, grid, n_trials=2, cv=2, **storage)
+    with monkeypatch.context() as patch:
+        patch.setattr(ImbalancedMLPClassifier, "fit", lambda *args: pytest.fail("a fit began"))
+        with pytest.raises(ValueError, match=r"grid of 'loss' holds .*BruteForceSampler"):
+            search.fit(*data)
+    if own_study:
+        return
+    with pytest.warns(optuna.exceptions.ExperimentalWarning):
+        search.set_params(sampler=optuna.samplers.BruteForceSampler())
+    search.fit(*data)
+    kinds = {type(params["loss"]).__name__ for params in search.cv_results_["params"]}
+    assert kinds == {type(loss).__name__ for loss in grid["loss"]}

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import timm
 import torch
+from joblib import Parallel, delayed
 from PIL import Image
 from sklearn import config_context
 from sklearn.base import clone
@@ -317,6 +318,17 @@ def test_same_seed_same_result_whatever_n_jobs(image_files, make_classifier, aug
     np.testing.assert_array_equal(second.predict_proba(paths), first.predict_proba(paths))
     other = make_classifier(augment=augment, random_state=1).fit(paths, y)
     assert not np.array_equal(other.predict_proba(paths), first.predict_proba(paths))
+
+
+def test_threads_give_the_same_networks_as_one(images, make_classifier):
+    def fit(n_jobs):
+        models = [make_classifier(augment="light", drop_path=0.5, random_state=i) for i in range(3)]
+        return Parallel(n_jobs=n_jobs, backend="threading")(
+            delayed(model.fit)(*images) for model in models
+        )
+
+    for result, expected in zip(fit(3), fit(1), strict=True):
+        assert_same_weights(result, expected, 1e-5)
 
 
 def test_augmentation_changes_training_alone(images, make_classifier):

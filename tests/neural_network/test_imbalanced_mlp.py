@@ -1,6 +1,9 @@
 """ImbalancedMLPClassifier as a user meets it."""
 
+import os
 import pickle
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from joblib import parallel_config
 from sklearn import set_config
 from sklearn.base import clone
 from sklearn.datasets import make_classification
@@ -17,6 +21,7 @@ from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
     StratifiedKFold,
+    cross_val_predict,
     cross_val_score,
     cross_validate,
 )
@@ -466,6 +471,23 @@ def test_same_seed_same_bits_whatever_n_jobs():
     assert np.array_equal(one, two)
 
 
+def test_threads_give_the_same_bits_as_one():
+    X, y = data(120)
+    model = ImbalancedMLPClassifier(**{**QUICK, "max_epochs": 30, "dropout": 0.5})
+
+    def probabilities(n_jobs):
+        with parallel_config(backend="threading"):
+            return cross_val_predict(
+                model, X, y, cv=StratifiedKFold(6), method="predict_proba", n_jobs=n_jobs
+            )
+
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    np.testing.assert_array_equal(probabilities(3), probabilities(1))
+    assert torch.equal(torch.rand(2), expected)  # what the caller draws is left alone
+
+
 def test_seed_matters_and_global_generators_are_left_alone():
     X, y = data()
     torch.manual_seed(0)
@@ -762,3 +784,86 @@ def test_integers_of_numpy_are_integers(sampler):
     settings_ |= {name: np.int64(number) for name, number in numbers.items()}
     other = ImbalancedMLPClassifier(**settings_).fit(X, y)
     np.testing.assert_array_equal(plain.predict_proba(X), other.predict_proba(X))
+
+
+# Optimisers and kinds of input ----------------------------------------------------------------
+
+
+def test_optimizers_without_weight_decay():
+    X, y = data()
+    settings = {**QUICK, "batch_size": 300, "max_epochs": 60, "optimizer": torch.optim.Rprop}
+    with pytest.raises(ValueError, match=r"Rprop has no weight decay.*set weight_decay=0"):
+        ImbalancedMLPClassifier(**settings).fit(X, y)
+    assert ImbalancedMLPClassifier(**settings, weight_decay=0).fit(X, y).score(X, y) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        (torch.optim.LBFGS, "LBFGS evaluates the loss several times a step"),
+        (dict, "dict is no subclass of torch.optim.Optimizer"),
+    ],
+)
+def test_optimizers_that_cannot_train(optimizer, message):
+    with pytest.raises(ValueError, match=message):
+        ImbalancedMLPClassifier(**QUICK, optimizer=optimizer, weight_decay=0).fit(*data())
+
+
+def test_a_single_layer_as_an_int():
+    X, y = data()
+    one, listed = (
+        ImbalancedMLPClassifier(**{**QUICK, "hidden_layer_sizes": sizes}).fit(X, y)
+        for sizes in (8, (8,))
+    )
+    assert one.net_.module_[0].out_features == 8
+    np.testing.assert_array_equal(one.predict_proba(X), listed.predict_proba(X))
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("Int64", "i"), ("boolean", "b"), ("UInt8", "u")])
+def test_nullable_labels_keep_their_type(dtype, kind):
+    X, y = data(n_classes=2)
+    model = ImbalancedMLPClassifier(**QUICK).fit(X, pd.Series(y).astype(dtype))
+    assert model.classes_.dtype.kind == kind
+    assert model.predict(X).dtype.kind == kind
+
+
+def test_groups_as_tuples():
+    X, y = data()
+    pairs = [(f"patient {i // 6}", i // 3 % 2) for i in range(len(y))]
+    joined, tuples = (
+        ImbalancedMLPClassifier(**QUICK).fit(X, y, groups=groups).predict_proba(X)
+        for groups in ([f"{a} {b}" for a, b in pairs], pairs)
+    )
+    np.testing.assert_array_equal(joined, tuples)
+
+
+def test_tensors_under_array_api_dispatch():
+    """In a process of its own, since scipy reads the variable when it is imported."""
+    code = """
+import numpy as np, torch
+from sklearn import config_context
+from sklearn.datasets import make_classification
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skcyto.feature_selection import CorrelationTTestFilter
+from skcyto.neural_network import ImbalancedMLPClassifier
+X, y = make_classification(100, 6, random_state=0)
+X = X.astype("float32")
+model = ImbalancedMLPClassifier((4,), max_epochs=2, random_state=0)
+expected = model.fit(X, y).predict_proba(X)
+kept = CorrelationTTestFilter().fit(X, y).get_support()
+tensors = torch.tensor(X), torch.tensor(y)
+with config_context(array_api_dispatch=True):
+    model.fit(*tensors)
+    np.testing.assert_array_equal(model.predict_proba(tensors[0]), expected)
+    np.testing.assert_array_equal(model.predict(tensors[0]), expected.argmax(axis=1))
+    make_pipeline(StandardScaler(), model).fit(*tensors).predict_proba(tensors[0])
+    selector = CorrelationTTestFilter().fit(*tensors)
+    np.testing.assert_array_equal(selector.get_support(), kept)
+    np.testing.assert_array_equal(np.asarray(selector.transform(tensors[0])), X[:, kept])
+"""
+    environment = {**os.environ, "SCIPY_ARRAY_API": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
