@@ -31,6 +31,9 @@ def use_public_paths(package: str, namespace: Mapping[str, Any], names: Iterable
             continue
         item.__module__ = package
         if inspect.isclass(item):
+            if "__firstlineno__" in vars(item):
+                # A line of the private module: Python 3.13 would show that of the package instead.
+                del item.__firstlineno__  # type: ignore[attr-defined]
             # Methods too: doctest, for one, takes those of other modules for somebody else's.
             for method in vars(item).values():
                 function = getattr(method, "__func__", method)
