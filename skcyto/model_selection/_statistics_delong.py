@@ -306,9 +306,14 @@ def _placements(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> NDA
 
 def _as_scores(scores: ArrayLike, name: str) -> NDArray[np.float64]:
     try:
-        return check_vector(scores, name).astype(np.float64)
+        array = np.asarray(scores, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must hold one number a case: {error}") from error
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise ValueError(f"{name} must hold one number a case, not be of shape {array.shape}")
+    return array
 
 
 def _as_boolean(y_true: ArrayLike) -> NDArray[np.bool_]:

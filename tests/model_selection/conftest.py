@@ -8,6 +8,8 @@ import pytest
 def _close_storages_of_optuna(monkeypatch):
     """Close what optuna opened for a test that gave it a URL: it leaves that to the collector.
 
+    So it does with the storage of a study that scikit-learn's ``clone`` copies.
+
     Searches of skcyto hand it no URLs but storages, and close these themselves.
     """
     opened = []
@@ -19,7 +21,14 @@ def _close_storages_of_optuna(monkeypatch):
             opened.append(found._backend)
         return found
 
+    set_state = optuna.storages.RDBStorage.__setstate__
+
+    def remembered_copy(storage, state):
+        set_state(storage, state)
+        opened.append(storage)
+
     monkeypatch.setattr(optuna.storages, "get_storage", remembered)
+    monkeypatch.setattr(optuna.storages.RDBStorage, "__setstate__", remembered_copy)
     yield
     for storage in opened:
         storage.remove_session()
