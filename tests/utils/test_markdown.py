@@ -68,7 +68,7 @@ def test_markdown_stays_whole(comparison):
     text = comparison.to_markdown()
     check_tables(text, 1)
     assert len([line for line in text.splitlines() if line.startswith("|")]) == 4
-    model = LogisticRegression().fit(np.eye(2), ["a", HOSTILE])
+    model = LogisticRegression().fit(np.eye(2), ["healthy", HOSTILE])
     check_tables(skcyto.model_card(model, comparison, candidate=HOSTILE), 5)
 
 
