@@ -262,7 +262,13 @@ SHOWN = (
 
 
 def run_claims(situation, n_datasets):
-    rows = [claims(situation, seed) for seed in range(n_datasets)]
+    rows = []
+    for seed in range(n_datasets):
+        if seed < 2:
+            # statsmodels collects garbage at every call: with all that was imported, a fifth of a
+            # second.
+            gc.freeze()
+        rows.append(claims(situation, seed))
     return pd.DataFrame(rows)
 
 
@@ -359,8 +365,6 @@ def main():
     parser.add_argument("--output", type=Path, default=None, help=f"such as {RESULTS}")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    # statsmodels collects garbage at every call: with what was imported, a fifth of a second.
-    gc.freeze()
     sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
     begun = time.process_time()
     chosen = {
