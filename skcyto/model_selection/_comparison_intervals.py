@@ -70,8 +70,9 @@ def score_interval(
         known = values[~np.isnan(values)]
         if len(known) < 2:
             return np.nan, np.nan
-        most = _most_cases(comparison, model)
-        return share_interval(float(known.mean()), error, df, most, confidence=confidence)
+        score = float(known.mean())
+        most = _most_cases(comparison, model, score)
+        return share_interval(score, error, df, most, confidence=confidence)
     return _of_loss(comparison, model, metric, over_folds)
 
 
@@ -116,7 +117,7 @@ def pooled_interval(
         sizes = rarest, np.concatenate(rest)
         return area_interval(estimate, error**2, *sizes, confidence=confidence, df=units - 1)
     if measure.greater_is_better and measure.bounds == (0, 1):
-        most = _most_cases(comparison, model)
+        most = _most_cases(comparison, model, estimate)
         return share_interval(estimate, error, units - 1, most, confidence=confidence)
     half = half_width(error, units, confidence)
     return max(estimate - half, measure.bounds[0]), min(estimate + half, measure.bounds[1])
@@ -144,7 +145,7 @@ def half_width(error: float, units: int, confidence: float) -> float:
     return float(stats.t.ppf(0.5 + confidence / 2, units - 1)) * error
 
 
-def _most_cases(comparison: ModelComparison, model: str) -> float:
+def _most_cases(comparison: ModelComparison, model: str, score: float) -> float:
     """Most independent cases that a score over classes can stand for.
 
     Cases of a patient count by how alike the model's hits among them are; where all of a class are
@@ -156,7 +157,9 @@ def _most_cases(comparison: ModelComparison, model: str) -> float:
         own = (tried > 0) & (comparison.y_codes == code)
         groups = None if comparison.groups is None else comparison.groups[own]
         effective.append(proportion_interval(hits[own] / tried[own], groups=groups).n_effective)
-    return _TIMES_RAREST * min(effective)
+    # Of a mean over classes without a miss, what is missed may all be of the rarest class.
+    times = len(effective) if min(score, 1 - score) <= 1e-12 else _TIMES_RAREST
+    return times * min(effective)
 
 
 def _hits_interval(

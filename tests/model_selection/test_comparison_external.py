@@ -144,8 +144,8 @@ def test_all_of_five_rare_patients_found_leaves_as_much_doubt():
     ).external["B"]
     with pytest.warns(UserWarning, match="rests on 5 groups"):
         row = found.bootstrap(metric="balanced_accuracy", n_resamples=100).loc["logistic"]
-    # Four times five patients, whatever the number of their images.
-    assert row["ci_low"] == pytest.approx((2 * 0.025) ** (1 / 20), abs=1e-4)
+    # Two classes times five patients, whatever the number of their images.
+    assert row["ci_low"] == pytest.approx((2 * 0.025) ** (1 / 10), abs=1e-4)
     assert row["ci_high"] == 1
 
 
