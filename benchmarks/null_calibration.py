@@ -358,8 +358,8 @@ def report_coverage(name, results):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n-datasets", type=int, default=200)
-    parser.add_argument("--n-coverage", type=int, default=200)
-    parser.add_argument("--areas", type=float, nargs="+", default=[0.6, 0.8, 0.95, 0.995])
+    parser.add_argument("--n-coverage", type=int, default=100)
+    parser.add_argument("--areas", type=float, nargs="+", default=[0.6, 0.95, 0.995])
     parser.add_argument("--parts", nargs="+", default=["claims", "coverage"])
     parser.add_argument("--situations", nargs="+", default=[""], help="parts of their names")
     parser.add_argument("--output", type=Path, default=None, help=f"such as {RESULTS}")
