@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from skcyto.model_selection._comparison_rounds import (
@@ -12,7 +13,7 @@ from skcyto.model_selection._comparison_rounds import (
     count_independent,
     pool,
     rarest_units,
-    units_by_class,
+    sizes_by_class,
 )
 from skcyto.model_selection._comparison_scoring import class_of_recall, counts_hits
 from skcyto.model_selection._statistics_folds import corrected_error, corrected_interval
@@ -69,8 +70,9 @@ def score_interval(
         known = values[~np.isnan(values)]
         if len(known) < 2:
             return np.nan, np.nan
-        most = _TIMES_RAREST * rarest_units(comparison)
-        return share_interval(float(known.mean()), error, df, most, confidence=confidence)
+        score = float(known.mean())
+        most = _most_cases(comparison, model, score)
+        return share_interval(score, error, df, most, confidence=confidence)
     return _of_loss(comparison, model, metric, over_folds)
 
 
@@ -111,11 +113,11 @@ def pooled_interval(
         return _hits_interval(comparison, model, metric, confidence)[0]
     units = rarest_units(comparison)
     if measure.of_classes == "roc_auc":
-        rest = max(sum(units_by_class(comparison)) - units, 1)
-        sizes = np.ones(units), np.ones(rest)
+        rarest, *rest = sorted(sizes_by_class(comparison), key=len)
+        sizes = rarest, np.concatenate(rest)
         return area_interval(estimate, error**2, *sizes, confidence=confidence, df=units - 1)
     if measure.greater_is_better and measure.bounds == (0, 1):
-        most = _TIMES_RAREST * units
+        most = _most_cases(comparison, model, estimate)
         return share_interval(estimate, error, units - 1, most, confidence=confidence)
     half = half_width(error, units, confidence)
     return max(estimate - half, measure.bounds[0]), min(estimate + half, measure.bounds[1])
@@ -143,14 +145,28 @@ def half_width(error: float, units: int, confidence: float) -> float:
     return float(stats.t.ppf(0.5 + confidence / 2, units - 1)) * error
 
 
+def _most_cases(comparison: ModelComparison, model: str, score: float) -> float:
+    """Most independent cases that a score over classes can stand for.
+
+    Cases of a patient count by how alike the model's hits among them are; where all of a class are
+    hits, or none is, nothing is known of that, and patients count.
+    """
+    hits, tried = _count_hits(comparison, model)
+    effective = []
+    for code in np.unique(comparison.y_codes[tried > 0]):
+        own = (tried > 0) & (comparison.y_codes == code)
+        groups = None if comparison.groups is None else comparison.groups[own]
+        effective.append(proportion_interval(hits[own] / tried[own], groups=groups).n_effective)
+    # Of a mean over classes without a miss, what is missed may all be of the rarest class.
+    times = len(effective) if min(score, 1 - score) <= 1e-12 else _TIMES_RAREST
+    return times * min(effective)
+
+
 def _hits_interval(
     comparison: ModelComparison, model: str, metric: str, confidence: float
 ) -> tuple[tuple[float, float], int]:
     """Interval by case or group of a recall or accuracy, and how many of them there are."""
-    hits, tried = np.zeros((2, len(comparison.y)))
-    for rows, predictions in pool(comparison, model):
-        hits[rows] += predictions.codes == comparison.y_codes[rows]
-        tried[rows] += 1
+    hits, tried = _count_hits(comparison, model)
     code = class_of_recall(comparison.measures[metric])
     own = tried > 0
     if code is not None:
@@ -158,6 +174,17 @@ def _hits_interval(
     groups = None if comparison.groups is None else comparison.groups[own]
     found = proportion_interval(hits[own] / tried[own], groups=groups, confidence=confidence)
     return (found.low, found.high), found.n_clusters
+
+
+def _count_hits(
+    comparison: ModelComparison, model: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Count in how many rounds each case was predicted rightly, and in how many it was tested."""
+    hits, tried = np.zeros((2, len(comparison.y)))
+    for rows, predictions in pool(comparison, model):
+        hits[rows] += predictions.codes == comparison.y_codes[rows]
+        tried[rows] += 1
+    return hits, tried
 
 
 def _area_limits(comparison: ModelComparison, model: str, confidence: float) -> tuple[float, float]:

@@ -159,11 +159,11 @@ def rarest_units(comparison: ModelComparison) -> int:
     -------
     units : int
     """
-    return min(units_by_class(comparison))
+    return min(len(sizes) for sizes in sizes_by_class(comparison))
 
 
-def units_by_class(comparison: ModelComparison) -> list[int]:
-    """Count the independent cases of every class that were tested.
+def sizes_by_class(comparison: ModelComparison) -> list[NDArray[np.intp]]:
+    """Count the tested cases of every independent unit of every class.
 
     Parameters
     ----------
@@ -172,13 +172,14 @@ def units_by_class(comparison: ModelComparison) -> list[int]:
 
     Returns
     -------
-    units : list of int
-        Without classes of which no case was tested.
+    sizes : list of ndarray of int
+        Cases of each group, ones without groups, by class; without classes of which no case was
+        tested.
     """
     tested = comparison.tested
     units = tested if comparison.groups is None else comparison.groups[tested]
     codes = comparison.y_codes[tested]
-    return [len(np.unique(units[codes == code])) for code in np.unique(codes)]
+    return [np.unique(units[codes == code], return_counts=True)[1] for code in np.unique(codes)]
 
 
 def count_independent(comparison: ModelComparison) -> int:

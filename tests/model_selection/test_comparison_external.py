@@ -116,6 +116,39 @@ def test_all_of_five_rare_cases_found_leaves_doubt():
     assert table.loc["logistic", ("f1_macro", "ci_low")] < 0.9
 
 
+def test_images_of_a_patient_count_by_how_alike_they_are():
+    apart = site("B", 50, 3, share=0.2, per_patient=8)
+    once = site("C", 50, 3, share=0.2, per_patient=1)
+    copies = tuple(np.repeat(part, 8, axis=0) for part in once)
+    sets = {"apart": apart, "cases": apart[:2], "copies": copies, "patients": once[:2]}
+    models = {"logistic": LogisticRegression()}
+    found = compare_models(models, *INSIDE[:2], external=sets, cv=2, random_state=0).external
+
+    def width(name, metric):
+        row = found[name].bootstrap(metric=metric, n_resamples=300).loc["logistic"]
+        return row["ci_high"] - row["ci_low"]
+
+    for metric in ("balanced_accuracy", "f1_macro", "roc_auc_ovr"):
+        # Patients whose images differ tell nearly as much as so many cases, but for Student's t,
+        # and eight copies of an image no more than one.
+        assert width("apart", metric) < 1.5 * width("cases", metric)
+        assert width("copies", metric) > 0.7 * width("patients", metric)
+
+
+def test_all_of_five_rare_patients_found_leaves_as_much_doubt():
+    y = np.repeat([1, 0], [20, 80])
+    X = (10.0 * y + np.random.default_rng(0).normal(size=100))[:, None]
+    elsewhere = X + 0.1, y, np.arange(100) // 4
+    found = compare_models(
+        {"logistic": LogisticRegression()}, X, y, external={"B": elsewhere}, cv=2, random_state=0
+    ).external["B"]
+    with pytest.warns(UserWarning, match="rests on 5 groups"):
+        row = found.bootstrap(metric="balanced_accuracy", n_resamples=100).loc["logistic"]
+    # Two classes times five patients, whatever the number of their images.
+    assert row["ci_low"] == pytest.approx((2 * 0.025) ** (1 / 10), abs=1e-4)
+    assert row["ci_high"] == 1
+
+
 def test_mcnemar_and_delong_are_of_that_set(comparison, fitted):
     X, y, _ = site("C", 30, 2)
     found = comparison.external["site C"]
