@@ -133,7 +133,7 @@ def _check_categorical(state: dict[str, Any], features: np.ndarray, n_features: 
     known = getattr(mapper, "is_categorical_", None)
     if not isinstance(known, np.ndarray) or known.shape != (n_features,):
         raise _forged("it does not say which features have categories")
-    if known.dtype.kind not in "bu" or not known[features.astype(np.int64)].all():
+    if known.dtype.kind not in ("b", "u") or not known[features.astype(np.int64)].all():
         raise _forged("it reads categories that it does not have")
 
 

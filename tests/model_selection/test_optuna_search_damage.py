@@ -63,7 +63,7 @@ def run(statement):
 FIRST = "WHERE trial_id = (SELECT min(trial_id) FROM trials)"
 CONTENT = {
     "no JSON": change_json("skcyto:record", "{", "#"),
-    "no key": change_json("skcyto:record", '"values"', '"walues"'),
+    "no key": change_json("skcyto:record", '"values"', '"valves"'),
     "another score": change_json("skcyto:record", "0.", "0.1"),
     "another status": change_json("skcyto:record", "complete", "failed"),
     "another owner": change_json("skcyto:owner", '"key": "', '"key": "f'),
