@@ -234,7 +234,10 @@ def _name_patterns(image: str | Mapping[str, str], mask: str) -> dict[str, str]:
 def _compile(pattern: str, name: str) -> re.Pattern[str]:
     """Turn a pattern with placeholders into a regular expression."""
     if "{case}" not in pattern:
-        raise ValueError(f"{name}={pattern!r} must hold {{case}}, such as 'scans/{{case}}.nii'")
+        raise ValueError(
+            f"the pattern {name}={pattern!r} of image or mask must hold {{case}}, such as "
+            "'scans/{case}.nii'"
+        )
     extensions = "|".join(re.escape(extension) for extension in SCAN_EXTENSIONS)
     return _replace(pattern, f"(?i:{extensions})")
 

@@ -40,6 +40,8 @@ def draw_folds(
     else:
         cv = check_cv(tuner.cv, y=y, classifier=True)
     splits = list(cv.split(X, y, **split_params))
+    if not splits:
+        raise ValueError("cv gives no fold: name at least one pair of training and test rows")
     if not tuner.refit and len(splits) > 1:
         raise ValueError(
             f"refit=False needs a single split to take the classifier from, got {len(splits)}"

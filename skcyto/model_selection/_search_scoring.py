@@ -26,6 +26,7 @@ from skcyto.metrics._class_dependence import (
 )
 from skcyto.model_selection._logit_bias_search import FixedPredictions
 from skcyto.model_selection._splits import number_rounds
+from skcyto.utils._validation import check_vector
 
 SINGLE = "score"
 
@@ -238,6 +239,8 @@ def prepare_scoring(
     ValueError
         If a scorer can't work, or `pos_label` or the pruner doesn't go with the data.
     """
+    if is_classifier(search.estimator) and np.ndim(y) == 1:
+        check_vector(y, "y")
     if not is_classifier(search.estimator) or type_of_target(y) not in ("binary", "multiclass"):
         if search.pos_label is not None:
             raise ValueError(f"pos_label={search.pos_label!r} is for classifiers of two classes")

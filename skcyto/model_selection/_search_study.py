@@ -220,12 +220,18 @@ def sampler_of_rank(seed: int, rank: int) -> BaseSampler:
 def _connect(url: str) -> optuna.storages.RDBStorage:
     """Open a database, with heartbeats where machines share it."""
     from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
     from sqlalchemy.pool import NullPool, SingletonThreadPool
 
     settings: dict[str, Any] = {}
-    if url.startswith("sqlite"):
+    try:
         parsed = make_url(url)
+    except ArgumentError as error:
+        raise ValueError(
+            f"storage={url!r} is no URL of a database, such as 'sqlite:///search.db' or "
+            "'postgresql://user@host/database'"
+        ) from error
+    if url.startswith("sqlite"):
         # A file is cheap to open and need not stay so; a database in memory is its one connection.
         dialect: Any = parsed.get_dialect()
         if dialect.get_pool_class(parsed) is not SingletonThreadPool:

@@ -300,6 +300,9 @@ def _check_net_params(net_params: Mapping[str, Any]) -> None:
             )
 
 
+_TOO_MANY_UNITS = 2**31  # no layer of a table; torch would only say that memory is short
+
+
 def layer_sizes(hidden_layer_sizes: Any, n_features: int) -> list[int]:
     """Turn fractions of the number of features into numbers of units.
 
@@ -319,11 +322,14 @@ def layer_sizes(hidden_layer_sizes: Any, n_features: int) -> list[int]:
         is_int = isinstance(size, Integral) and not isinstance(size, bool)
         is_fraction = isinstance(size, Real) and not isinstance(size, Integral)
         if (is_int and size >= 1) or (is_fraction and 0 < size < np.inf):
-            sizes.append(int(size) if is_int else max(1, round(size * n_features)))
-            continue
+            units = int(size) if is_int else max(1, round(size * n_features))
+            if units < _TOO_MANY_UNITS:
+                sizes.append(units)
+                continue
         raise ValueError(
             f"hidden_layer_sizes={hidden_layer_sizes!r} holds {size!r}: give positive "
-            "ints (numbers of units) or floats (fractions of the number of features)"
+            "ints (numbers of units) or floats (fractions of the number of features) that make "
+            f"fewer than {_TOO_MANY_UNITS} units"
         )
     return sizes
 

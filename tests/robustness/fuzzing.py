@@ -29,7 +29,11 @@ PATHS = ("/pathlib", "/os.py", "/posixpath.py", "/shutil.py", "/tempfile.py")
 
 
 # What scikit-learn and joblib call an argument, too.
-_OTHER_WORDS = {"cv": ("n_splits", "fold", "split"), "n_jobs": ("joblib",)}
+_OTHER_WORDS = {
+    "cv": ("n_splits", "fold", "split", "CV"),
+    "n_jobs": ("joblib",),
+    "scoring": ("scorer",),
+}
 
 
 class Hang(BaseException):

@@ -54,7 +54,7 @@ def test_every_public_name_is_tried(tmp_path):
         # Results, made by what is tried.
         "EmbeddingCacheInfo", "ParquetEmbeddingInfo", "Criterion", "Loss",
         # No arguments.
-        "available", "all_estimators", "get_scorer_names",
+        "available", "all_estimators", "get_scorer_names", "show_versions",
         # Any label is one.
         "make_recall_scorer",
         # Their parts are tried: the embedder, the comparison, the writers.
