@@ -27,7 +27,7 @@ import torch
 from PIL import Image, ImageFilter
 
 from skcyto.feature_extraction import EVA02TokenEmbedder
-from skcyto.utils._backbone import BackboneSource
+from skcyto.utils._backbones._source import BackboneSource
 from skcyto.utils._random import draw_seed
 
 SEED = 0

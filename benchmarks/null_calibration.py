@@ -26,8 +26,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import KFold, LeaveOneGroupOut
 
 import skcyto
-from skcyto.model_selection import _comparison_one_set as one_set
 from skcyto.model_selection import compare_models, friedman_nemenyi_test
+from skcyto.model_selection._results import _one_set as one_set
 
 RESULTS = Path(__file__).parent / "results" / "honesty.md"
 N_RESAMPLES = 50

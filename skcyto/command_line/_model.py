@@ -27,7 +27,7 @@ from skcyto.exceptions import (
 from skcyto.persistence import load
 from skcyto.persistence._manifest import read_manifest
 from skcyto.persistence._walk import walk
-from skcyto.utils._image_inputs import as_image_inputs, explain
+from skcyto.utils._images._inputs import as_image_inputs, explain
 
 # What one bad input makes a model raise; the first are certain to be about the input.
 _INPUT_ERRORS = (InvalidImageError, InvalidScanError, OSError)

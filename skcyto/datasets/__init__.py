@@ -1,10 +1,10 @@
 """Loaders of data sets on disk and generators of synthetic ones."""
 
-from skcyto.datasets._cell_images import make_cell_images
 from skcyto.datasets._image_folder import load_image_folder
 from skcyto.datasets._image_mask_folder import load_image_mask_folder
-from skcyto.datasets._orbit_mri import make_orbit_mri
 from skcyto.datasets._ps3c import load_ps3c, write_ps3c_submission
+from skcyto.datasets._synthetic._cell_images import make_cell_images
+from skcyto.datasets._synthetic._orbit_mri import make_orbit_mri
 from skcyto.datasets._ted import load_ted
 from skcyto.datasets._writers import (
     write_image_folder,

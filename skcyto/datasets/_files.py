@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from skcyto.datasets._report import Findings
+from skcyto.datasets._problems import Findings
 from skcyto.exceptions import InvalidDatasetError
 
 IMAGE_EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")

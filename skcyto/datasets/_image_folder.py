@@ -25,7 +25,7 @@ from skcyto.datasets._files import (
     read_list,
     walk_files,
 )
-from skcyto.datasets._report import Findings, OnError, check_on_error
+from skcyto.datasets._problems import Findings, OnError, check_on_error
 from skcyto.exceptions import InvalidDatasetError
 from skcyto.utils._validation import OPTIONAL_PATH, PATH, check_parameters
 

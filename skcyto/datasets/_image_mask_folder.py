@@ -22,7 +22,7 @@ from skcyto.datasets._files import (
     walk_files,
 )
 from skcyto.datasets._image_folder import note_contradicting_copies
-from skcyto.datasets._report import Findings, OnError, check_on_error
+from skcyto.datasets._problems import Findings, OnError, check_on_error
 from skcyto.utils._validation import OPTIONAL_PATH, PATH, check_parameters
 
 

@@ -27,7 +27,7 @@ from skcyto.datasets._image_folder import (
     note_contradicting_copies,
     note_links_between_classes,
 )
-from skcyto.datasets._report import Findings, OnError, check_on_error
+from skcyto.datasets._problems import Findings, OnError, check_on_error
 from skcyto.exceptions import InvalidDatasetError
 from skcyto.utils._validation import PATH, check_parameters
 

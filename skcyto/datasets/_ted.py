@@ -8,8 +8,8 @@ from sklearn.utils import Bunch
 
 from skcyto.datasets._files import as_folder, read_list
 from skcyto.datasets._image_mask_folder import load_image_mask_folder
-from skcyto.datasets._orbit_drawing import TED_LABELS
-from skcyto.datasets._report import OnError
+from skcyto.datasets._problems import OnError
+from skcyto.datasets._synthetic._orbit_drawing import TED_LABELS
 from skcyto.utils._validation import PATH, check_parameters
 
 

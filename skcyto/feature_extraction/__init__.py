@@ -1,8 +1,11 @@
 """Features from images and scans."""
 
-from skcyto.feature_extraction._embedding_cache import EmbeddingCache, EmbeddingCacheInfo
-from skcyto.feature_extraction._eva02_token_embedder import EVA02TokenEmbedder
-from skcyto.feature_extraction._parquet import ParquetEmbeddingInfo, embed_to_parquet
+from skcyto.feature_extraction._embedding._cache import EmbeddingCache, EmbeddingCacheInfo
+from skcyto.feature_extraction._embedding._embedder import EVA02TokenEmbedder
+from skcyto.feature_extraction._parquet._embed_to_parquet import (
+    ParquetEmbeddingInfo,
+    embed_to_parquet,
+)
 from skcyto.feature_extraction._radiomics._extractor import RadiomicsExtractor
 from skcyto.utils._public_paths import use_public_paths
 

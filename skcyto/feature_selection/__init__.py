@@ -1,11 +1,11 @@
 """Choose features inside the fold: by a model's importances, or by tests and correlations."""
 
-from skcyto.feature_selection._correlation_heatmap_display import CorrelationHeatmapDisplay
 from skcyto.feature_selection._correlation_ttest_filter import CorrelationTTestFilter
-from skcyto.feature_selection._feature_correlation_display import FeatureCorrelationDisplay
-from skcyto.feature_selection._feature_pvalue_display import FeaturePValueDisplay
-from skcyto.feature_selection._importance_threshold_display import ImportanceThresholdDisplay
 from skcyto.feature_selection._importance_threshold_selector import ImportanceThresholdSelector
+from skcyto.feature_selection._plot._correlation_heatmap import CorrelationHeatmapDisplay
+from skcyto.feature_selection._plot._feature_correlation import FeatureCorrelationDisplay
+from skcyto.feature_selection._plot._feature_pvalue import FeaturePValueDisplay
+from skcyto.feature_selection._plot._importance_threshold import ImportanceThresholdDisplay
 from skcyto.utils._public_paths import use_public_paths
 
 __all__ = [

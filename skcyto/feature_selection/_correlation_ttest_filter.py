@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from sklearn.utils import Tags
 
-    from skcyto.feature_selection._correlation_heatmap_display import CorrelationHeatmapDisplay
-    from skcyto.feature_selection._feature_correlation_display import FeatureCorrelationDisplay
-    from skcyto.feature_selection._feature_pvalue_display import FeaturePValueDisplay
+    from skcyto.feature_selection._plot._correlation_heatmap import CorrelationHeatmapDisplay
+    from skcyto.feature_selection._plot._feature_correlation import FeatureCorrelationDisplay
+    from skcyto.feature_selection._plot._feature_pvalue import FeaturePValueDisplay
 
 
 # Relative difference up to which p-values, statistics and scores are equal.
@@ -369,7 +369,7 @@ class CorrelationTTestFilter(SelectorMixin, BaseEstimator):
         -------
         display : FeaturePValueDisplay
         """
-        from skcyto.feature_selection._feature_pvalue_display import FeaturePValueDisplay
+        from skcyto.feature_selection._plot._feature_pvalue import FeaturePValueDisplay
 
         return FeaturePValueDisplay.from_estimator(self, ax=ax)
 
@@ -385,7 +385,7 @@ class CorrelationTTestFilter(SelectorMixin, BaseEstimator):
         -------
         display : FeatureCorrelationDisplay
         """
-        from skcyto.feature_selection._feature_correlation_display import FeatureCorrelationDisplay
+        from skcyto.feature_selection._plot._feature_correlation import FeatureCorrelationDisplay
 
         return FeatureCorrelationDisplay.from_estimator(self, ax=ax)
 
@@ -409,7 +409,7 @@ class CorrelationTTestFilter(SelectorMixin, BaseEstimator):
         -------
         display : CorrelationHeatmapDisplay
         """
-        from skcyto.feature_selection._correlation_heatmap_display import CorrelationHeatmapDisplay
+        from skcyto.feature_selection._plot._correlation_heatmap import CorrelationHeatmapDisplay
 
         return CorrelationHeatmapDisplay.from_estimator(self, X, max_features=max_features, ax=ax)
 

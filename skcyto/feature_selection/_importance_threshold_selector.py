@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from sklearn.utils import Tags
 
-    from skcyto.feature_selection._importance_threshold_display import ImportanceThresholdDisplay
+    from skcyto.feature_selection._plot._importance_threshold import ImportanceThresholdDisplay
 
 
 class ImportanceThresholdSelector(MetaEstimatorMixin, SelectorMixin, BaseEstimator):
@@ -262,7 +262,7 @@ class ImportanceThresholdSelector(MetaEstimatorMixin, SelectorMixin, BaseEstimat
         -------
         display : ImportanceThresholdDisplay
         """
-        from skcyto.feature_selection._importance_threshold_display import (
+        from skcyto.feature_selection._plot._importance_threshold import (
             ImportanceThresholdDisplay,
         )
 

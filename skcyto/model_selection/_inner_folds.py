@@ -14,7 +14,7 @@ from sklearn.multioutput import ClassifierChain, RegressorChain
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-from skcyto.model_selection._group_keywords import GROUPS, has_folds
+from skcyto.model_selection._groups import GROUPS, has_folds
 
 # Where no `cv` means no folds, not five.
 _NO_FOLDS_BY_DEFAULT = (ClassifierChain, RegressorChain, RidgeClassifierCV, RidgeCV)

@@ -103,7 +103,7 @@ def refuse_unstackable(name: str, estimator: Any) -> None:
     ValueError
         Saying why.
     """
-    from skcyto.neural_network._stacked import why_not_stackable
+    from skcyto.neural_network._stacked._fit import why_not_stackable
 
     if hasattr(estimator, "steps") and hasattr(_final(estimator), "steps"):
         reason: str | None = "its last step is a pipeline of its own; put the steps into one"
@@ -132,7 +132,7 @@ def fit_in_stacks(tasks: Sequence[FoldTask], X: Any, y: Any, run: Runner) -> lis
     fits : list of FoldFit
         In the order of the tasks.
     """
-    from skcyto.neural_network._stacked import StackedFit, make_stacks
+    from skcyto.neural_network._stacked._fit import StackedFit, make_stacks
 
     keys = [_key_before_net(task) for task in tasks]
     first = {key: number for number, key in reversed(list(enumerate(keys)))}
@@ -243,7 +243,7 @@ def _to_single(X: Any) -> Any:
 
 
 def _train(fits: Sequence[Any]) -> tuple[list[Any], list[Exception | None], float]:
-    from skcyto.neural_network._stacked import train_stack
+    from skcyto.neural_network._stacked._fit import train_stack
 
     start = time.perf_counter()
     nets, errors = train_stack(fits)

@@ -1,6 +1,6 @@
 """Saved models, and their description."""
 
-from skcyto.persistence._card import model_card
+from skcyto.persistence._card._model_card import model_card
 from skcyto.persistence._load import load
 from skcyto.persistence._save import save
 from skcyto.persistence._stand_ins import SavedPartial as SavedPartial

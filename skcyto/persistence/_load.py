@@ -27,7 +27,7 @@ from skcyto.persistence._trees import check_trees
 from skcyto.persistence._trusted_types import check_node_kinds, trusted_types
 from skcyto.persistence._versions import compare_versions
 from skcyto.persistence._walk import walk
-from skcyto.utils._device import resolve_device
+from skcyto.utils._devices._device import resolve_device
 from skcyto.utils._persistence import PersistentEstimator
 from skcyto.utils._validation import PATH, check_parameters
 from skcyto.utils._warnings import warn

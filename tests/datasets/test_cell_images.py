@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skcyto.datasets import make_cell_images
-from skcyto.datasets._sampling import check_weights, draw_classes
+from skcyto.datasets._synthetic._sampling import check_weights, draw_classes
 
 
 def test_what_comes_back():

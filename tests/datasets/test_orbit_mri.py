@@ -10,14 +10,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skcyto.datasets import load_ted, make_orbit_mri
-from skcyto.datasets._orbit_drawing import (
+from skcyto.datasets._synthetic._orbit_drawing import (
     TED_LABELS,
     Disease,
     OrbitField,
     draw_disease,
     draw_orbit,
 )
-from skcyto.datasets._orbit_mri import _draw_case
+from skcyto.datasets._synthetic._orbit_mri import _draw_case
 
 sitk = pytest.importorskip("SimpleITK", reason="needs the extra 'radiomics'")
 

@@ -11,8 +11,8 @@ import timm
 import torch
 
 from skcyto.exceptions import PretrainedWeightsError
-from skcyto.feature_extraction._tokens import PoolingHead, TokenBackbone, combine_tokens
-from skcyto.utils._backbone import (
+from skcyto.feature_extraction._embedding._tokens import PoolingHead, TokenBackbone, combine_tokens
+from skcyto.utils._backbones._source import (
     BackboneSource,
     describe_backbone,
     find_final_norm,

@@ -19,9 +19,9 @@ from PIL import Image
 
 from skcyto.exceptions import EmbeddingCacheWarning
 from skcyto.feature_extraction import EmbeddingCache, EVA02TokenEmbedder
-from skcyto.feature_extraction._backbone_pool import clear_backbones
-from skcyto.feature_extraction._embedding_store import EmbeddingStore, make_keys
-from skcyto.utils._backbone import BackboneSource
+from skcyto.feature_extraction._embedding._loaded_backbones import clear_backbones
+from skcyto.feature_extraction._embedding._store import EmbeddingStore, make_keys
+from skcyto.utils._backbones._source import BackboneSource
 
 TINY = "eva02_tiny_patch14_224"
 pytestmark = pytest.mark.filterwarnings("ignore::skcyto.exceptions.RandomWeightsWarning")
@@ -399,7 +399,7 @@ import sys, time, warnings
 import numpy as np, torch
 torch.set_num_threads(1)
 from skcyto.feature_extraction import EVA02TokenEmbedder
-from skcyto.feature_extraction._tokens import TokenBackbone
+from skcyto.feature_extraction._embedding._tokens import TokenBackbone
 warnings.simplefilter("ignore")
 cache, output, pause, *paths = sys.argv[1:]
 forward = TokenBackbone.forward

@@ -34,10 +34,11 @@ from skcyto.exceptions import (
     PretrainedWeightsError,
     RandomWeightsWarning,
 )
-from skcyto.feature_extraction import EVA02TokenEmbedder, _embed
-from skcyto.feature_extraction._backbone_pool import clear_backbones
-from skcyto.feature_extraction._tokens import TokenBackbone
-from skcyto.utils._backbone import BackboneSource, describe_backbone
+from skcyto.feature_extraction import EVA02TokenEmbedder
+from skcyto.feature_extraction._embedding import _run as _embed
+from skcyto.feature_extraction._embedding._loaded_backbones import clear_backbones
+from skcyto.feature_extraction._embedding._tokens import TokenBackbone
+from skcyto.utils._backbones._source import BackboneSource, describe_backbone
 from skcyto.utils._random import draw_seed
 
 TINY = "eva02_tiny_patch14_224"
@@ -98,7 +99,9 @@ def test_preprocessing_is_timms_own(image_paths):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(TokenBackbone, "forward", forward)
             patch.setattr(TokenBackbone, "head", None)
-            patch.setattr("skcyto.feature_extraction._tokens.combine_tokens", lambda e, *args: e)
+            patch.setattr(
+                "skcyto.feature_extraction._embedding._tokens.combine_tokens", lambda e, *args: e
+            )
             patch.setattr(BackboneSource, "create", lambda self: torch.nn.Identity())
             embedder.fit_transform(image_paths[:3])
         config = timm.data.resolve_data_config(

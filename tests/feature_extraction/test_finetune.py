@@ -17,10 +17,11 @@ from sklearn.preprocessing import StandardScaler
 
 from skcyto.exceptions import DeviceMemoryError, InvalidImageError, InvalidInputWarning
 from skcyto.feature_extraction import EmbeddingCache, EVA02TokenEmbedder
-from skcyto.feature_extraction._backbone_pool import clear_backbones
-from skcyto.neural_network import EVA02Classifier, _eva02_fit
-from skcyto.neural_network._eva02_network import TransformerClassifier
-from skcyto.neural_network._eva02_training import FineTuning
+from skcyto.feature_extraction._embedding._loaded_backbones import clear_backbones
+from skcyto.neural_network import EVA02Classifier
+from skcyto.neural_network._transformer import _fit as _eva02_fit
+from skcyto.neural_network._transformer._loop import FineTuning
+from skcyto.neural_network._transformer._network import TransformerClassifier
 
 pytestmark = pytest.mark.filterwarnings("ignore::skcyto.exceptions.RandomWeightsWarning")
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from skcyto.utils._image_inputs import as_image_inputs, explain, list_bad_images
-from skcyto.utils._images import array_to_rgb, decode_image, to_rgb
+from skcyto.utils._images._decoding import array_to_rgb, decode_image, to_rgb
+from skcyto.utils._images._inputs import as_image_inputs, explain, list_bad_images
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)

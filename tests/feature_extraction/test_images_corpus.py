@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from skcyto.utils._images import decode_image
+from skcyto.utils._images._decoding import decode_image
 
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16")
 # Where the stored turn is undone: the inverse of what a viewer is told to do.
@@ -178,7 +178,7 @@ def test_a_damaged_pil_image_stays_damaged():
     data = bytearray(encode(Image.fromarray(make_picture()), "PNG"))
     data[len(data) // 2] ^= 1
     image = Image.open(io.BytesIO(bytes(data)))
-    from skcyto.utils._images import to_rgb
+    from skcyto.utils._images._decoding import to_rgb
 
     for _ in range(3):
         with pytest.raises((OSError, SyntaxError, ValueError)):

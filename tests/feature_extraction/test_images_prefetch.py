@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from skcyto.feature_extraction import EVA02TokenEmbedder
-from skcyto.feature_extraction._embed import EmbeddingRun
-from skcyto.feature_extraction._tokens import TokenBackbone
-from skcyto.utils._image_inputs import ImageInputs
+from skcyto.feature_extraction._embedding._run import EmbeddingRun
+from skcyto.feature_extraction._embedding._tokens import TokenBackbone
+from skcyto.utils._images._inputs import ImageInputs
 from skcyto.utils._prefetch import map_ahead, resolve_n_threads
 
 

@@ -11,11 +11,11 @@ from PIL import Image, ImageFile
 
 from skcyto.exceptions import InvalidImageError, InvalidInputWarning
 from skcyto.feature_extraction import EVA02TokenEmbedder
-from skcyto.utils._backbone import describe_backbone
-from skcyto.utils._image_inputs import as_image_inputs
-from skcyto.utils._image_notes import ImageNotes
-from skcyto.utils._image_transforms import make_transform
-from skcyto.utils._images import array_to_rgb, decode_image, to_rgb
+from skcyto.utils._backbones._source import describe_backbone
+from skcyto.utils._backbones._transforms import make_transform
+from skcyto.utils._images._decoding import array_to_rgb, decode_image, to_rgb
+from skcyto.utils._images._inputs import as_image_inputs
+from skcyto.utils._images._notes import ImageNotes
 from skcyto.utils._prefetch import WeightGate
 
 RNG = np.random.default_rng(0)
@@ -169,7 +169,7 @@ def test_animations_and_slides_are_noted(monkeypatch):
     file = io.BytesIO()
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
     assert "several frames" in note_texts(file.getvalue())[0]
-    monkeypatch.setattr("skcyto.utils._image_notes._SLIDE_PIXELS", 1000)
+    monkeypatch.setattr("skcyto.utils._images._notes._SLIDE_PIXELS", 1000)
     assert "whole slide" in note_texts(tiff_of_pages(Image.new("L", (40, 30))))[0]
 
 

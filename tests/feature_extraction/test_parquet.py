@@ -345,7 +345,7 @@ def test_another_precision_than_that_of_the_data_set(image_paths, tmp_path, monk
     """A GPU of another kind, on another day or on another worker, shall not mix its features in."""
     import torch
 
-    from skcyto.feature_extraction import _parquet_manifest
+    from skcyto.feature_extraction._parquet import _manifest as _parquet_manifest
 
     embed_to_parquet(make_embedder(), image_paths, tmp_path / "tiles", part_size=3)
     monkeypatch.setattr(_parquet_manifest, "resolve_precision", lambda *_: torch.bfloat16)

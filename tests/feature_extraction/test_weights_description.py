@@ -14,7 +14,7 @@ import skcyto
 from skcyto.exceptions import PretrainedWeightsError
 from skcyto.feature_extraction import EVA02TokenEmbedder
 from skcyto.neural_network import EVA02Classifier
-from skcyto.utils._backbone import BackboneSource
+from skcyto.utils._backbones._source import BackboneSource
 
 NAME = "vit_tiny_patch16_224"
 MEAN, STD = (0.7, 0.55, 0.65), (0.2, 0.25, 0.15)

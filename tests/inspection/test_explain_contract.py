@@ -245,7 +245,7 @@ def test_large_background_and_progress_are_quiet_unless_asked(three_classes, net
 
 
 def test_background_follows_the_predicted_classes(three_classes):
-    from skcyto.inspection._background import choose_background
+    from skcyto.inspection._shapley._background import choose_background
 
     X, _ = three_classes
     labels = np.repeat(["a", "b", "c"], [300, 90, 10])

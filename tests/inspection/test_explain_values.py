@@ -18,7 +18,7 @@ from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from skcyto.inspection import explain
-from skcyto.inspection._background import choose_background
+from skcyto.inspection._shapley._background import choose_background
 from skcyto.neural_network import ImbalancedMLPClassifier
 from skcyto.utils._random import draw_seed
 

@@ -14,7 +14,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 
 from skcyto.inspection import Explanation, explain, parse_radiomics_names
-from skcyto.inspection._shap import import_shap
+from skcyto.inspection._shapley._shap import import_shap
 
 
 @pytest.fixture

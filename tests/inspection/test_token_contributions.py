@@ -19,11 +19,11 @@ from skcyto.datasets import make_cell_images
 from skcyto.exceptions import InvalidImageError, RandomWeightsWarning
 from skcyto.feature_extraction import EVA02TokenEmbedder
 from skcyto.inspection import TokenMapDisplay
-from skcyto.inspection._token_contributions import contribute_by_token
+from skcyto.inspection._patches._of_embedder import contribute_by_token
 from skcyto.model_selection import TunedLogitBiasClassifierCV
 from skcyto.neural_network import EVA02Classifier
-from skcyto.utils._backbone import describe_backbone
-from skcyto.utils._image_transforms import normalize_pixels
+from skcyto.utils._backbones._source import describe_backbone
+from skcyto.utils._backbones._transforms import normalize_pixels
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def prepare(images):
 def patch_tokens(embedder, images):
     import torch
 
-    from skcyto.feature_extraction._backbone_pool import get_backbone
+    from skcyto.feature_extraction._embedding._loaded_backbones import get_backbone
 
     backbone = get_backbone(embedder._source, embedder._weights_identity, torch.device("cpu"))
     pixels = torch.from_numpy(np.stack(prepare(images))).permute(0, 3, 1, 2)

@@ -28,7 +28,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.tree import DecisionTreeClassifier
 
 from skcyto.model_selection import OptunaSearchCV, compare_models
-from skcyto.model_selection._search_ledger import RECORD
+from skcyto.model_selection._search._ledger import RECORD
 
 SPACE = {"max_depth": [1, 2, 3, 4, 5, 6], "ccp_alpha": loguniform(1e-4, 1e-1)}
 

@@ -41,7 +41,7 @@ from skcyto.model_selection import (
     RepeatedStratifiedGroupKFold,
     compare_models,
 )
-from skcyto.model_selection._comparison_candidates import seed_estimator
+from skcyto.model_selection._comparison._candidates import seed_estimator
 
 DEFAULT = [
     *("accuracy", "precision_macro", "recall_macro", "f1_macro", "average_f1"),

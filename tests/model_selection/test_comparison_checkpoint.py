@@ -21,7 +21,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeClassifier
 
 from skcyto.model_selection import compare_models
-from skcyto.model_selection._comparison_checkpoint import Checkpoint
+from skcyto.model_selection._comparison._checkpoint import Checkpoint
 from skcyto.model_selection._fingerprints import fingerprint_data, fingerprint_estimator
 
 FITS = []

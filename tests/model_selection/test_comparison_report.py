@@ -32,8 +32,8 @@ from skcyto.model_selection import (
     ScoreComparisonDisplay,
     compare_models,
 )
-from skcyto.model_selection._statistics_intervals import mid_p_interval
-from skcyto.model_selection._statistics_pooled import discount
+from skcyto.model_selection._statistics._intervals import mid_p_interval
+from skcyto.model_selection._statistics._pooled import discount
 
 MODELS = {
     "majority": DummyClassifier(),

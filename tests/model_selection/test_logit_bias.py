@@ -39,14 +39,14 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 from skcyto import metrics
 from skcyto.model_selection import TunedLogitBiasClassifierCV
-from skcyto.model_selection._logit_bias_folds import Fold
-from skcyto.model_selection._logit_bias_search import (
+from skcyto.model_selection._logit_bias._ascent import (
     COUNT_SCORES,
     CountObjective,
     ScorerObjective,
     ascend,
     candidates,
 )
+from skcyto.model_selection._logit_bias._folds import Fold
 
 
 @pytest.fixture(scope="module")

@@ -35,8 +35,8 @@ from skcyto.model_selection import (
     TunedLogitBiasClassifierCV,
     compare_models,
 )
-from skcyto.model_selection._comparison_checkpoint import Checkpoint
-from skcyto.model_selection._comparison_records import FoldRecord, Predictions
+from skcyto.model_selection._comparison._checkpoint import Checkpoint
+from skcyto.model_selection._results._records import FoldRecord, Predictions
 from skcyto.neural_network import ImbalancedMLPClassifier
 
 lacking = pytest.mark.filterwarnings("ignore::skcyto.exceptions.MissingClassWarning")

@@ -11,10 +11,11 @@ from optuna.samplers import RandomSampler
 from scipy.stats import uniform
 from sklearn.tree import DecisionTreeClassifier
 
-from skcyto.model_selection import OptunaSearchCV, _search_ledger
-from skcyto.model_selection._search_ledger import OWNER, TrialLedger
-from skcyto.model_selection._search_space import make_space
-from skcyto.model_selection._search_worker import Worker
+from skcyto.model_selection import OptunaSearchCV
+from skcyto.model_selection._search import _ledger as _search_ledger
+from skcyto.model_selection._search._ledger import OWNER, TrialLedger
+from skcyto.model_selection._search._space import make_space
+from skcyto.model_selection._search._worker import Worker
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from skcyto.model_selection import OptunaSearchCV
-from skcyto.model_selection._search_pruning import final_net
+from skcyto.model_selection._search._pruning import final_net
 from skcyto.neural_network import ImbalancedMLPClassifier
 
 

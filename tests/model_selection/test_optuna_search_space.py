@@ -20,7 +20,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from skcyto.losses import LDAM, Focal
 from skcyto.model_selection import OptunaSearchCV
-from skcyto.model_selection._search_space import make_space
+from skcyto.model_selection._search._space import make_space
 from skcyto.neural_network import ImbalancedMLPClassifier
 
 

@@ -28,7 +28,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from skcyto.losses import Focal, get_loss
 from skcyto.model_selection import OptunaSearchCV
-from skcyto.model_selection._search_ledger import OWNER, RECORD, key_of, queue_again
+from skcyto.model_selection._search._ledger import OWNER, RECORD, key_of, queue_again
 from skcyto.neural_network import ImbalancedMLPClassifier
 
 SPACE = {"max_depth": [1, 2, 3, 4, 5, 6], "ccp_alpha": loguniform(1e-4, 1e-1)}

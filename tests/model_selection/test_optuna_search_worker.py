@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from skcyto.model_selection._search_worker import Heartbeat, Worker, is_alive
+from skcyto.model_selection._search._worker import Heartbeat, Worker, is_alive
 
 
 def test_a_search_of_this_process_lives_while_it_runs():
@@ -25,7 +25,7 @@ def test_a_search_of_this_process_lives_while_it_runs():
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="start times are Linux's")
 def test_a_process_that_ends_is_dead_even_where_its_number_is_used_again():
     code = (
-        "from skcyto.model_selection._search_worker import Worker; import json, time\n"
+        "from skcyto.model_selection._search._worker import Worker; import json, time\n"
         "print(json.dumps(Worker().identity), flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

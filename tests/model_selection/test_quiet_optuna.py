@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import optuna
 import pytest
 
-from skcyto.model_selection._quiet_optuna import quiet_optuna
+from skcyto.model_selection._search._quiet_optuna import quiet_optuna
 
 
 @pytest.mark.parametrize("before", [logging.DEBUG, logging.INFO, logging.ERROR])

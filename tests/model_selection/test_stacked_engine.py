@@ -20,7 +20,8 @@ from skorch.callbacks import EpochScoring
 
 from skcyto.losses import Minimax
 from skcyto.model_selection import OptunaSearchCV, compare_models
-from skcyto.neural_network import ImbalancedMLPClassifier, _stacked_training
+from skcyto.neural_network import ImbalancedMLPClassifier
+from skcyto.neural_network._stacked import _training as _stacked_training
 
 METRICS = ["f1_macro", "roc_auc_ovr", "neg_log_loss"]
 NAMES = ["f1_macro", "roc_auc_ovr", "log_loss"]

@@ -15,8 +15,8 @@ from skcyto.model_selection import (
     corrected_resampled_ttest,
     friedman_nemenyi_test,
 )
-from skcyto.model_selection._comparison_tests import with_holm
-from skcyto.model_selection._statistics_folds import corrected_interval
+from skcyto.model_selection._results._fold_tests import with_holm
+from skcyto.model_selection._statistics._folds import corrected_interval
 
 DIFFERENCES = np.array(
     [0.0215, -0.0043, 0.0310, 0.0127, 0.0089, 0.0402, -0.0111, 0.0176, 0.0254, 0.0033]

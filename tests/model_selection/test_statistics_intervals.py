@@ -6,8 +6,8 @@ from scipy import stats
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.proportion import proportion_confint
 
-from skcyto.model_selection._statistics_delong import delong_covariance
-from skcyto.model_selection._statistics_intervals import (
+from skcyto.model_selection._statistics._delong import delong_covariance
+from skcyto.model_selection._statistics._intervals import (
     area_interval,
     auc_interval,
     mid_p_interval,

@@ -8,8 +8,8 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from skcyto.model_selection import bootstrap_by_group, delong_test, mcnemar_test
-from skcyto.model_selection._statistics_delong import delong_covariance
-from skcyto.model_selection._statistics_pooled import discount
+from skcyto.model_selection._statistics._delong import delong_covariance
+from skcyto.model_selection._statistics._pooled import discount
 
 
 def two_scores(n=60, seed=7):

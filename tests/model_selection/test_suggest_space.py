@@ -19,8 +19,8 @@ from skcyto.feature_extraction import EVA02TokenEmbedder, RadiomicsExtractor
 from skcyto.feature_selection import CorrelationTTestFilter, ImportanceThresholdSelector
 from skcyto.losses import available, get_loss
 from skcyto.model_selection import OptunaSearchCV, suggest_space
-from skcyto.model_selection._search_space import make_space
-from skcyto.model_selection._suggest_space import _SPACES
+from skcyto.model_selection._search._space import make_space
+from skcyto.model_selection._search._suggest_space import _SPACES
 from skcyto.neural_network import EVA02Classifier, ImbalancedMLPClassifier
 from skcyto.utils import all_estimators
 

@@ -11,8 +11,8 @@ from sklearn.datasets import make_classification
 import skcyto
 from skcyto.losses import LDAM, Criterion, Loss
 from skcyto.neural_network import EVA02Classifier, ImbalancedMLPClassifier
-from skcyto.neural_network._eva02_training import FineTuning
-from skcyto.neural_network._stacked import StackedFit, fit_stacked
+from skcyto.neural_network._stacked._fit import StackedFit, fit_stacked
+from skcyto.neural_network._transformer._loop import FineTuning
 
 # Weights come into force with epoch 17 of 20.
 DEFERRED = {"loss": LDAM(drw_start=0.8), "class_weight": "effective", "max_epochs": 20}

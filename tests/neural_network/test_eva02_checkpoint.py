@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from skcyto.neural_network._eva02_checkpoint import Checkpoint
-from skcyto.neural_network._eva02_training import FineTuning
+from skcyto.neural_network._transformer._checkpoint import Checkpoint
+from skcyto.neural_network._transformer._loop import FineTuning
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -48,7 +48,7 @@ SCRIPT = """
 import os, signal, sys
 import numpy as np, torch
 from skcyto.neural_network import EVA02Classifier
-from skcyto.neural_network._eva02_training import FineTuning
+from skcyto.neural_network._transformer._loop import FineTuning
 
 torch.set_num_threads(1)
 folder, data = sys.argv[1:]

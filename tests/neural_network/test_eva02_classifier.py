@@ -33,12 +33,13 @@ from skcyto.exceptions import (
     PretrainedWeightsError,
 )
 from skcyto.losses import Focal, available, get_loss
-from skcyto.neural_network import EVA02Classifier, _eva02_fit
-from skcyto.neural_network._eva02_network import TransformerClassifier
-from skcyto.neural_network._eva02_training import FineTuning
+from skcyto.neural_network import EVA02Classifier
 from skcyto.neural_network._modules import CosineLinear
-from skcyto.utils._backbone import BackboneSource, describe_backbone
-from skcyto.utils._image_inputs import LoadedImage, as_image_inputs
+from skcyto.neural_network._transformer import _fit as _eva02_fit
+from skcyto.neural_network._transformer._loop import FineTuning
+from skcyto.neural_network._transformer._network import TransformerClassifier
+from skcyto.utils._backbones._source import BackboneSource, describe_backbone
+from skcyto.utils._images._inputs import LoadedImage, as_image_inputs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

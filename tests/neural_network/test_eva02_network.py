@@ -6,8 +6,8 @@ import timm
 import torch
 
 from skcyto.feature_extraction import EVA02TokenEmbedder
-from skcyto.neural_network._eva02_network import TransformerClassifier, _freeze
-from skcyto.utils._backbone import BackboneSource
+from skcyto.neural_network._transformer._network import TransformerClassifier, _freeze
+from skcyto.utils._backbones._source import BackboneSource
 
 RNG = np.random.default_rng(0)
 

@@ -28,9 +28,10 @@ from skcyto.losses import (
     available,
     get_loss,
 )
-from skcyto.neural_network import ImbalancedMLPClassifier, _stacked
-from skcyto.neural_network._stacked import StackedFit, fit_stacked, why_not_stackable
-from skcyto.neural_network._stacked_losses import stack_losses
+from skcyto.neural_network import ImbalancedMLPClassifier
+from skcyto.neural_network._stacked import _fit as _stacked
+from skcyto.neural_network._stacked._fit import StackedFit, fit_stacked, why_not_stackable
+from skcyto.neural_network._stacked._losses import stack_losses
 
 pytestmark = pytest.mark.filterwarnings("ignore::skcyto.exceptions.ImbalanceWarning")
 

@@ -10,7 +10,7 @@ from skcyto.exceptions import ImbalanceWarning
 from skcyto.neural_network import ImbalancedMLPClassifier
 from skcyto.neural_network._inner_split import inner_split
 from skcyto.neural_network._samplers import validation_weight
-from skcyto.neural_network._stacked import StackedFit, fit_stacked
+from skcyto.neural_network._stacked._fit import StackedFit, fit_stacked
 from skcyto.utils._random import draw_seed
 
 LOG_ODDS = np.log(9)

@@ -20,7 +20,7 @@ import skcyto
 from skcyto.inspection import explain
 from skcyto.model_selection import TunedLogitBiasClassifierCV, compare_models
 from skcyto.neural_network import ImbalancedMLPClassifier
-from skcyto.persistence._card_candidate import differences
+from skcyto.persistence._card._candidate import differences
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from skcyto.utils._backbone import BackboneSource, describe_backbone
-from skcyto.utils._backbone_memory import inference_memory, training_memory
+from skcyto.utils._backbones._memory import inference_memory, training_memory
+from skcyto.utils._backbones._source import BackboneSource, describe_backbone
 
 MODELS = [
     "eva02_tiny_patch14_224",

@@ -16,9 +16,10 @@ import torch
 from sklearn.model_selection import GridSearchCV
 
 from skcyto.neural_network import ImbalancedMLPClassifier
-from skcyto.utils import _device, _device_memory
-from skcyto.utils._device import resolve_device
-from skcyto.utils._device_memory import reserve_memory
+from skcyto.utils._devices import _device
+from skcyto.utils._devices import _reservation as _device_memory
+from skcyto.utils._devices._device import resolve_device
+from skcyto.utils._devices._reservation import reserve_memory
 
 GPU = torch.device("cuda", 0)
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -95,7 +96,7 @@ def test_multiprocessing_forks_never_reach_cuda():
     script = """
         import multiprocessing
         import torch
-        from skcyto.utils._device import resolve_device
+        from skcyto.utils._devices._device import resolve_device
 
         def report():
             try:
@@ -129,7 +130,7 @@ def small_gpu(monkeypatch, tmp_path):
 
 HOLD = """
 import sys
-from skcyto.utils import _device_memory as module
+from skcyto.utils._devices import _reservation as module
 module._identify = lambda device: ("gpu-test", 1000.0)
 module.free_memory = lambda device: 1000.0
 module.tempfile.gettempdir = lambda: sys.argv[2]

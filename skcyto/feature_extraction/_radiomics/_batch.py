@@ -22,7 +22,7 @@ from skcyto.feature_extraction._radiomics._cache import (
     settings_digest,
 )
 from skcyto.feature_extraction._radiomics._cases import Case
-from skcyto.feature_extraction._radiomics._report import Report
+from skcyto.feature_extraction._radiomics._problems import Report
 from skcyto.feature_extraction._radiomics._worker import CaseResult, Task, labels_of, run_case
 from skcyto.utils._content_store import ContentStore
 from skcyto.utils._parallel import WatchedParallel

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skcyto.feature_extraction._radiomics._patches import LOCAL_CLASSES
+from skcyto.feature_extraction._radiomics._compact_region import LOCAL_CLASSES
 from skcyto.feature_extraction._radiomics._runtime import import_radiomics, private_runtime
 from skcyto.feature_extraction._radiomics._shape import measure_mesh
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from skcyto.feature_extraction._radiomics._cases import Case, ScanProblem
 from skcyto.feature_extraction._radiomics._checks import missing_reason, present_labels
+from skcyto.feature_extraction._radiomics._problems import Report
 from skcyto.feature_extraction._radiomics._reading import read_case
 from skcyto.feature_extraction._radiomics._reasons import one_sentence
-from skcyto.feature_extraction._radiomics._report import Report
 from skcyto.feature_extraction._radiomics._runtime import geometry_tolerance, private_runtime
 from skcyto.feature_extraction._radiomics._settings import Settings
 from skcyto.utils._progress import progress_bar

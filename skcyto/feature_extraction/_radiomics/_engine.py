@@ -22,6 +22,7 @@ from skcyto.feature_extraction._radiomics._classes import (
     share_bins,
     to_float,
 )
+from skcyto.feature_extraction._radiomics._compact_region import LOCAL_CLASSES, Patch
 from skcyto.feature_extraction._radiomics._filters import (
     Box,
     Filtered,
@@ -30,7 +31,6 @@ from skcyto.feature_extraction._radiomics._filters import (
     filtered_images,
     union,
 )
-from skcyto.feature_extraction._radiomics._patches import LOCAL_CLASSES, Patch
 from skcyto.feature_extraction._radiomics._reasons import one_sentence
 from skcyto.feature_extraction._radiomics._runtime import collect_messages, geometry_tolerance
 from skcyto.feature_extraction._radiomics._settings import Settings

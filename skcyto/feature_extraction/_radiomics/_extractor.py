@@ -25,8 +25,8 @@ from skcyto.feature_extraction._radiomics._cases import (
     structure_name,
 )
 from skcyto.feature_extraction._radiomics._diagnostics import diagnose
+from skcyto.feature_extraction._radiomics._problems import Report
 from skcyto.feature_extraction._radiomics._reading import first_gray, peek
-from skcyto.feature_extraction._radiomics._report import Report
 from skcyto.feature_extraction._radiomics._schema import (
     CHANNELS,
     column_names,

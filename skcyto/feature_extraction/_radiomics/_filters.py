@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from skcyto.feature_extraction._radiomics import _log
+from skcyto.feature_extraction._radiomics import _laplacian_of_gaussian as _log
 
 LOG_REACH = 24.0  # sigmas
 _GRADIENT_REACH = 2  # voxels

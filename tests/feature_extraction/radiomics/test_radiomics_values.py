@@ -13,7 +13,7 @@ from skcyto.exceptions import InvalidInputWarning
 from skcyto.feature_extraction import RadiomicsExtractor
 from skcyto.feature_extraction._radiomics import _classes
 from skcyto.feature_extraction._radiomics._classes import feature_classes
-from skcyto.feature_extraction._radiomics._patches import (
+from skcyto.feature_extraction._radiomics._compact_region import (
     has_pair_in_every_direction,
     planes_to_keep,
 )
@@ -351,7 +351,7 @@ def test_equal_on_a_synthetic_orbit_with_eight_labels(scans, preset):
 
 def test_every_faster_class_agrees_with_the_installed_radiomics():
     """The phantom check on first use: were one to fail, only speed would be lost, unnoticed."""
-    from skcyto.feature_extraction._radiomics import _log
+    from skcyto.feature_extraction._radiomics import _laplacian_of_gaussian as _log
 
     chosen = feature_classes()
     assert chosen.slow == []

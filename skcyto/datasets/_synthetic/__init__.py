@@ -1,0 +1,1 @@
+"""Pictures and volumes drawn by rule, so that examples and tests need no patient's data."""

@@ -1,0 +1,1 @@
+"""Images to token features: the embedder, its run over batches, and what it keeps."""

@@ -1,0 +1,1 @@
+"""Displays of what the selectors kept; they read fitted selectors, which know none of them."""

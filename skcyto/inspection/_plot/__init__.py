@@ -1,0 +1,1 @@
+"""Displays of explanations; they read an Explanation, which knows none of them."""

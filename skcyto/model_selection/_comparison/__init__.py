@@ -1,0 +1,1 @@
+"""compare_models: run the folds of all models, hand back a ModelComparison."""

@@ -1,0 +1,170 @@
+"""Records of finished folds on disk, so that an interrupted comparison goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import uuid
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skcyto.model_selection._fingerprints import fingerprint_estimator
+from skcyto.model_selection._results._records import FoldRecord, Predictions
+from skcyto.model_selection._splits import Split
+from skcyto.utils._warnings import warn
+
+# Raised whenever what a record means changes, so that older ones are not taken for it.
+_FORMAT = 2
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
+class Checkpoint:
+    """A folder with one file for every finished (candidate, fold).
+
+    Files are named by what they depend on: data, labels, training and test rows, metadata, the
+    candidate with all its parameters, the seed. Whatever changes, its records are not found and
+    are computed anew; the others are found. Files appear whole or not at all, and hold arrays and
+    numbers only: reading one runs no code.
+
+    Parameters
+    ----------
+    folder : str or path
+        Made if it doesn't exist.
+    scorers : dict of str to callable
+        Scores that only a fitted estimator can tell. They are kept with what defines them, so
+        that another scorer of the same name is not taken for them.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], scorers: Mapping[str, Any]) -> None:
+        self.folder = Path(folder)
+        self._scorers = {name: fingerprint_estimator(each) for name, each in scorers.items()}
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(f"checkpoint={str(folder)!r} is a file; give a folder")
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def seed(self, drawn: int) -> int:
+        """Return the seed of the folder's first comparison without one, or keep `drawn` as that.
+
+        Parameters
+        ----------
+        drawn : int
+            Seed to keep where there is none yet.
+
+        Returns
+        -------
+        seed : int
+        """
+        path = self.folder / "seed.json"
+        if path.exists():
+            return int(json.loads(path.read_text(encoding="utf-8"))["seed"])
+        self._write(path, json.dumps({"seed": drawn}).encode())
+        return drawn
+
+    def read(self, key: str) -> FoldRecord | None:
+        """Return a record, or None where there is none that holds the scores.
+
+        A damaged file is named in a warning and counts as none.
+
+        Parameters
+        ----------
+        key : str
+            What the record depends on.
+
+        Returns
+        -------
+        record : FoldRecord or None
+        """
+        path = self.folder / f"{key}.npz"
+        if not path.exists():
+            return None
+        try:
+            # Opened here: numpy leaves a file open that it cannot make sense of.
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+                facts = json.loads(str(file["facts"]))
+                response = file["response"] if facts["kind"] else None
+                predictions = Predictions(file["codes"], response, facts["kind"])
+                _check(predictions)
+        except _DAMAGE as error:
+            reason = f"{type(error).__name__}: {error}"
+            warn(f"the record {path} is damaged, so its fold is computed anew ({reason})")
+            return None
+        if any(facts["scorers"].get(name) != digest for name, digest in self._scorers.items()):
+            return None
+        kept = {name: facts["scores"][name] for name in self._scorers}
+        return FoldRecord(predictions, kept, facts["fit_time"], facts["predict_time"])
+
+    def write(self, key: str, record: FoldRecord) -> None:
+        """Keep a record.
+
+        Parameters
+        ----------
+        key : str
+            What it depends on.
+        record : FoldRecord
+            What is kept.
+        """
+        predictions = record.predictions
+        facts = {
+            "kind": predictions.kind,
+            "scores": record.scores,
+            "scorers": {name: self._scorers[name] for name in record.scores},
+            "fit_time": record.fit_time,
+            "predict_time": record.predict_time,
+        }
+        arrays: dict[str, Any] = {"codes": predictions.codes, "facts": np.array(json.dumps(facts))}
+        if predictions.response is not None:
+            arrays["response"] = predictions.response
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        self._write(self.folder / f"{key}.npz", buffer.getvalue())
+
+    def _write(self, path: Path, content: bytes) -> None:
+        temporary = self.folder / f"{path.name}.{uuid.uuid4().hex}.part"
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def _check(predictions: Predictions) -> None:
+    response = predictions.response
+    if predictions.codes.ndim != 1:
+        raise ValueError(f"predictions of shape {predictions.codes.shape}")
+    if response is not None and not np.all(np.isfinite(response)):
+        raise ValueError("scores of classes that are NaN or infinite")
+
+
+def record_key(
+    data: str, estimator: str, split: Split, seed: int, routes: Mapping[str, str]
+) -> str:
+    """Return the name of a record.
+
+    Parameters
+    ----------
+    data, estimator : str
+        Fingerprints.
+    split : (ndarray, ndarray)
+        Training and test rows.
+    seed : int
+        Seed of the fold.
+    routes : dict
+        Metadata that the candidate's ``fit`` gets.
+
+    Returns
+    -------
+    key : str
+    """
+    parts = [_FORMAT, data, estimator, seed, sorted(routes.items())]
+    rows = [hashlib.sha256(part.astype("<i8").tobytes()).hexdigest() for part in split]
+    return hashlib.sha256(json.dumps([parts, rows]).encode()).hexdigest()[:40]

@@ -1,0 +1,1 @@
+"""Displays of a comparison; they read its results and know nothing of how it was run."""

@@ -1,0 +1,234 @@
+"""Calibration curves of every model, from pooled out-of-fold probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skcyto.metrics import expected_calibration_error
+from skcyto.model_selection._plot._panels import (
+    axes_for_curves,
+    check_label,
+    check_models,
+    describe_label,
+    draw_legend,
+    line_style,
+    panel_grid,
+    wrap,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from skcyto.model_selection._results._data import ModelComparison
+
+
+class CalibrationCurve(NamedTuple):
+    """One model's calibration.
+
+    Parameters
+    ----------
+    predicted, observed : ndarray of shape (n_bins,)
+        Mean probability and share of hits in every bin that holds cases.
+    share : ndarray of shape (n_bins,)
+        Share of the cases in these bins.
+    error : float
+        Expected calibration error over equally wide bins.
+    """
+
+    predicted: NDArray[np.float64]
+    observed: NDArray[np.float64]
+    share: NDArray[np.float64]
+    error: float
+
+
+class CalibrationComparisonDisplay:
+    """How often each model is right when it says how sure it is.
+
+    Use :meth:`from_comparison`. :meth:`plot` draws all models into one plot, :meth:`plot_grid`
+    a panel for each, with the share of cases in every bin below.
+
+    Parameters
+    ----------
+    curves : dict of str to CalibrationCurve
+        One for each model.
+    label : str or None, default=None
+        Class whose probability is shown; None for that of the predicted class.
+
+    Attributes
+    ----------
+    figure_ : Figure
+    ax_ : Axes
+        After :meth:`plot`.
+    axes_ : ndarray of Axes
+        After :meth:`plot_grid`.
+    lines_ : list of Line2D
+        One for each model.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skcyto.model_selection import CalibrationComparisonDisplay
+    >>> curve = (np.array([0.2, 0.8]), np.array([0.3, 0.7]), np.array([0.5, 0.5]), 0.1)
+    >>> display = CalibrationComparisonDisplay({"net": curve})
+    >>> display.plot().ax_.get_xlabel()
+    'confidence'
+    """
+
+    def __init__(
+        self, curves: Mapping[str, CalibrationCurve | tuple[Any, ...]], *, label: str | None = None
+    ) -> None:
+        self.curves = {name: CalibrationCurve(*curve) for name, curve in curves.items()}
+        self.label = label
+
+    @classmethod
+    def from_comparison(
+        cls,
+        comparison: ModelComparison,
+        *,
+        label: Any = None,
+        models: Sequence[str] | None = None,
+        n_bins: int = 10,
+    ) -> CalibrationComparisonDisplay:
+        """Take the probabilities from a comparison.
+
+        Parameters
+        ----------
+        comparison : ModelComparison
+            The comparison.
+        label : object, default=None
+            Class whose probability is shown; None takes the positive one of two. With more classes
+            None shows the probability of the predicted class against accuracy.
+        models : list of str or None, default=None
+            Models to draw; None takes all that give probabilities.
+        n_bins : int, default=10
+            Bins of equal width.
+
+        Returns
+        -------
+        display : CalibrationComparisonDisplay
+
+        Raises
+        ------
+        ValueError
+            If no model, or a model asked for, gives probabilities.
+        """
+        codes = check_label(comparison, label)
+        chosen = check_models(comparison, models, scored=True)
+        unfit = [
+            name
+            for name in chosen
+            if comparison.records(name)[0].predictions.kind != "predict_proba"
+        ]
+        if models is not None and unfit:
+            raise ValueError(f"models {unfit} give no probabilities, so they have no calibration")
+        chosen = [name for name in chosen if name not in unfit]
+        if not chosen:
+            raise ValueError("no model gives probabilities: there is no calibration to show")
+        curves = {}
+        tested = np.concatenate([test for _, test in comparison.splits.splits])
+        true = comparison.y_codes[tested]
+        for name in chosen:
+            prob = np.concatenate(
+                [np.asarray(record.predictions.response) for record in comparison.records(name)]
+            )
+            if len(codes) == 1:
+                hit, said = true == codes[0], prob[:, codes[0]]
+                error = expected_calibration_error(true == codes[0], said, labels=[False, True])
+            else:
+                hit, said = prob.argmax(axis=1) == true, prob.max(axis=1)
+                error = expected_calibration_error(
+                    true, prob, labels=np.arange(len(comparison.classes))
+                )
+            curves[name] = _bin(hit, said, n_bins, error)
+        return cls(curves, label=describe_label(comparison, codes) if len(codes) == 1 else None)
+
+    def plot(self, ax: Axes | None = None, *, legend: bool = True) -> CalibrationComparisonDisplay:
+        """Draw all models into one plot.
+
+        Parameters
+        ----------
+        ax : Axes or None, default=None
+            Axes to draw on.
+        legend : bool, default=True
+            Whether to draw a legend with the errors.
+
+        Returns
+        -------
+        display : CalibrationComparisonDisplay
+        """
+        self.figure_, self.ax_ = axes_for_curves(ax, len(self.curves))
+        self.lines_: list[Any] = []
+        for number, (name, curve) in enumerate(self.curves.items()):
+            self._draw(
+                self.ax_, curve, label=f"{wrap(name)} (ECE {curve.error:.3f})", **line_style(number)
+            )
+        self._frame(self.ax_)
+        self.ax_.set(xlabel=self._titles()[0], ylabel=self._titles()[1])
+        if legend:
+            draw_legend(self.ax_, "upper left", len(self.curves), own_figure=ax is None)
+        return self
+
+    def plot_grid(self, *, n_columns: int | None = None) -> CalibrationComparisonDisplay:
+        """Draw a panel for each model, with the share of cases in every bin as grey bars.
+
+        Parameters
+        ----------
+        n_columns : int or None, default=None
+            Panels in a row.
+
+        Returns
+        -------
+        display : CalibrationComparisonDisplay
+        """
+        self.lines_ = []
+        numbers = {name: number for number, name in enumerate(self.curves)}
+
+        def draw(ax: Axes, name: str) -> None:
+            curve = self.curves[name]
+            width = 0.8 / max(10, len(curve.predicted))
+            ax.bar(curve.predicted, curve.share, width=width, color="#dddddd", zorder=1)
+            self._draw(ax, curve, color=line_style(numbers[name])["color"])
+            ax.text(0.04, 0.93, f"ECE {curve.error:.3f}", transform=ax.transAxes, fontsize=8.5)
+            self._frame(ax)
+
+        self.figure_, self.axes_ = panel_grid(list(self.curves), draw, n_columns=n_columns)
+        x_title, y_title = self._titles()
+        self.figure_.supxlabel(f"{x_title}; grey bars: share of cases", fontsize=9)
+        self.figure_.supylabel(y_title, fontsize=9)
+        return self
+
+    def _titles(self) -> tuple[str, str]:
+        if self.label is None:
+            return "confidence", "accuracy"
+        return f"predicted probability of {self.label}", f"observed share of {self.label}"
+
+    def _draw(self, ax: Axes, curve: CalibrationCurve, **style: Any) -> None:
+        self.lines_ += ax.plot(
+            curve.predicted, curve.observed, marker="o", markersize=3.5, zorder=3, **style
+        )
+
+    def _frame(self, ax: Axes) -> None:
+        ax.plot([0, 1], [0, 1], color="#666666", linestyle=(0, (1, 3)), linewidth=1, zorder=2)
+        ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+        ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+        ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+        ax.grid(color="#eeeeee", linewidth=0.6, zorder=0)
+
+
+def _bin(
+    hit: NDArray[np.bool_], said: NDArray[np.float64], n_bins: int, error: float
+) -> CalibrationCurve:
+    edges = np.linspace(0.0, 1.0, n_bins + 1)
+    bins = np.clip(np.searchsorted(edges, said, side="left") - 1, 0, n_bins - 1)
+    counts = np.bincount(bins, minlength=n_bins)
+    filled = counts > 0
+    return CalibrationCurve(
+        np.bincount(bins, weights=said, minlength=n_bins)[filled] / counts[filled],
+        np.bincount(bins, weights=hit, minlength=n_bins)[filled] / counts[filled],
+        counts[filled] / len(said),
+        error,
+    )

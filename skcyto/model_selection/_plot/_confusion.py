@@ -1,0 +1,137 @@
+"""Confusion matrices of every model, from pooled out-of-fold predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
+
+from skcyto.model_selection._plot._panels import check_models, panel_grid
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from skcyto.model_selection._results._data import ModelComparison
+
+
+class ConfusionComparisonDisplay:
+    """Confusion matrices side by side: true classes in rows, predicted ones in columns.
+
+    Parameters
+    ----------
+    matrices : dict of str to ndarray of shape (n_classes, n_classes)
+        Number of cases, one matrix for each model.
+    display_labels : array-like of shape (n_classes,)
+        Names of the classes.
+
+    Attributes
+    ----------
+    figure_ : Figure
+    axes_ : ndarray of Axes
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skcyto.model_selection import ConfusionComparisonDisplay
+    >>> display = ConfusionComparisonDisplay({"net": np.array([[10, 2], [7, 14]])}, ["ill", "well"])
+    >>> len(display.plot().axes_)
+    1
+    """
+
+    def __init__(
+        self, matrices: Mapping[str, NDArray[np.float64]], display_labels: ArrayLike
+    ) -> None:
+        self.matrices = matrices
+        self.display_labels = display_labels
+
+    @classmethod
+    def from_comparison(
+        cls, comparison: ModelComparison, *, models: Sequence[str] | None = None
+    ) -> ConfusionComparisonDisplay:
+        """Take the predictions from a comparison.
+
+        Parameters
+        ----------
+        comparison : ModelComparison
+            The comparison.
+        models : list of str or None, default=None
+            Models to draw; None takes all.
+
+        Returns
+        -------
+        display : ConfusionComparisonDisplay
+            With counts averaged over rounds.
+        """
+        rounds = int(comparison.splits.repeat.max()) + 1
+        true = np.concatenate([comparison.y_codes[test] for _, test in comparison.splits.splits])
+        matrices = {}
+        for name in check_models(comparison, models):
+            codes = np.concatenate(
+                [record.predictions.codes for record in comparison.records(name)]
+            )
+            counts = confusion_matrix(true, codes, labels=np.arange(len(comparison.classes)))
+            matrices[name] = counts / rounds
+        return cls(matrices, comparison.classes)
+
+    def plot(
+        self, *, normalize: bool = True, n_columns: int | None = None, cmap: Any = "Blues"
+    ) -> ConfusionComparisonDisplay:
+        """Draw a panel for each model.
+
+        Parameters
+        ----------
+        normalize : bool, default=True
+            Show shares of the true class, so that the diagonal is recall; False shows counts.
+        n_columns : int or None, default=None
+            Panels in a row.
+        cmap : str or Colormap, default="Blues"
+            Colours.
+
+        Returns
+        -------
+        display : ConfusionComparisonDisplay
+        """
+        labels = [str(label) for label in np.asarray(self.display_labels).tolist()]
+        n_classes = len(labels)
+        if n_columns is None and n_classes > 4:
+            n_columns = min(3, len(self.matrices))
+        side = max(2.6, 0.9 + 0.42 * n_classes)
+
+        def draw(ax: Axes, name: str) -> None:
+            counts = np.asarray(self.matrices[name], dtype=float)
+            total = counts.sum(axis=1, keepdims=True)
+            shown = counts / np.where(total == 0, 1, total) if normalize else counts
+            whole = np.all(counts == counts.round())
+            panel = ConfusionMatrixDisplay(shown, display_labels=labels).plot(
+                ax=ax,
+                cmap=cmap,
+                colorbar=False,
+                values_format=".2f" if normalize else (".0f" if whole else ".1f"),
+                im_kw={"vmin": 0, "vmax": 1} if normalize else {"vmin": 0},
+                text_kw={"fontsize": 8 if n_classes <= 4 else 7},
+            )
+            # scikit-learn picks the ink by the panel's own range, but the colours span 0 to 1.
+            if normalize and panel.text_ is not None:
+                for text, share in zip(panel.text_.ravel(), shown.ravel(), strict=True):
+                    text.set_color("white" if share > 0.55 else "#1d2329")
+            ax.set(xlabel="", ylabel="")
+            ax.tick_params(labelsize=8)
+            ax.set_xticks(
+                range(n_classes),
+                labels,
+                rotation=40 if n_classes > 2 else 0,
+                ha="right" if n_classes > 2 else "center",
+                rotation_mode="anchor",
+            )
+
+        self.figure_, self.axes_ = panel_grid(
+            list(self.matrices), draw, n_columns=n_columns, size=(side, side)
+        )
+        self.figure_.supxlabel("predicted", fontsize=9)
+        self.figure_.supylabel(
+            "true (each row sums to 1)" if normalize else "true (cases)", fontsize=9
+        )
+        return self

@@ -1,0 +1,385 @@
+"""ROC and precision-recall curves of every model, with the spread over folds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import (
+    average_precision_score,
+    precision_recall_curve,
+    roc_auc_score,
+    roc_curve,
+)
+
+from skcyto.model_selection._plot._panels import (
+    GREY,
+    axes_for_curves,
+    check_label,
+    check_models,
+    describe_label,
+    draw_legend,
+    line_style,
+    panel_grid,
+    wrap,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from skcyto.model_selection._results._data import ModelComparison
+
+_GRID = np.linspace(0.0, 1.0, 201)
+# With more curves than this the bands of one plot hide one another.
+_MOST_BANDS = 3
+
+
+class _FoldCurveDisplay:
+    """Curves over a common grid, mean and one standard deviation over folds.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_points,)
+        Grid.
+    curves : dict of str to ndarray of shape (n_folds, n_points)
+        Values on the grid, fold by fold.
+    areas : dict of str to ndarray of shape (n_folds,)
+        Area under each fold's own curve.
+    label : str, default=""
+        Class, for the axes.
+    chance : float or None, default=None
+        Height of the line of a model that knows nothing; None for the diagonal.
+    """
+
+    _x_title: ClassVar[str]
+    _y_title: ClassVar[str]
+    _area: ClassVar[str]
+    _legend: ClassVar[str]
+
+    def __init__(
+        self,
+        x: NDArray[np.float64],
+        curves: Mapping[str, NDArray[np.float64]],
+        areas: Mapping[str, NDArray[np.float64]],
+        *,
+        label: str = "",
+        chance: float | None = None,
+    ) -> None:
+        self.x = x
+        self.curves = curves
+        self.areas = areas
+        self.label = label
+        self.chance = chance
+
+    def plot(
+        self, ax: Axes | None = None, *, band: bool | None = None, legend: bool = True
+    ) -> _FoldCurveDisplay:
+        """Draw all models into one plot.
+
+        Parameters
+        ----------
+        ax : Axes or None, default=None
+            Axes to draw on.
+        band : bool or None, default=None
+            Whether to draw the spread over folds; None draws it for up to three models.
+        legend : bool, default=True
+            Whether to draw a legend with the areas.
+
+        Returns
+        -------
+        display : Display
+            With `figure_`, `ax_`, `lines_` and `bands_`.
+        """
+        self.figure_, self.ax_ = axes_for_curves(ax, len(self.curves))
+        self.lines_: list[Any] = []
+        self.bands_: list[Any] = []
+        self._draw_chance(self.ax_)
+        for number, name in enumerate(self.curves):
+            self._draw(
+                self.ax_,
+                name,
+                band=len(self.curves) <= _MOST_BANDS if band is None else band,
+                label=f"{wrap(name)} ({self._describe_area(name)})",
+                **line_style(number),
+            )
+        self._frame(self.ax_)
+        if legend:
+            draw_legend(self.ax_, self._legend, len(self.curves), own_figure=ax is None)
+        return self
+
+    def plot_grid(self, *, n_columns: int | None = None) -> _FoldCurveDisplay:
+        """Draw a panel for each model: its mean with the spread over folds, the others in grey.
+
+        Parameters
+        ----------
+        n_columns : int or None, default=None
+            Panels in a row.
+
+        Returns
+        -------
+        display : Display
+            With `figure_`, `axes_`, `lines_` and `bands_`.
+        """
+        self.lines_, self.bands_ = [], []
+        numbers = {name: number for number, name in enumerate(self.curves)}
+
+        def draw(ax: Axes, name: str) -> None:
+            self._draw_chance(ax)
+            for other, curves in self.curves.items():
+                if other != name:
+                    ax.plot(self.x, curves.mean(axis=0), color=GREY, linewidth=0.7, zorder=1)
+            colour = line_style(numbers[name])["color"]
+            self._draw(ax, name, band=True, label=None, color=colour)
+            left = self._legend.endswith("left")
+            ax.text(
+                0.04 if left else 0.96,
+                0.05,
+                self._describe_area(name),
+                transform=ax.transAxes,
+                ha="left" if left else "right",
+                fontsize=8.5,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
+            )
+            self._frame(ax, titles=False)
+
+        self.figure_, self.axes_ = panel_grid(list(self.curves), draw, n_columns=n_columns)
+        self.figure_.supxlabel(self._with_label(self._x_title), fontsize=9)
+        self.figure_.supylabel(self._with_label(self._y_title), fontsize=9)
+        return self
+
+    def _with_label(self, title: str) -> str:
+        return f"{title} ({self.label})" if self.label else title
+
+    def _describe_area(self, name: str) -> str:
+        areas = self.areas[name]
+        spread = f" ± {areas.std(ddof=1):.3f}" if len(areas) > 1 else ""
+        return f"{self._area} {areas.mean():.3f}{spread}"
+
+    def _draw(self, ax: Axes, name: str, *, band: bool, label: str | None, **style: Any) -> None:
+        curves = self.curves[name]
+        mean = curves.mean(axis=0)
+        self.lines_ += ax.plot(self.x, mean, label=label, linewidth=1.6, zorder=3, **style)
+        if band and len(curves) > 1:
+            spread = curves.std(axis=0, ddof=1)
+            low, high = np.clip(mean - spread, 0, 1), np.clip(mean + spread, 0, 1)
+            self.bands_.append(
+                ax.fill_between(
+                    self.x, low, high, color=style["color"], alpha=0.2, linewidth=0, zorder=2
+                )
+            )
+
+    def _draw_chance(self, ax: Axes) -> None:
+        if self.chance is None:
+            ax.plot([0, 1], [0, 1], color="#666666", linestyle=(0, (1, 3)), linewidth=1)
+        else:
+            ax.axhline(self.chance, color="#666666", linestyle=(0, (1, 3)), linewidth=1)
+
+    def _frame(self, ax: Axes, *, titles: bool = True) -> None:
+        ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+        ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+        ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+        ax.grid(color="#eeeeee", linewidth=0.6, zorder=0)
+        if titles:
+            ax.set(xlabel=self._with_label(self._x_title), ylabel=self._with_label(self._y_title))
+
+
+class ROCComparisonDisplay(_FoldCurveDisplay):
+    """ROC curves of several models, each the mean over folds with one standard deviation.
+
+    Use :meth:`from_comparison`. :meth:`plot` draws all models into one plot, :meth:`plot_grid`
+    a panel for each.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_points,)
+        False positive rates.
+    curves : dict of str to ndarray of shape (n_folds, n_points)
+        True positive rates of every model, fold by fold.
+    areas : dict of str to ndarray of shape (n_folds,)
+        Area under each fold's own curve.
+    label : str, default=""
+        Class, for the axes.
+    chance : float or None, default=None
+        Height of the line of a model that knows nothing; None for the diagonal.
+
+    Attributes
+    ----------
+    figure_ : Figure
+    ax_ : Axes
+        After :meth:`plot`.
+    axes_ : ndarray of Axes
+        After :meth:`plot_grid`.
+    lines_, bands_ : list
+        What was drawn for the models.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skcyto.model_selection import ROCComparisonDisplay
+    >>> x = np.linspace(0, 1, 11)
+    >>> display = ROCComparisonDisplay(
+    ...     x, {"net": np.stack([x**0.5, x**0.4])}, {"net": np.array([0.67, 0.71])}
+    ... )
+    >>> display.plot().ax_.get_xlabel()
+    'false positive rate'
+    """
+
+    _x_title = "false positive rate"
+    _y_title = "true positive rate"
+    _area = "AUC"
+    _legend = "lower right"
+
+    @classmethod
+    def from_comparison(
+        cls, comparison: ModelComparison, *, label: Any = None, models: Sequence[str] | None = None
+    ) -> ROCComparisonDisplay:
+        """Take the curves from a comparison.
+
+        Parameters
+        ----------
+        comparison : ModelComparison
+            The comparison.
+        label : object, default=None
+            Positive class; None takes the positive one of two, or the average over all of more.
+        models : list of str or None, default=None
+            Models to draw; None takes all that give probabilities or decision values.
+
+        Returns
+        -------
+        display : ROCComparisonDisplay
+        """
+        codes = check_label(comparison, label)
+        curves, areas = _fold_curves(
+            comparison, check_models(comparison, models, scored=True), codes, _roc_on_grid
+        )
+        return cls(_GRID, curves, areas, label=describe_label(comparison, codes))
+
+
+class PrecisionRecallComparisonDisplay(_FoldCurveDisplay):
+    """Precision-recall curves of several models, mean over folds with one standard deviation.
+
+    Use :meth:`from_comparison`. :meth:`plot` draws all models into one plot, :meth:`plot_grid`
+    a panel for each.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_points,)
+        Recalls.
+    curves : dict of str to ndarray of shape (n_folds, n_points)
+        Precisions of every model, fold by fold.
+    areas : dict of str to ndarray of shape (n_folds,)
+        Average precision of each fold.
+    label : str, default=""
+        Class, for the axes.
+    chance : float or None, default=None
+        Precision of a model that knows nothing: the share of the class.
+
+    Attributes
+    ----------
+    figure_ : Figure
+    ax_ : Axes
+        After :meth:`plot`.
+    axes_ : ndarray of Axes
+        After :meth:`plot_grid`.
+    lines_, bands_ : list
+        What was drawn for the models.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skcyto.model_selection import PrecisionRecallComparisonDisplay
+    >>> x = np.linspace(0, 1, 11)
+    >>> display = PrecisionRecallComparisonDisplay(
+    ...     x, {"net": np.stack([1 - x**2, 1 - x**3])}, {"net": np.array([0.67, 0.75])}, chance=0.3
+    ... )
+    >>> display.plot().ax_.get_ylabel()
+    'precision'
+    """
+
+    _x_title = "recall"
+    _y_title = "precision"
+    _area = "AP"
+    _legend = "lower left"
+
+    @classmethod
+    def from_comparison(
+        cls, comparison: ModelComparison, *, label: Any = None, models: Sequence[str] | None = None
+    ) -> PrecisionRecallComparisonDisplay:
+        """Take the curves from a comparison.
+
+        Parameters
+        ----------
+        comparison : ModelComparison
+            The comparison.
+        label : object, default=None
+            Positive class; None takes the positive one of two, or the average over all of more.
+        models : list of str or None, default=None
+            Models to draw; None takes all that give probabilities or decision values.
+
+        Returns
+        -------
+        display : PrecisionRecallComparisonDisplay
+        """
+        codes = check_label(comparison, label)
+        curves, areas = _fold_curves(
+            comparison,
+            check_models(comparison, models, scored=True),
+            codes,
+            _precision_on_grid,
+        )
+        tested = comparison.y_codes[comparison.tested]
+        shares = np.bincount(tested, minlength=len(comparison.classes)) / len(tested)
+        return cls(
+            _GRID,
+            curves,
+            areas,
+            label=describe_label(comparison, codes),
+            chance=float(shares[codes].mean()),
+        )
+
+
+def _fold_curves(
+    comparison: ModelComparison, models: Sequence[str], codes: Sequence[int], curve: Any
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
+    curves: dict[str, NDArray[np.float64]] = {}
+    areas: dict[str, NDArray[np.float64]] = {}
+    for name in models:
+        values, sizes = [], []
+        for fold, record in enumerate(comparison.records(name)):
+            true = comparison.y_codes[comparison.splits.splits[fold][1]]
+            response = record.predictions.response
+            assert response is not None
+            if any((true == code).all() or not (true == code).any() for code in codes):
+                continue  # the curve is undefined, as the warning about missing classes said
+            parts = [curve(true == code, response[:, code]) for code in codes]
+            values.append(np.mean([part[0] for part in parts], axis=0))
+            sizes.append(np.mean([part[1] for part in parts]))
+        if not values:
+            if comparison.splits.one_test_set:
+                raise ValueError("the test set lacks a class: such curves are undefined")
+            raise ValueError("no fold has cases of every class: curves by fold are undefined")
+        curves[name], areas[name] = np.stack(values), np.asarray(sizes)
+    return curves, areas
+
+
+def _roc_on_grid(
+    positive: NDArray[np.bool_], score: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], float]:
+    false, true, _ = roc_curve(positive, score)
+    values = np.interp(_GRID, false, true)
+    values[0] = 0.0
+    return values, float(roc_auc_score(positive, score))
+
+
+def _precision_on_grid(
+    positive: NDArray[np.bool_], score: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], float]:
+    precision, recall, _ = precision_recall_curve(positive, score)
+    # Steps, as average precision has them: straight lines between thresholds would flatter.
+    rising, height = recall[::-1], precision[::-1]
+    # The curve begins where the first case is found: before that precision is 0 or 1 by chance.
+    first = int(np.argmax(rising > 0))
+    position = np.clip(np.searchsorted(rising, _GRID, side="left"), first, len(rising) - 1)
+    return height[position], float(average_precision_score(positive, score))

@@ -1,0 +1,242 @@
+"""What the displays of comparisons share: a style for every model and a panel for each."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skcyto.utils._plotting import PALETTE, get_figure_and_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from skcyto.model_selection._results._data import ModelComparison
+
+# Yellow vanishes on white paper.
+_COLOURS = tuple(colour for colour in PALETTE if colour != "#F0E442")
+_DASHES = ("-", "--", ":", "-.")
+GREY = "#b8b8b8"
+# A legend of more entries than this hides the curves.
+_MOST_INSIDE = 4
+
+
+def line_style(number: int) -> dict[str, Any]:
+    """Return colour and dashes of the model with this number.
+
+    Parameters
+    ----------
+    number : int
+        Position among the models.
+
+    Returns
+    -------
+    style : dict
+        Keywords for a line.
+    """
+    return {
+        "color": _COLOURS[number % len(_COLOURS)],
+        "linestyle": _DASHES[number // len(_COLOURS) % len(_DASHES)],
+    }
+
+
+def panel_grid(
+    names: Sequence[str],
+    draw: Callable[[Axes, str], None],
+    *,
+    n_columns: int | None = None,
+    size: tuple[float, float] = (2.7, 2.7),
+    sharex: bool = True,
+    sharey: bool = True,
+) -> tuple[Figure, np.ndarray]:
+    """Draw one panel a model.
+
+    Parameters
+    ----------
+    names : list of str
+        Titles.
+    draw : callable
+        Called with axes and name.
+    n_columns : int or None, default=None
+        Panels in a row; None takes at most four, as equally filled as they come.
+    size : tuple of float, default=(2.7, 2.7)
+        Width and height of a panel in inches.
+    sharex, sharey : bool, default=True
+        Whether panels share their axes.
+
+    Returns
+    -------
+    figure : Figure
+    axes : ndarray of Axes, shape (n_models,)
+    """
+    import matplotlib.pyplot as plt
+
+    if n_columns is None:
+        n_rows = int(np.ceil(len(names) / 4))
+        n_columns = int(np.ceil(len(names) / n_rows))
+    n_rows = int(np.ceil(len(names) / n_columns))
+    figure, axes = plt.subplots(
+        n_rows,
+        n_columns,
+        figsize=(size[0] * n_columns, size[1] * n_rows),
+        sharex=sharex,
+        sharey=sharey,
+        squeeze=False,
+        layout="constrained",
+    )
+    panels = axes.ravel()
+    for ax in panels[len(names) :]:
+        ax.set_visible(False)
+    for ax, name in zip(panels, names, strict=False):
+        draw(ax, name)
+        ax.set_title(wrap(name), fontsize=9)
+        ax.tick_params(labelsize=8)
+    if sharex:
+        # A column whose last panel is empty keeps its ticks on the panel above.
+        for ax in panels[max(0, len(names) - n_columns) : len(names)]:
+            ax.tick_params(labelbottom=True)
+    return figure, panels[: len(names)]
+
+
+def axes_for_curves(ax: Axes | None, n_curves: int) -> tuple[Figure, Axes]:
+    """Return axes for curves with a legend, on a figure with room for a long one.
+
+    Parameters
+    ----------
+    ax : Axes or None
+        Axes to draw on.
+    n_curves : int
+        Number of entries of the legend.
+
+    Returns
+    -------
+    figure : Figure
+    ax : Axes
+    """
+    width = 5.2 if n_curves <= _MOST_INSIDE else 8.4
+    return get_figure_and_axes(ax, figsize=(width, 5.0))
+
+
+def draw_legend(ax: Axes, loc: str, n_curves: int, *, own_figure: bool) -> None:
+    """Draw a legend inside the axes, or beside them where it would hide too much.
+
+    Parameters
+    ----------
+    ax : Axes
+        The axes.
+    loc : str
+        Place inside.
+    n_curves : int
+        Number of entries.
+    own_figure : bool
+        Whether there is room beside: the figure was made for these axes alone.
+    """
+    if n_curves <= _MOST_INSIDE or not own_figure:
+        ax.legend(loc=loc, fontsize=8, framealpha=0.9)
+    else:
+        ax.figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+
+
+def wrap(name: str, width: int = 30) -> str:
+    """Break a long name over lines.
+
+    Parameters
+    ----------
+    name : str
+        Name of a model.
+    width : int, default=30
+        Characters a line.
+
+    Returns
+    -------
+    name : str
+    """
+    return textwrap.fill(name, width, break_long_words=True)
+
+
+def check_models(
+    comparison: ModelComparison, models: Sequence[str] | None, *, scored: bool = False
+) -> list[str]:
+    """Choose the models to draw.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    models : list of str or None
+        Names; None for all that can be drawn.
+    scored : bool, default=False
+        Whether only models with scores for classes can be drawn.
+
+    Returns
+    -------
+    models : list of str
+
+    Raises
+    ------
+    ValueError
+        If a model is unknown or can't be drawn, or none can.
+    """
+    if models is None:
+        chosen = list(comparison.models)
+        if scored:
+            chosen = [name for name in chosen if comparison.gives_scores(name)]
+        if not chosen:
+            raise ValueError("no model gives probabilities or decision values to draw a curve from")
+        return chosen
+    if not isinstance(models, Iterable):
+        raise TypeError(f"models={models!r} must be a name, a list of names or None")
+    chosen = [models] if isinstance(models, str) else list(models)
+    if not chosen:
+        raise ValueError("models is empty: name at least one")
+    for name in chosen:
+        comparison.records(name)
+        if scored and not comparison.gives_scores(name):
+            raise ValueError(f"model {name!r} gives neither probabilities nor decision values")
+    return chosen
+
+
+def check_label(comparison: ModelComparison, label: Any) -> list[int]:
+    """Return the codes of the classes whose curves are drawn.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    label : object or None
+        A class; None for the positive one of two or the average over more.
+
+    Returns
+    -------
+    codes : list of int
+    """
+    if label is None:
+        if len(comparison.classes) > 2:
+            return list(range(len(comparison.classes)))
+        return [int(np.flatnonzero(comparison.classes == comparison.pos_label)[0])]
+    found = [code for code, known in enumerate(comparison.classes.tolist()) if known == label]
+    if len(found) != 1:
+        raise ValueError(f"label={label!r} is no class; there are {comparison.classes.tolist()}")
+    return [int(found[0])]
+
+
+def describe_label(comparison: ModelComparison, codes: Sequence[int]) -> str:
+    """Name the classes of a curve for an axis.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    codes : list of int
+        Codes of the classes.
+
+    Returns
+    -------
+    text : str
+    """
+    if len(codes) > 1:
+        return f"average of {len(codes)} classes"
+    return f"{comparison.classes.tolist()[codes[0]]}"

@@ -1,0 +1,1 @@
+"""A comparison as one page of HTML, as tables and as LaTeX."""

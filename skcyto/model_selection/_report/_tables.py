@@ -1,0 +1,280 @@
+"""Tables of a comparison as text: Markdown, LaTeX and the cells of the HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from skcyto.model_selection._results._one_set import describe_set, unit
+from skcyto.utils._markdown import escape_markdown
+
+if TYPE_CHECKING:
+    from skcyto.model_selection._results._data import ModelComparison
+
+MISSING = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+
+
+def format_number(value: float, digits: int = 3) -> str:
+    """Write a score; a dash where there is none.
+
+    Parameters
+    ----------
+    value : float
+        The score.
+    digits : int, default=3
+        Decimals.
+
+    Returns
+    -------
+    text : str
+    """
+    if np.isnan(value):
+        return MISSING
+    text = f"{value:.{digits}f}"
+    # No minus before a zero, and a real minus sign elsewhere.
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", MINUS)
+
+
+def format_pvalue(value: float) -> str:
+    """Write a p-value or probability to three decimals, "<0.001" below.
+
+    Parameters
+    ----------
+    value : float
+        The p-value.
+
+    Returns
+    -------
+    text : str
+    """
+    if np.isnan(value):
+        return MISSING
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def formatted_scores(
+    comparison: ModelComparison, metrics: Sequence[str], confidence: float, digits: int = 3
+) -> pd.DataFrame:
+    """Return the cells "mean ± std [low, high]" of every model and score, as far as known.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    metrics : list of str
+        Scores to show.
+    confidence : float
+        Coverage of the intervals.
+    digits : int, default=3
+        Decimals.
+
+    Returns
+    -------
+    cells : DataFrame of str
+        Models by scores.
+    """
+    table = comparison.table(metrics, confidence=confidence)
+    cells = {}
+    for metric in metrics:
+        column = []
+        for model in comparison.models:
+            values = table.loc[model, metric]
+            mean, std, low, high = (
+                format_number(values[key], digits) for key in ("mean", "std", "ci_low", "ci_high")
+            )
+            column.append(_cell(mean, std, low, high))
+        cells[metric] = column
+    return pd.DataFrame(cells, index=pd.Index(comparison.models, name="model"))
+
+
+def _cell(mean: str, std: str, low: str, high: str) -> str:
+    """Write what is known: no interval where nothing is known of how the score varies."""
+    if mean == MISSING:
+        return MISSING
+    spread = "" if std == MISSING else f" ± {std}"
+    return f"{mean}{spread}" if low == MISSING else f"{mean}{spread} [{low}, {high}]"
+
+
+def best_models(comparison: ModelComparison, metric: str) -> set[str]:
+    """Return the models with the best mean.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    metric : str
+        The score.
+
+    Returns
+    -------
+    models : set of str
+    """
+    means = comparison.table(metric)[metric]["mean"]
+    if not comparison.measures[metric].greater_is_better:
+        means = -means
+    return set(means.index[means >= means.max() - 1e-12])
+
+
+def scores_to_markdown(
+    comparison: ModelComparison, metrics: Sequence[str], confidence: float
+) -> str:
+    """Write the table of scores as a Markdown pipe table.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    metrics : list of str
+        Scores to show.
+    confidence : float
+        Coverage of the intervals.
+
+    Returns
+    -------
+    text : str
+    """
+    cells = formatted_scores(comparison, metrics, confidence)
+    lines = [
+        ["model", *(escape_markdown(heading(comparison, metric)) for metric in metrics)],
+        ["---", *("---:" for _ in metrics)],
+    ]
+    best = {metric: best_models(comparison, metric) for metric in metrics}
+    for model in comparison.models:
+        row = [escape_markdown(model)]
+        for metric in metrics:
+            cell = str(cells.loc[model, metric])
+            row.append(f"**{cell}**" if model in best[metric] else cell)
+        lines.append(row)
+    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f"{body}\n\n{caption(comparison, confidence)}\n"
+
+
+def scores_to_latex(comparison: ModelComparison, metrics: Sequence[str], confidence: float) -> str:
+    """Write the table of scores as a LaTeX table for the package booktabs.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    metrics : list of str
+        Scores to show.
+    confidence : float
+        Coverage of the intervals.
+
+    Returns
+    -------
+    text : str
+    """
+    cells = formatted_scores(comparison, metrics, confidence)
+    cells = cells.map(
+        lambda cell: cell.replace("±", r"$\pm$").replace(MINUS, "$-$").replace(MISSING, "--")
+    )
+    best = {metric: best_models(comparison, metric) for metric in metrics}
+    for metric in metrics:
+        for model in best[metric]:
+            cells.loc[model, metric] = rf"\textbf{{{cells.loc[model, metric]}}}"
+    cells.index = pd.Index([_escape(name) for name in cells.index])
+    cells.columns = pd.Index(
+        [_escape(heading(comparison, metric)).replace("↓", r"$\downarrow$") for metric in metrics]
+    )
+    return cells.style.to_latex(
+        hrules=True,
+        column_format="l" + "r" * len(metrics),
+        caption=_escape(caption(comparison, confidence)).replace("±", r"$\pm$"),
+        position="htbp",
+        position_float="centering",
+    )
+
+
+def heading(comparison: ModelComparison, metric: str) -> str:
+    """Return the title of a score, with an arrow where less is better.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    metric : str
+        The score.
+
+    Returns
+    -------
+    text : str
+    """
+    measure = comparison.measures[metric]
+    return measure.title if measure.greater_is_better else f"{measure.title} ↓"
+
+
+def caption(comparison: ModelComparison, confidence: float) -> str:
+    """Say what the cells of the table of scores are.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    confidence : float
+        Coverage of the intervals.
+
+    Returns
+    -------
+    text : str
+    """
+    if comparison.splits.one_test_set:
+        return (
+            f"{describe_set(comparison)}. Score with {confidence:.0%} confidence interval by "
+            f"{unit(comparison)}, which takes the fitted models as given."
+        )
+    rounds = int(comparison.splits.repeat.max()) + 1
+    grouped = "" if comparison.groups is None else " that keep groups whole"
+    by = "case" if comparison.groups is None else "group"
+    folds = (
+        f"Mean ± standard deviation over {len(comparison.splits.splits)} folds{grouped} "
+        f"({rounds} round{'s' if rounds > 1 else ''}), with {confidence:.0%} confidence interval: "
+        f"of recalls and accuracy by {by} (binomial, mid-P), of areas under ROC curves by DeLong "
+        "and Newcombe, both at least as wide as folds vary where there are enough cases to tell; "
+        "of other scores from folds, corrected for the training data that they share (Nadeau and "
+        "Bengio). No interval: nothing is known of how the score varies."
+    )
+    areas = [
+        heading(comparison, name)
+        for name in comparison.metrics
+        if comparison.measures[name].needs and not comparison.measures[name].of_labels
+    ]
+    n_whole = comparison.n_whole_folds()
+    if areas and n_whole < len(comparison.splits.splits):
+        folds += (
+            f" {', '.join(areas)}: over the {n_whole} folds that hold every class."
+            if n_whole
+            else f" {', '.join(areas)}: undefined, since no fold holds every class."
+        )
+    pooled = [
+        heading(comparison, name) for name in comparison.metrics if comparison.is_pooled(name)
+    ]
+    if not pooled:
+        return folds
+    whose = "the round" if rounds == 1 else "each round"
+    return (
+        f"{folds} Folds lack classes, so that {', '.join(pooled)} can't be had of each: taken from "
+        f"the pooled predictions of {whose}{', mean over rounds' if rounds > 1 else ''}, without "
+        "spread or interval over folds."
+    )
+
+
+def _escape(text: str) -> str:
+    text = " ".join(text.split())  # an empty line would end the cell, and the table with it
+    special = {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        # At the start of a row it would be taken for an argument of the end of the one before.
+        "[": "{[}",
+        "]": "{]}",
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+    }
+    return "".join(special.get(character, character) for character in text)

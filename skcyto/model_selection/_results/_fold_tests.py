@@ -1,0 +1,254 @@
+"""Tables of tests between the models of a comparison."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from skcyto.model_selection._results._rounds import count_independent, error_of_areas
+from skcyto.model_selection._statistics._folds import (
+    bayesian_correlated_ttest,
+    corrected_resampled_ttest,
+)
+
+if TYPE_CHECKING:
+    from skcyto.model_selection._results._data import ModelComparison
+
+ALL_PAIRS = "all"
+
+
+def model_pairs(
+    comparison: ModelComparison, reference: str | None, models: list[str] | None = None
+) -> list[tuple[str, str]]:
+    """List which models are compared with which.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    reference : str or None
+        Name of a model, "all", or None for the first candidate.
+    models : list of str or None
+        Models that can be compared; None for all that succeeded.
+
+    Returns
+    -------
+    pairs : list of (model, reference)
+
+    Raises
+    ------
+    ValueError
+        If the reference failed or can't be compared.
+    """
+    models = comparison.models if models is None else models
+    if reference == ALL_PAIRS and ALL_PAIRS not in comparison.models:
+        return [(second, first) for first, second in combinations(models, 2)]
+    reference = comparison.check_reference(reference)
+    if reference not in models:
+        others = f"name one of {models}" if models else "nor does any other model"
+        raise ValueError(
+            f"the reference, {reference!r}, gives no scores of classes to compare; {others}"
+        )
+    return [(name, reference) for name in models if name != reference]
+
+
+def fold_tests(
+    comparison: ModelComparison, reference: str | None, metric: str, confidence: float
+) -> pd.DataFrame:
+    """See :meth:`ModelComparison.test`.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    reference : str or None
+        Model to compare with.
+    metric : str
+        Score.
+    confidence : float
+        Coverage.
+
+    Returns
+    -------
+    table : DataFrame
+    """
+    pairs = model_pairs(comparison, reference)
+    refuse_pooled(comparison, metric)
+    rows = []
+    for model, other in pairs:
+        result = corrected_resampled_ttest(
+            comparison.fold_scores(model, metric) - comparison.fold_scores(other, metric),
+            comparison.splits.test_train_ratio,
+            df=count_independent(comparison) - 1,
+            least_error=error_of_areas(comparison, model, other, metric),
+            confidence=confidence,
+        )
+        rows.append(
+            {
+                "difference": result.mean,
+                "ci_low": result.ci_low,
+                "ci_high": result.ci_high,
+                "t": result.statistic,
+                "df": result.df,
+                "p_value": result.pvalue,
+                "p_holm": np.nan,
+                "effect_size": result.effect_size,
+                "n_folds": result.n_folds,
+            }
+        )
+    columns = [*("difference", "ci_low", "ci_high", "t", "df", "p_value", "p_holm")]
+    return with_holm(rows, pairs, [*columns, "effect_size", "n_folds"])
+
+
+def refuse_pooled(comparison: ModelComparison, metric: str) -> None:
+    """Refuse a test over folds of a score that folds do not have.
+
+    Rounds of pooled predictions are no way out: all score the same cases, so that what varies
+    between them is how cases were dealt to folds, not the cases.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    metric : str
+        Score.
+
+    Raises
+    ------
+    ValueError
+        If the score is pooled.
+    """
+    if comparison.is_pooled(metric):
+        raise ValueError(
+            f"{metric!r} is undefined on folds that lack a class and was taken from the pooled "
+            "predictions of each round, so that no test over folds can be had: use mcnemar() or "
+            "bootstrap(), which test pooled predictions"
+        )
+
+
+def bayesian_tests(
+    comparison: ModelComparison, reference: str | None, metric: str, rope: float
+) -> pd.DataFrame:
+    """See :meth:`ModelComparison.bayesian`.
+
+    Parameters
+    ----------
+    comparison : ModelComparison
+        The comparison.
+    reference : str or None
+        Model to compare with.
+    metric : str
+        Score.
+    rope : float
+        Half-width of the region of practical equivalence.
+
+    Returns
+    -------
+    table : DataFrame
+    """
+    if comparison.splits.one_test_set:
+        raise ValueError(
+            "bayesian() learns from folds how scores vary, and there is one test set: use test(), "
+            "bootstrap(), mcnemar() or delong()"
+        )
+    pairs = model_pairs(comparison, reference)
+    refuse_pooled(comparison, metric)
+    better = comparison.measures[metric].greater_is_better
+    rows = []
+    for model, other in pairs:
+        result = bayesian_correlated_ttest(
+            comparison.fold_scores(model, metric) - comparison.fold_scores(other, metric),
+            comparison.splits.test_train_ratio,
+            df=count_independent(comparison) - 1,
+            least_error=error_of_areas(comparison, model, other, metric),
+            rope=rope,
+        )
+        rows.append(
+            {
+                "p_better": result.p_better if better else result.p_worse,
+                "p_equivalent": result.p_equivalent,
+                "p_worse": result.p_worse if better else result.p_better,
+                "difference": result.mean,
+                "hdi_low": result.hdi_low,
+                "hdi_high": result.hdi_high,
+                "n_folds": result.n_folds,
+            }
+        )
+    columns = [
+        "p_better",
+        "p_equivalent",
+        "p_worse",
+        "difference",
+        "hdi_low",
+        "hdi_high",
+        "n_folds",
+    ]
+    return _frame(rows, pairs, columns)
+
+
+def without_variance(tests: pd.DataFrame) -> dict[tuple[str, str], float]:
+    """List the differences that are the same in all folds, of which nothing more can be said.
+
+    Parameters
+    ----------
+    tests : DataFrame
+        What :func:`fold_tests` gives.
+
+    Returns
+    -------
+    differences : dict of (model, reference) to float
+    """
+    if "n_folds" not in tests:
+        return {}
+    same = tests["p_value"].isna() & tests["difference"].notna() & (tests["n_folds"] > 1)
+    return {
+        (str(pair[0]), str(pair[1])): float(value)
+        for pair, value in tests.loc[same, "difference"].items()
+    }
+
+
+def _frame(
+    rows: list[dict[str, Any]],
+    keys: list[Any],
+    columns: list[str],
+    names: list[str] | None = None,
+) -> pd.DataFrame:
+    names = names or ["model", "reference"]
+    index = pd.MultiIndex.from_frame(pd.DataFrame(keys, columns=names))
+    return pd.DataFrame(rows, index=index, columns=columns)
+
+
+def with_holm(
+    rows: list[dict[str, Any]],
+    keys: list[Any],
+    columns: list[str],
+    names: list[str] | None = None,
+) -> pd.DataFrame:
+    """Make a table of tests and fill `p_holm`; rows without a p-value do not count.
+
+    Parameters
+    ----------
+    rows : list of dict
+        The tests.
+    keys : list of tuple
+        Their index.
+    columns : list of str
+        Columns in order.
+    names : list of str or None, default=None
+        Names of the index levels.
+
+    Returns
+    -------
+    table : DataFrame
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    table = _frame(rows, keys, columns, names)
+    known = table["p_value"].notna().to_numpy()
+    if known.any():
+        corrected = multipletests(table.loc[known, "p_value"], method="holm")[1]
+        table.loc[known, "p_holm"] = corrected
+    return table

@@ -1,0 +1,130 @@
+"""Scores that rank cases: worked out within folds, whose models differ, and then combined.
+
+Every fold has its own model. That of a fold with more positive cases in training gives all its test
+cases higher scores, and has fewer positive ones to test: in one common order noise looks worse or
+better than chance.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skcyto.model_selection._results._measures import Measure
+from skcyto.model_selection._results._records import Predictions
+from skcyto.model_selection._splits import Splits
+
+
+def score_within_folds(
+    measure: Measure, true: NDArray[np.intp], predictions: Predictions, folds: NDArray[np.intp]
+) -> float:
+    """Score each fold by itself and combine those in which the score is defined.
+
+    Areas under ROC curves are weighted by pairs of cases, average precisions by positive cases,
+    other scores by cases; areas of one class against the rest class by class.
+
+    Parameters
+    ----------
+    measure : Measure
+        A score that ranks cases.
+    true : ndarray of int, shape (n_samples,)
+        True classes.
+    predictions : Predictions
+        What was predicted.
+    folds : ndarray of int, shape (n_samples,)
+        Fold of each case.
+
+    Returns
+    -------
+    score : float
+        NaN where no fold has one.
+    """
+    if measure.from_predictions is None or (measure.of_classes and predictions.response is None):
+        return float("nan")
+    parts = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
+    if not measure.of_classes:
+        values: NDArray[np.float64] = np.array(
+            [measure.from_predictions(true[rows], _take(predictions, rows)) for rows in parts]
+        )
+        sizes = np.array([len(rows) for rows in parts], dtype=float)
+        return _weighted_mean(values, sizes)
+    response = predictions.response
+    assert response is not None
+    scores = []
+    # The area of the other of two classes is the same.
+    codes = [1] if measure.of_classes == "roc_auc" and response.shape[1] == 2 else None
+    for code in codes or range(response.shape[1]):
+        areas: list[float] = []
+        weights: list[int] = []
+        for rows in parts:
+            positive = true[rows] == code
+            m = int(positive.sum())
+            n = len(rows) - m
+            if m == 0 or n == 0:
+                continue
+            score = response[rows, code]
+            if measure.of_classes == "roc_auc":
+                areas.append(_area(positive, score, m, n))
+                weights.append(m * n)
+            else:
+                areas.append(_average_precision(positive, score))
+                weights.append(m)
+        scores.append(_weighted_mean(np.array(areas), np.array(weights, dtype=float)))
+    return float(np.mean(scores))
+
+
+def check_orders(measure: Measure, splits: Splits, y_codes: NDArray[np.intp]) -> None:
+    """Refuse scores that rank cases where no fold tests cases of more than one class.
+
+    Parameters
+    ----------
+    measure : Measure
+        The score.
+    splits : Splits
+        The folds.
+    y_codes : ndarray of int
+        True classes.
+
+    Raises
+    ------
+    ValueError
+        If no test part holds two classes.
+    """
+    if measure.ranks_cases and all(np.ptp(y_codes[test]) == 0 for _, test in splits.splits):
+        raise ValueError(
+            f"no test part holds two classes, so that there is no {measure.title} in any fold; "
+            "scores of different folds, which come from different models, can't be put in one "
+            "order. Use folds that test several patients"
+        )
+
+
+def _take(predictions: Predictions, rows: NDArray[np.intp]) -> Predictions:
+    response = predictions.response
+    return Predictions(
+        predictions.codes[rows], None if response is None else response[rows], predictions.kind
+    )
+
+
+def _weighted_mean(values: NDArray[Any], weights: NDArray[np.float64]) -> float:
+    known = ~np.isnan(values)
+    if not known.any():
+        return float("nan")
+    return float(np.average(values[known], weights=weights[known]))
+
+
+def _area(positive: NDArray[np.bool_], score: NDArray[np.float64], m: int, n: int) -> float:
+    rest = np.sort(score[~positive])
+    below = np.searchsorted(rest, score[positive], "left")
+    not_above = np.searchsorted(rest, score[positive], "right")
+    return float((below.sum() + not_above.sum()) / (2 * m * n))
+
+
+def _average_precision(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> float:
+    order = np.argsort(-score)
+    found = np.cumsum(positive[order])
+    # Equal scores are one threshold: the last of them counts.
+    last = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)
+    gained = np.diff(found[last], prepend=0) / found[-1]
+    return float(np.sum(gained * found[last] / (last + 1)))

@@ -1,0 +1,1 @@
+"""OptunaSearchCV: the space, the study, the worker's trials, the results."""

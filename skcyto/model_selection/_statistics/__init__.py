@@ -1,0 +1,1 @@
+"""Tests on arrays of numbers alone; no estimator, no table, no plot."""

@@ -1,0 +1,1 @@
+"""ImbalancedMLPClassifier, from checked rows to the fitted network and its saved state."""

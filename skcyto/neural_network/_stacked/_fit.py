@@ -1,0 +1,234 @@
+"""Fit many ImbalancedMLPClassifier at once, as one batched network where they allow it."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Hashable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from skcyto.losses import Loss, get_loss
+from skcyto.neural_network._mlp._classifier import ImbalancedMLPClassifier
+from skcyto.neural_network._mlp._prepared import (
+    PreparedFit,
+    layer_sizes,
+    network_memory,
+    prepare_fit,
+    stack_memory,
+)
+from skcyto.neural_network._stacked._losses import family_of
+from skcyto.neural_network._stacked._training import StackedTraining
+from skcyto.neural_network._training import OPTIMIZERS
+from skcyto.utils._devices._device import resolve_device
+from skcyto.utils._devices._reservation import free_memory, reserve_memory
+
+# Parameters of a stack on the CPU: what an epoch touches again and again stays near the core.
+_CPU_PARAMETERS = 1 << 20
+# Share of a GPU's free memory that one stack may fill.
+_GPU_SHARE = 0.5
+
+
+@dataclass
+class StackedFit:
+    """A classifier and what its ``fit`` was given.
+
+    Parameters
+    ----------
+    classifier : ImbalancedMLPClassifier
+        Fitted in place.
+    X, y : array-like
+        Training data; fits with the very same array store it once.
+    sample_weight, groups : array-like or None
+        As of ``fit``.
+    """
+
+    classifier: ImbalancedMLPClassifier
+    X: ArrayLike
+    y: ArrayLike
+    sample_weight: ArrayLike | None = None
+    groups: ArrayLike | None = None
+
+
+def why_not_stackable(classifier: Any) -> str | None:
+    """Say why a classifier can't be trained in a stack.
+
+    Parameters
+    ----------
+    classifier : estimator
+        With its parameters set.
+
+    Returns
+    -------
+    reason : str or None
+        None where it can.
+    """
+    if type(classifier) is not ImbalancedMLPClassifier:
+        return f"only ImbalancedMLPClassifier can be stacked, not {type(classifier).__name__}"
+    if classifier.callbacks:
+        return "callbacks listen to one training, not to many at once"
+    if classifier.net_params:
+        return f"net_params={sorted(classifier.net_params)} go to the skorch net of one training"
+    if not isinstance(classifier.optimizer, str) or classifier.optimizer not in OPTIMIZERS:
+        return f"optimizer={classifier.optimizer!r} is none of {sorted(OPTIMIZERS)}"
+    loss = classifier.loss
+    if isinstance(loss, str | Loss):
+        # Of parameters that are out of range the fit itself complains.
+        with suppress(ValueError):
+            if _family(get_loss(loss)) is None:
+                return f"the loss {loss!r} has no stacked form"
+    return None
+
+
+def make_stacks(fits: Sequence[StackedFit]) -> list[list[int]]:
+    """Sort classifiers into stacks that train together.
+
+    Networks share a stack if their shapes, batch size, optimiser and family of losses are the
+    same. Large groups are cut: on the CPU so that a stack stays small enough to be quick, on a
+    GPU so that it fits in memory. How does not depend on the number of processes.
+
+    Parameters
+    ----------
+    fits : list of StackedFit
+        The classifiers.
+
+    Returns
+    -------
+    stacks : list of list of int
+        Positions in `fits`.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for number, fit in enumerate(fits):
+        groups.setdefault(_shape_of(fit), []).append(number)
+    stacks = []
+    for members in groups.values():
+        n_stacks = -(-len(members) // _largest_stack(fits[members[0]]))
+        # As equal as can be: a small remainder would take nearly as long as a full stack.
+        edges = [len(members) * i // n_stacks for i in range(n_stacks + 1)]
+        stacks += [members[a:b] for a, b in itertools.pairwise(edges)]
+    return stacks
+
+
+def train_stack(
+    fits: Sequence[StackedFit],
+) -> tuple[list[ImbalancedMLPClassifier], list[Exception | None]]:
+    """Fit the classifiers of one stack.
+
+    Parameters
+    ----------
+    fits : list of StackedFit
+        The classifiers, which are fitted in place.
+
+    Returns
+    -------
+    classifiers : list of ImbalancedMLPClassifier
+        The same, for callers in another process.
+    errors : list of Exception or None
+        What ``fit`` would have raised; None for those that are fitted now.
+    """
+    prepared: dict[int, PreparedFit] = {}
+    errors: list[Exception | None] = [None] * len(fits)
+    tables: dict[int, ArrayLike] = {}
+    for number, fit in enumerate(fits):
+        if id(fit.X) not in tables:
+            tables[id(fit.X)] = _writable(fit.X)
+        try:
+            fit.classifier._validate_params()
+            prepared[number] = prepare_fit(
+                fit.classifier, tables[id(fit.X)], fit.y, fit.sample_weight, fit.groups
+            )
+        except Exception as error:  # one that fails must not take the others with it
+            errors[number] = error
+    if prepared:
+        numbers = list(prepared)
+        starts = [prepared[i] for i in numbers]
+        with reserve_memory(starts[0].device, stack_memory(starts, fits[0].classifier.batch_size)):
+            training = StackedTraining([(fits[i].classifier, prepared[i]) for i in numbers])
+            for position, error in training.run().items():
+                errors[numbers[position]] = error
+    return [fit.classifier for fit in fits], errors
+
+
+def fit_stacked(fits: Sequence[StackedFit]) -> list[Exception | None]:
+    """Fit classifiers, together where their networks have the same shape.
+
+    Parameters
+    ----------
+    fits : list of StackedFit
+        What to fit, in place.
+
+    Returns
+    -------
+    errors : list of Exception or None
+        What ``fit`` would have raised; None for those that are fitted now.
+
+    Raises
+    ------
+    ValueError
+        If one of them can't be stacked; the message says why.
+    """
+    for fit in fits:
+        reason = why_not_stackable(fit.classifier)
+        if reason is not None:
+            raise ValueError(f"{fit.classifier!r} can't be trained in a stack: {reason}")
+    errors: list[Exception | None] = [None] * len(fits)
+    for stack in make_stacks(fits):
+        _, found = train_stack([fits[i] for i in stack])
+        for number, error in zip(stack, found, strict=True):
+            errors[number] = error
+    return errors
+
+
+def _shape_of(fit: StackedFit) -> Hashable:
+    """Return what networks of one stack have in common; None where the fit will fail anyway."""
+    classifier = fit.classifier
+    try:
+        n_features = np.shape(fit.X)[1]
+        loss = get_loss(classifier.loss)
+        head = classifier.cosine_head
+        shape = (
+            n_features,
+            tuple(layer_sizes(classifier.hidden_layer_sizes, n_features)),
+            len(np.unique(np.asarray(fit.y))),
+            loss.needs_cosine_head if head == "auto" else bool(head),
+            classifier.activation,
+            classifier.batch_norm,
+            classifier.optimizer,
+            classifier.batch_size,
+            _family(loss),
+            str(resolve_device(classifier.device)),
+        )
+        hash(shape)
+        return shape
+    except (ValueError, TypeError, IndexError):
+        return None
+
+
+def _family(loss: Loss) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about class weights that are not given here
+        return family_of(loss.build([1, 1], max_epochs=1))
+
+
+def _largest_stack(fit: StackedFit) -> int:
+    shape = _shape_of(fit)
+    if shape is None:
+        return 1
+    n_features, hidden, n_classes = shape[:3]  # type: ignore[index]
+    widths = [n_features, *hidden, n_classes]
+    device = resolve_device(fit.classifier.device)
+    if device.type == "cpu":
+        return max(1, _CPU_PARAMETERS // sum(a * b for a, b in itertools.pairwise(widths)))
+    own = network_memory(widths, len(np.asarray(fit.y)), fit.classifier.batch_size)
+    return max(1, int(_GPU_SHARE * free_memory(device) / own))
+
+
+def _writable(table: Any) -> Any:
+    """Copy what joblib has handed over as a read-only map, which torch warns of."""
+    if isinstance(table, np.ndarray) and not table.flags.writeable:
+        return np.array(table)
+    return table

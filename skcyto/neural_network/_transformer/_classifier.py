@@ -1,0 +1,474 @@
+"""A vision transformer that is fine-tuned on images."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.utils import Tags
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from skcyto.losses import Loss, get_loss
+from skcyto.neural_network._imbalance import CLASS_WEIGHTS
+from skcyto.neural_network._samplers import SAMPLERS
+from skcyto.neural_network._stages import find_best_epoch
+from skcyto.neural_network._training import LR_SCHEDULERS
+from skcyto.neural_network._transformer._fit import describe_fitted, fine_tune, predict_logits
+from skcyto.neural_network._transformer._loop import monitored_loss
+from skcyto.neural_network._transformer._state import load_classifier_state, save_classifier_state
+from skcyto.neural_network._transformer._targets import check_targets
+from skcyto.neural_network._transformer._weights import write_weights
+from skcyto.utils._backbones._options import INTERPOLATIONS
+from skcyto.utils._backbones._transforms import AUGMENTATIONS
+from skcyto.utils._images._inputs import check_image_input
+
+
+class EVA02Classifier(ClassifierMixin, BaseEstimator):
+    """Fine-tune a pretrained vision transformer on images.
+
+    A transformer of `timm <https://huggingface.co/docs/timm>`_, EVA-02 [1]_ by default, gets a
+    linear head and is trained as a whole, or from a block on, with any loss of
+    :mod:`skcyto.losses` [2]_. Images are taken, checked and prepared exactly as
+    :class:`~skcyto.feature_extraction.EVA02TokenEmbedder` does it. Everything that depends on the
+    classes is fitted to the images that train: neither a scored fold nor the images that choose
+    the best epoch are counted.
+
+    Parameters
+    ----------
+    model_name : str, default="eva02_base_patch14_448.mim_in22k_ft_in22k_in1k"
+        Name of a timm vision transformer.
+    weights : str, path or None, default="pretrained"
+        Where training begins: "pretrained" for timm's weights, the path of a `.safetensors` or
+        `.pth` file, or None for random weights.
+    image_size : int or None, default=None
+        Height and width to which images are brought, in pixels; a multiple of the model's patch
+        size. None takes the one that the weights file states (see `mean`), else the model's own.
+    mean, std : sequence of 3 floats or None, default=None
+        Mean and standard deviation of red, green and blue, of pixels between 0 and 1, by which
+        images are standardized. None takes those that the weights file states, in its metadata or
+        in a ``config.json`` of timm beside it, else timm's for the model.
+    crop_pct : float or None, default=None
+        Share of the resized image's edge that is kept, in (0, 1]; None as for `mean`.
+    interpolation : {"bicubic", "bilinear", "nearest", "lanczos"} or None, default=None
+        Of the resizing; None as for `mean`.
+    augment : {"light", "default"} or None, default="light"
+        Random changes of the training images. "light" keeps the geometry of prediction and adds
+        flips to either side and changes of brightness, contrast and saturation by up to 10 %.
+        "default" is timm's own default for training, made for photographs: crops of 8 to 100 % of
+        the area, flips to the side, colours changed by up to 40 %. None shows them as they are.
+    loss : str or skcyto.losses.Loss, default="ce"
+        Loss function: a name of :func:`skcyto.losses.available` or a parameter object such as
+        ``Focal(gamma=1.5)``, whose parameters are searched as ``loss__gamma``.
+    class_weight : {"balanced", "max_ratio", "effective"}, dict or None, default=None
+        Weights of the classes in the loss, as in :class:`ImbalancedMLPClassifier`.
+    normalize : {"weight_sum", "count"}, default="weight_sum"
+        Whether the weighted loss of a batch is divided by the sum of its weights, as torch does,
+        or by its number of images, which is unbiased in small batches.
+    sampler : {"balanced", "stratified", "grouped"} or None, default=None
+        How batches are drawn, as in :class:`ImbalancedMLPClassifier`. None shuffles.
+    learning_rate : float, default=1e-5
+        Initial learning rate of AdamW.
+    weight_decay : float, default=0.05
+        Weight decay of AdamW, for matrices: biases, norms and embeddings have none.
+    lr_scheduler : {"plateau", "cosine"} or None, default="plateau"
+        "plateau" halves the learning rate after more than two epochs without improvement, "cosine"
+        anneals it over `max_epochs`.
+    layer_decay : float, default=1.0
+        Factor of the learning rate from each layer to the one below it, beginning with the head,
+        in (0, 1].
+    freeze : int, default=0
+        Number of lowest blocks that keep their weights, and with them the patch embedding. The
+        number of all blocks trains the final norm and the head only.
+    drop_path : float, default=0.0
+        Stochastic depth: probability of leaving the last block out; it grows linearly from the
+        first. In [0, 1).
+    batch_size : int, default=32
+        Images that go through the network at once. Where the device's memory is too small, they
+        are halved until it is enough, and the step of the optimiser stays as large as it was.
+    grad_accumulation : int, default=1
+        Batches of one step of the optimiser.
+    max_epochs : int, default=20
+        Length of the training.
+    validation_fraction : float or None, default=0.1
+        Share of the images that chooses the best epoch, stratified by class and, where `groups`
+        are given, never splitting a group. None trains on all images and looks at the training
+        loss.
+    restore_best_weights : bool, default=True
+        Put the weights of the epoch with the lowest validation loss (without validation: training
+        loss) back at the end; False keeps those of the last epoch.
+    checkpoint_dir : str, path or None, default=None
+        Folder that keeps the state of the training after each epoch. A fit that was interrupted
+        goes on from there, and one that was finished is not repeated. The folder belongs to one
+        fit: another model, other images or parameters are an error. ``{fit}`` in the name, as in
+        ``"checkpoints/{fit}"``, becomes a name of each fit's own, for cross-validations and
+        searches.
+    device : str or torch.device, default="auto"
+        Where the network runs; "auto" takes CUDA, then MPS, then the CPU.
+    precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
+        What the network computes in; "auto" is bfloat16 on CUDA devices that have it, float32
+        elsewhere. The weights are float32 in any case.
+    gradient_checkpointing : bool, default=False
+        Compute activations again in the backward pass instead of keeping them: one more forward
+        pass, for a fraction of the memory.
+    compile : bool, default=False
+        Whether the training goes through :func:`torch.compile`.
+    n_jobs : int or None, default=None
+        Processes that read, decode and augment images beside the network. None takes one a core,
+        at most 8, for a CUDA device; elsewhere, and with 1, images are read between the batches.
+        Changes nothing in the result.
+    random_state : int, RandomState or None, default=None
+        Validation images, head, order of the batches, augmentation and stochastic depth, and the
+        weights where `weights` is None. Threads of one process train one after the other, since
+        they share torch's generators.
+    verbose : int or bool, default=0
+        Show a progress bar with the losses and the macro F1 of each epoch.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels, sorted; the order of the columns of `predict_proba`.
+    class_counts_ : ndarray of float, shape (n_classes,)
+        Images of each class among those that trained; sums of weights with `sample_weight`.
+    class_weight_ : ndarray of float, shape (n_classes,)
+        Weight of each class in the loss; ones where there is none.
+    loss_ : skcyto.losses.Loss
+        Loss that was used.
+    criterion_ : skcyto.losses.Criterion
+        That loss, fitted to the class counts.
+    network_ : torch.nn.Module
+        The trained network, which takes 8-bit images of `image_size_` and returns logits.
+    history_ : list of dict
+        One row an epoch: epoch, train_loss, train_f1_macro, valid_loss, valid_f1_macro,
+        learning_rate, dur (seconds). The training values are means over the epoch, on augmented
+        images.
+    n_iter_ : int
+        Epochs that were run.
+    best_epoch_ : int
+        Epoch, from 1, with the lowest monitored loss; where the loss defers its class weights, of
+        the epochs with weights.
+    image_size_ : int
+        Height and width to which images are brought, in pixels.
+    n_features_in_ : int
+        Always 1: the column that holds the images.
+    feature_names_in_ : ndarray of shape (1,)
+        Name of that column; only where `fit` was given a data frame.
+
+    See Also
+    --------
+    skcyto.feature_extraction.EVA02TokenEmbedder : Tokens of the network that this one trains, with
+        ``finetune=EVA02Classifier(...)``.
+    ImbalancedMLPClassifier : A small network on features.
+
+    Notes
+    -----
+    Every image is read and decoded once before the training, so that a bad one is found before
+    hours are spent.
+
+    The head stands on timm's own pooled and normed output: the class token for ViT and DINOv2, the
+    mean over patches for EVA-02. `grad_accumulation` and batches that were halved give the step of
+    the whole batch for losses that are weighted means over images; "minimax", "group_dro", "cvar"
+    and "soft_f1", which compare the images of a batch, see each part by itself.
+
+    On the CPU the same seed and number of threads give the same result to the bit, resumed or
+    not. A pickle holds all weights; :meth:`save_weights` writes them for timm and for
+    `weights` of other estimators.
+
+    References
+    ----------
+    .. [1] Y. Fang, Q. Sun, X. Wang, T. Huang, X. Wang and Y. Cao, "EVA-02: A visual representation
+       for neon genesis", Image and Vision Computing 149, 2024.
+    .. [2] Pap smear cell classification challenge (PS3C), IEEE ISBI 2025.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skcyto.neural_network import EVA02Classifier
+    >>> rng = np.random.default_rng(0)
+    >>> images = rng.integers(0, 100, (12, 28, 28, 3), dtype=np.uint8)
+    >>> images[6:] += 150
+    >>> y = np.repeat(["dark", "pale"], 6)
+    >>> classifier = EVA02Classifier(
+    ...     "eva02_tiny_patch14_224",
+    ...     weights=None,
+    ...     image_size=28,
+    ...     learning_rate=1e-3,
+    ...     max_epochs=3,
+    ...     validation_fraction=None,
+    ...     random_state=0,
+    ... )
+    >>> classifier.fit(images, y).predict(images[[0, 11]]).tolist()
+    ['dark', 'pale']
+    """
+
+    _parameter_constraints: dict[str, list[Any] | str] = {
+        "model_name": [str],
+        "weights": [str, os.PathLike, None],
+        "image_size": [Interval(Integral, 1, None, closed="left"), None],
+        "mean": ["array-like", None],
+        "std": ["array-like", None],
+        "crop_pct": [Interval(Real, 0, 1, closed="right"), None],
+        "interpolation": [StrOptions(set(INTERPOLATIONS)), None],
+        "augment": [StrOptions(set(AUGMENTATIONS)), None],
+        "loss": [str, Loss],  # get_loss names the nearest of a misspelt one
+        "class_weight": [StrOptions(set(CLASS_WEIGHTS)), dict, None],
+        "normalize": [StrOptions({"weight_sum", "count"})],
+        "sampler": [StrOptions(set(SAMPLERS)), None],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "lr_scheduler": [StrOptions(set(LR_SCHEDULERS)), None],
+        "layer_decay": [Interval(Real, 0, 1, closed="right")],
+        "freeze": [Interval(Integral, 0, None, closed="left")],
+        "drop_path": [Interval(Real, 0, 1, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "grad_accumulation": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
+        "restore_best_weights": ["boolean"],
+        "checkpoint_dir": [str, os.PathLike, None],
+        "device": "no_validation",
+        "precision": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
+        "gradient_checkpointing": ["boolean"],
+        "compile": ["boolean"],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        model_name: str = "eva02_base_patch14_448.mim_in22k_ft_in22k_in1k",
+        *,
+        weights: str | os.PathLike[str] | None = "pretrained",
+        image_size: int | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        crop_pct: float | None = None,
+        interpolation: str | None = None,
+        augment: str | None = "light",
+        loss: str | Loss = "ce",
+        class_weight: str | Mapping[Any, float] | None = None,
+        normalize: str = "weight_sum",
+        sampler: str | None = None,
+        learning_rate: float = 1e-5,
+        weight_decay: float = 0.05,
+        lr_scheduler: str | None = "plateau",
+        layer_decay: float = 1.0,
+        freeze: int = 0,
+        drop_path: float = 0.0,
+        batch_size: int = 32,
+        grad_accumulation: int = 1,
+        max_epochs: int = 20,
+        validation_fraction: float | None = 0.1,
+        restore_best_weights: bool = True,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        gradient_checkpointing: bool = False,
+        compile: bool = False,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int | bool = 0,
+    ) -> None:
+        self.model_name = model_name
+        self.weights = weights
+        self.image_size = image_size
+        self.mean = mean
+        self.std = std
+        self.crop_pct = crop_pct
+        self.interpolation = interpolation
+        self.augment = augment
+        self.loss = loss
+        self.class_weight = class_weight
+        self.normalize = normalize
+        self.sampler = sampler
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.lr_scheduler = lr_scheduler
+        self.layer_decay = layer_decay
+        self.freeze = freeze
+        self.drop_path = drop_path
+        self.batch_size = batch_size
+        self.grad_accumulation = grad_accumulation
+        self.max_epochs = max_epochs
+        self.validation_fraction = validation_fraction
+        self.restore_best_weights = restore_best_weights
+        self.checkpoint_dir = checkpoint_dir
+        self.device = device
+        self.precision = precision
+        self.gradient_checkpointing = gradient_checkpointing
+        self.compile = compile
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def set_params(self, **params: Any) -> EVA02Classifier:
+        """Set parameters; ``loss__gamma`` works with a loss that is given by its name too.
+
+        Parameters
+        ----------
+        **params : dict
+            As for every estimator of scikit-learn.
+
+        Returns
+        -------
+        self : EVA02Classifier
+        """
+        nested = any(name.startswith("loss__") for name in params)
+        if nested and isinstance(params.get("loss", self.loss), str):
+            params["loss"] = get_loss(params.get("loss", self.loss))
+        return super().set_params(**params)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> EVA02Classifier:
+        """Fine-tune the network.
+
+        Parameters
+        ----------
+        X : sequence, array or data frame of n_images images
+            Paths, PIL images, 8-bit or 16-bit arrays of shape (height, width, 3), or one array of
+            shape (n_images, height, width, 3); or a data frame with one column of these.
+        y : array-like of shape (n_images,)
+            Labels: strings, numbers or booleans of at least two classes.
+        sample_weight : array-like of shape (n_images,) or None, default=None
+            Weights of the images, at least 0; an image of weight 0 takes no part at all.
+        groups : array-like of shape (n_images,) or None, default=None
+            Patients, slides or acquisitions: the validation images never share one with the
+            images that train. Reaches a pipeline's last step by ``set_fit_request(groups=True)``.
+
+        Returns
+        -------
+        self : EVA02Classifier
+
+        Raises
+        ------
+        ValueError
+            If labels or a parameter are not as described, a class has one image and images are
+            held out for validation, the checkpoint belongs to another fit, or training diverges.
+        InvalidImageError
+            If images cannot be read; found before the training.
+        PretrainedWeightsError
+            If the weights cannot be had, or do not fit the model.
+        DeviceMemoryError
+            If the device's memory does not hold the training on one image.
+        """
+        inputs = check_image_input(self, X, reset=True)
+        targets = check_targets(
+            type(self).__name__,
+            len(inputs),
+            y,
+            sample_weight,
+            groups,
+            is_validated=self.validation_fraction is not None,
+        )
+        result = fine_tune(self, inputs, targets)
+        self.classes_ = targets.classes
+        self.network_, self.criterion_ = result.network, result.criterion
+        self.loss_ = result.loss
+        self.class_counts_ = result.class_counts
+        self.class_weight_ = result.criterion.class_weight.numpy(force=True).astype(np.float64)
+        self.image_size_ = result.info.image_size
+        self._backbone_size = result.source.image_size
+        self._backbone_options = result.source.options.to_dict()
+        self.history_ = result.history
+        self.n_iter_ = len(self.history_)
+        monitor = monitored_loss(self.history_[0])
+        losses = [row[monitor] for row in self.history_]
+        self.best_epoch_ = find_best_epoch(losses, self.criterion_)
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Compute the probability of each class.
+
+        Parameters
+        ----------
+        X : sequence, array or data frame of n_images images
+            As in `fit`.
+
+        Returns
+        -------
+        probabilities : ndarray of float, shape (n_images, n_classes)
+            In the order of ``classes_``; rows sum to one.
+
+        Raises
+        ------
+        InvalidImageError
+            If images cannot be read; it lists all of them.
+        DeviceMemoryError
+            If the device's memory does not hold one image.
+        """
+        return torch.softmax(self._scores(X), dim=1).numpy()
+
+    def predict(self, X: Any) -> NDArray:
+        """Predict the most probable class.
+
+        Parameters
+        ----------
+        X : sequence, array or data frame of n_images images
+            As in `fit`.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_images,)
+            Of the type of ``classes_``.
+        """
+        scores = self._scores(X)
+        return self.classes_[scores.argmax(dim=1).numpy()]
+
+    def save_weights(self, path: str | os.PathLike[str]) -> None:
+        """Write the weights as a safetensors file, under timm's own names.
+
+        The file is taken as `weights` by this and other estimators, and loaded by
+        ``timm.create_model(model_name, num_classes=n_classes, checkpoint_path=path)``, with
+        ``img_size=image_size_`` where that is not the model's own. With a loss whose logits are
+        cosines ("ldam"), for which timm has no head, it holds the transformer alone. Labels, in
+        the order of the logits, stand in the file's metadata.
+
+        Parameters
+        ----------
+        path : str or path
+            Where; must end with ``.safetensors``.
+        """
+        check_is_fitted(self)
+        write_weights(path, self.network_, describe_fitted(self), self.classes_)
+
+    def _scores(self, X: Any) -> torch.Tensor:
+        """Compute float64 scores on the CPU whose softmax are the probabilities."""
+        check_is_fitted(self)
+        logits = predict_logits(self, check_image_input(self, X, reset=False))
+        return self.criterion_.scores(logits).to("cpu", torch.float64)
+
+    def _save_state(self, weights: Path) -> dict[str, Any]:
+        return save_classifier_state(self, weights)
+
+    def _load_state(self, state: dict[str, Any], weights: Path | None) -> None:
+        load_classifier_state(self, state, weights)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        tags.no_validation = True
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if hasattr(self, "network_") and self.network_.mean.device.type != "cpu":
+            # A pickle made beside a GPU is opened on machines without one.
+            for name in ("network_", "criterion_"):
+                state[name] = copy.deepcopy(state[name]).cpu()
+        return state

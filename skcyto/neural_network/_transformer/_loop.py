@@ -1,0 +1,376 @@
+"""The loop that fine-tunes: steps, epochs, the best weights, and a state to go on from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import f1_score
+from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
+
+from skcyto.losses import Criterion
+from skcyto.neural_network._samplers import draws_per_row, validation_weight
+from skcyto.neural_network._stages import begins_stage, forget_best, stage_start
+from skcyto.neural_network._training import optimizer_settings
+from skcyto.neural_network._transformer._batches import DROPOUT, EpochPlan, derive_seed
+from skcyto.neural_network._transformer._network import TransformerClassifier
+from skcyto.utils._devices._batch_halver import BatchHalver
+from skcyto.utils._random import torch_seed
+
+_PLATEAU_PATIENCE = 2
+_PLATEAU_FACTOR = 0.5
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a network is fine-tuned; the names are those of ``EVA02Classifier``."""
+
+    learning_rate: float
+    weight_decay: float
+    lr_scheduler: str | None
+    layer_decay: float
+    max_epochs: int
+    restore_best_weights: bool
+    compile: bool
+
+
+class FineTuning:
+    """A network in training.
+
+    Parameters
+    ----------
+    network : TransformerClassifier
+        On its device.
+    criterion : Criterion
+        Fitted to the rows that train, on the same device.
+    settings : TrainingSettings
+        How it is trained.
+    plan : EpochPlan
+        What each epoch shows.
+    target : ndarray of int, shape (n_images,)
+        Class of every image, those included that are not part of the plan.
+    sample_weight : ndarray of shape (n_images,) or None
+        Weights of the images.
+    precision : torch.dtype
+        What the network computes in.
+    batches : BatchHalver
+        Images that go through the network at once.
+
+    Attributes
+    ----------
+    history : list of dict
+        One row for each epoch that is done.
+    """
+
+    def __init__(
+        self,
+        network: TransformerClassifier,
+        criterion: Criterion,
+        settings: TrainingSettings,
+        plan: EpochPlan,
+        target: NDArray[np.intp],
+        sample_weight: NDArray | None,
+        *,
+        precision: torch.dtype,
+        batches: BatchHalver,
+    ) -> None:
+        self.history: list[dict[str, Any]] = []
+        self._network = network
+        self._criterion = criterion
+        self._settings = settings
+        self._plan = plan
+        self._precision = precision
+        self._batches = batches
+        self._device = batches.device
+        self._target = torch.from_numpy(target.astype(np.int64)).to(self._device)
+        self._weight = None
+        if sample_weight is not None:
+            self._weight = torch.from_numpy(sample_weight.astype(np.float32)).to(self._device)
+        valid_weight = None if sample_weight is None else sample_weight[plan.valid]
+        if criterion.supports_sample_weight:
+            draws = draws_per_row(plan.sampler, plan.target, criterion.n_classes, plan.batch_size)
+            valid_weight = validation_weight(draws, target[plan.valid], valid_weight)
+        self._valid_weight = None
+        if valid_weight is not None:
+            self._valid_weight = torch.from_numpy(valid_weight.astype(np.float32)).to(self._device)
+        self._forward: Callable[[torch.Tensor], torch.Tensor] = network
+        if settings.compile:
+            # Static shapes: an epoch has three at most, and each gets kernels of its own.
+            self._forward = torch.compile(network, dynamic=False)
+        optimizer, optimizer_kwargs = optimizer_settings("adamw", self._device)
+        self._optimizer = optimizer(
+            network.parameter_groups(
+                settings.learning_rate, settings.weight_decay, settings.layer_decay
+            ),
+            **optimizer_kwargs,
+        )
+        self._scheduler = _make_scheduler(self._optimizer, settings)
+        self._scaler = torch.amp.GradScaler(self._device.type, enabled=precision == torch.float16)
+        self._best: dict[str, torch.Tensor] | None = None
+
+    def run(
+        self,
+        stream: Iterable[torch.Tensor],
+        *,
+        save: Callable[[], None],
+        advance: Callable[[int], Any],
+        report: Callable[[dict[str, Any]], Any],
+    ) -> None:
+        """Train the epochs that are missing.
+
+        Parameters
+        ----------
+        stream : iterable of torch.Tensor
+            Batches of images in the order of the plan, from the first epoch that is missing on.
+        save : callable
+            Called after each epoch.
+        advance : callable
+            Told how many images were trained on.
+        report : callable
+            Told the row of the history of each epoch.
+
+        Raises
+        ------
+        ValueError
+            If the loss is no number any more.
+        DeviceMemoryError
+            If the device's memory does not hold the training on one image.
+        """
+        batches = iter(stream)
+        for epoch in range(len(self.history), self._settings.max_epochs):
+            start = time.perf_counter()
+            with torch_seed(derive_seed(self._plan.seed, epoch, DROPOUT), self._device):
+                row = {"epoch": epoch + 1, **self._train(epoch, batches, advance)}
+                row.update(self._validate(batches))
+            row["learning_rate"] = max(group["lr"] for group in self._optimizer.param_groups)
+            row["dur"] = time.perf_counter() - start
+            self._finish_epoch(row)
+            save()
+            report(row)
+        self._optimizer.zero_grad(set_to_none=True)  # Gives the gradients' memory back.
+
+    def restore_best(self) -> None:
+        """Put the weights of the best epoch back, if that was asked for."""
+        if self._settings.restore_best_weights and self._best is not None:
+            self._network.load_state_dict(self._best)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the rest of the training depends on; of a training that is done, its results.
+
+        Returns
+        -------
+        state : dict
+            Tensors and plain Python values.
+        """
+        state = {"history": self.history, "best": self._best}
+        if len(self.history) == self._settings.max_epochs and self._best is not None:
+            return state
+        return state | {
+            "network": self._network.state_dict(),
+            "criterion": self._criterion.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scheduler": None if self._scheduler is None else self._scheduler.state_dict(),
+            "scaler": self._scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what :meth:`state_dict` returned.
+
+        Parameters
+        ----------
+        state : dict
+            As returned.
+        """
+        self.history = state["history"]
+        self._best = state["best"]
+        self._criterion.set_epoch(len(self.history) - 1)
+        if "network" not in state:
+            return
+        self._network.load_state_dict(state["network"])
+        self._criterion.load_state_dict(state["criterion"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self._scheduler is not None:
+            self._scheduler.load_state_dict(state["scheduler"])
+        self._scaler.load_state_dict(state["scaler"])
+
+    def _train(
+        self, epoch: int, stream: Iterator[torch.Tensor], advance: Callable[[int], Any]
+    ) -> dict[str, float]:
+        self._network.train()
+        self._criterion.set_epoch(epoch)
+        total = torch.zeros((), device=self._device)
+        n_images = 0
+        targets, predictions = [], []
+        for batch in self._plan.train_batches(epoch):
+            images = next(stream)
+            rows = torch.from_numpy(self._plan.train[batch]).to(self._device)
+            loss, predicted = self._batches.run(partial(self._step, images, rows))
+            # Nothing is asked of the device before the end of the epoch.
+            total += loss * len(rows)
+            n_images += len(rows)
+            targets.append(self._target[rows])
+            predictions.append(predicted)
+            advance(len(rows))
+        return {
+            "train_loss": float(total) / n_images,
+            "train_f1_macro": _score(torch.cat(targets), torch.cat(predictions)),
+        }
+
+    def _step(
+        self, images: torch.Tensor, rows: torch.Tensor, size: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Take one step of the optimiser on a batch that goes through the network in parts."""
+        self._optimizer.zero_grad(set_to_none=True)
+        whole = self._share(rows)
+        total = torch.zeros((), device=self._device)
+        predictions = []
+        for part, part_rows in zip(images.split(size), rows.split(size), strict=True):
+            with self._autocast():
+                logits = self._forward(part)
+            weight = None if self._weight is None else self._weight[part_rows]
+            loss = self._criterion(logits, self._target[part_rows], weight)
+            # The criterion divides by the weights of the part: the sum over all parts is then the
+            # loss of the whole batch, for every loss that is a weighted mean over rows.
+            loss = loss * (self._share(part_rows) / whole)
+            self._scaler.scale(loss).backward()
+            total += loss.detach()
+            predictions.append(logits.detach().argmax(dim=1))
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        return total, torch.cat(predictions)
+
+    def _share(self, rows: torch.Tensor) -> torch.Tensor | float:
+        """Return what the criterion divides the summed losses of some rows by."""
+        weight = None if self._weight is None else self._weight[rows]
+        # Class weights may be in force from a later epoch on only.
+        active = getattr(self._criterion, "active_class_weight", None)
+        if active is None or active() is not None:
+            like = torch.zeros((), device=self._device)
+            weight = self._criterion.row_weight(self._target[rows], weight, like)
+        if weight is None:
+            return float(len(rows))
+        return self._criterion.divisor(weight, len(rows))
+
+    def _validate(self, stream: Iterator[torch.Tensor]) -> dict[str, float]:
+        valid = self._plan.valid
+        if not len(valid):
+            return {}
+        self._network.eval()
+        n_batches = -(-len(valid) // self._plan.valid_batch_size)
+        with torch.no_grad():
+            logits = compute_logits(
+                self._forward, islice(stream, n_batches), self._precision, self._batches
+            )
+            rows = torch.from_numpy(valid).to(self._device)
+            loss = self._criterion(logits, self._target[rows], self._valid_weight)
+        return {
+            "valid_loss": float(loss),
+            "valid_f1_macro": _score(self._target[rows], logits.argmax(dim=1)),
+        }
+
+    def _finish_epoch(self, row: dict[str, Any]) -> None:
+        """Check the losses of an epoch, and draw the conclusions."""
+        for key in ("train_loss", "valid_loss"):
+            value = row.get(key, 0.0)
+            if not abs(value) < float("inf"):
+                raise ValueError(
+                    f"the {key} became {value} in epoch {row['epoch']}: training diverged. Lower "
+                    f"learning_rate (now {self._settings.learning_rate:.3g}), or use "
+                    "precision='bfloat16' or 'float32' if it is float16"
+                )
+        monitor = monitored_loss(row)
+        epoch = len(self.history)
+        comparable = self.history[stage_start(self._criterion, epoch) :]
+        if all(row[monitor] < before[monitor] for before in comparable):
+            self._best = (
+                {
+                    name: tensor.detach().to("cpu", copy=True)
+                    for name, tensor in self._network.state_dict().items()
+                }
+                if self._settings.restore_best_weights
+                else None
+            )
+        self.history.append(row)
+        if isinstance(self._scheduler, ReduceLROnPlateau):
+            if begins_stage(self._criterion, epoch):
+                forget_best(self._scheduler)
+            self._scheduler.step(row[monitor])
+        elif self._scheduler is not None:
+            self._scheduler.step()
+
+    def _autocast(self) -> torch.autocast:
+        return autocast(self._device, self._precision)
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
+    """Compute in a lower precision where one is asked for."""
+    return torch.autocast(device.type, precision, enabled=precision != torch.float32)
+
+
+def monitored_loss(row: dict[str, Any]) -> str:
+    """Name the loss that chooses the best epoch."""
+    return "valid_loss" if "valid_loss" in row else "train_loss"
+
+
+def compute_logits(
+    forward: Callable[[torch.Tensor], torch.Tensor],
+    stream: Iterable[torch.Tensor],
+    precision: torch.dtype,
+    batches: BatchHalver,
+    advance: Callable[[int], Any] = lambda n_images: None,
+) -> torch.Tensor:
+    """Send images through a network in evaluation mode.
+
+    Parameters
+    ----------
+    forward : callable
+        The network.
+    stream : iterable of torch.Tensor
+        Batches of images.
+    precision : torch.dtype
+        What the network computes in.
+    batches : BatchHalver
+        Images that go through the network at once.
+    advance : callable, optional
+        Told how many images are done.
+
+    Returns
+    -------
+    logits : torch.Tensor of shape (n_images, n_classes), dtype float32
+        On the network's device.
+    """
+    logits: list[torch.Tensor] = []
+    for images in stream:
+
+        def work(size: int, images: torch.Tensor = images) -> torch.Tensor:
+            with autocast(batches.device, precision):
+                return torch.cat([forward(part) for part in images.split(size)])
+
+        logits.append(batches.run(work).float())
+        advance(len(images))
+    return torch.cat(logits)
+
+
+def _score(target: torch.Tensor, predicted: torch.Tensor) -> float:
+    y_true, y_pred = target.numpy(force=True), predicted.numpy(force=True)
+    return float(f1_score(y_true, y_pred, average="macro", zero_division=0))
+
+
+def _make_scheduler(
+    optimizer: torch.optim.Optimizer, settings: TrainingSettings
+) -> ReduceLROnPlateau | CosineAnnealingLR | None:
+    if settings.lr_scheduler == "plateau":
+        # eps=0: the learning rates here are of the size of its default.
+        return ReduceLROnPlateau(
+            optimizer, patience=_PLATEAU_PATIENCE, factor=_PLATEAU_FACTOR, eps=0.0
+        )
+    if settings.lr_scheduler == "cosine":
+        return CosineAnnealingLR(optimizer, T_max=settings.max_epochs)
+    return None

@@ -1,0 +1,1 @@
+"""The model card: what a saved model is, was trained on, and scored."""

@@ -1,0 +1,1 @@
+"""Vision transformers of timm: source, weights, memory, transforms."""

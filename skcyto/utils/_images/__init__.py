@@ -1,0 +1,1 @@
+"""Images as every estimator takes them: decoded, checked, sized."""
