@@ -55,7 +55,7 @@ def main():
     arguments = parser.parse_args()
     comparison = compare(0)
     print(comparison.to_markdown(["f1_macro", "roc_auc_ovr", "log_loss"]))
-    print(comparison.test(reference="logistic regression").round(3).to_string())
+    print(comparison.ttest(reference="logistic regression").round(3).to_string())
     print(comparison.bayesian(reference="logistic regression").round(3).to_string())
     others = {f"data set {seed + 1}": compare(seed) for seed in range(1, 8)}
     displays = {

@@ -90,7 +90,7 @@ def test_table_holds_mean_spread_and_interval(binary):
     assert area["ci_low"] < area["mean"] < area["ci_high"] < 1
     columns = list(table.columns.get_level_values(0).unique())
     assert columns == ["accuracy", "log_loss", "roc_auc_ovr"]
-    narrow = binary.table("accuracy", confidence=0.5)
+    narrow = binary.table("accuracy", confidence_level=0.5)
     assert narrow.loc["naive Bayes", ("accuracy", "ci_high")] < row["ci_high"]
 
 
@@ -246,7 +246,7 @@ def test_page_without_any_scores_of_classes(tmp_path):
     with pytest.raises(ValueError, match="gives neither probabilities nor decision values"):
         found.plot_roc(models=["a"])
     # The same predictions: no difference is seen, and nothing is known of how it would vary.
-    assert found.test().loc[("b", "a"), "p_holm"] == 1
+    assert found.ttest().loc[("b", "a"), "p_holm"] == 1
     assert np.isnan(found.bayesian().loc[("b", "a"), "p_equivalent"])
 
 
@@ -279,7 +279,7 @@ def test_precision_recall_curves_are_steps(binary):
 def test_curves_of_several_classes_are_averages(multiclass):
     average = ROCComparisonDisplay.from_comparison(multiclass)
     parts = [
-        ROCComparisonDisplay.from_comparison(multiclass, label=label)
+        ROCComparisonDisplay.from_comparison(multiclass, pos_label=label)
         for label in multiclass.classes
     ]
     np.testing.assert_allclose(
@@ -421,11 +421,11 @@ def test_pooled_tests_against_the_single_functions(binary, multiclass):
     exact = mcnemar_test(a["y_true"] == a["y_pred"], b["y_true"] == b["y_pred"])
     row = one.mcnemar().loc[("naive Bayes", "majority")]
     assert (row["only_model"], row["only_reference"]) == (exact.only_a, exact.only_b)
-    assert row["p_value"] > exact.pvalue
+    assert row["pvalue"] > exact.pvalue
     # Three classes: a row for each, corrected together; groups are allowed for.
     rows = multiclass.delong(reference="naive Bayes")
     assert len(rows) == 9
-    assert (rows["p_holm"] >= rows["p_value"] - 1e-12).all()
+    assert (rows["p_holm"] >= rows["pvalue"] - 1e-12).all()
     assert set(rows.index.get_level_values("class")) == set(multiclass.classes)
     # Two rounds: twice the median, at most 1.
     twice = binary.mcnemar().loc[("naive Bayes", "majority")]
@@ -434,7 +434,7 @@ def test_pooled_tests_against_the_single_functions(binary, multiclass):
     for number in (0, 1):
         hits = [part[part["repeat"] == number].eval("y_true == y_pred") for part in kept]
         single.append(discount(mcnemar_test(*hits), 1 + 5 / 4, 99).pvalue)
-    assert twice["p_value"] == pytest.approx(min(1, 2 * np.median(single)))
+    assert twice["pvalue"] == pytest.approx(min(1, 2 * np.median(single)))
 
 
 def rare(n_rare, patients=None, labels="abc", **options):
@@ -483,7 +483,7 @@ def test_delong_leaves_out_a_class_of_one_patient(n_rare, patients, counts):
     row = table.loc[("bayes", "majority", "b")]
     assert row["t"] == pytest.approx(alone.statistic / np.sqrt(5 / 2), rel=0.01)
     # Holm's correction is for the four tests that there are.
-    assert tested["p_holm"].min() == pytest.approx(min(1, 4 * tested["p_value"].min()))
+    assert tested["p_holm"].min() == pytest.approx(min(1, 4 * tested["pvalue"].min()))
 
 
 def test_delong_without_any_class_that_can_be_tested():
@@ -543,7 +543,7 @@ def test_page_gives_the_reason_in_place_of_what_cannot_be_worked_out(
 def test_page_refuses_parameters_that_no_data_would_allow(binary, tmp_path):
     for options, message in (
         ({"n_resamples": 5}, "n_resamples=5"),
-        ({"confidence": 95}, "confidence=95"),
+        ({"confidence_level": 95}, "confidence_level=95"),
         ({"rope": -1}, "rope=-1"),
         ({"reference": "nobody"}, "there is no model 'nobody'"),
     ):

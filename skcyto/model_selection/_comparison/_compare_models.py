@@ -40,7 +40,7 @@ from skcyto.utils._warnings import warn
 
 @check_parameters(
     n_jobs=[Integral, None],
-    memory=[*OPTIONAL_PATH, HasMethods("cache")],
+    cache=[*OPTIONAL_PATH, HasMethods("cache")],
     verbose=["verbose"],
     params=[Mapping, None],
     checkpoint=OPTIONAL_PATH,
@@ -58,7 +58,7 @@ def compare_models(
     pos_label: Any = None,
     n_jobs: int | None = None,
     engine: str = "separate",
-    memory: str | Memory | None = None,
+    cache: str | os.PathLike[str] | Memory | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     params: Mapping[str, ArrayLike] | None = None,
     external: Mapping[str, tuple[Any, ...]] | None = None,
@@ -113,8 +113,8 @@ def compare_models(
         :class:`~skcyto.neural_network.ImbalancedMLPClassifier` together, over all folds, as far
         as they have the same shape; other candidates are fitted as ever. Scores are the same to
         rounding.
-    memory : str, joblib.Memory or None, default=None
-        Cache for the transformers of candidates that are pipelines without one: a step that
+    cache : str, path, joblib.Memory or None, default=None
+        For the transformers of candidates that are pipelines whose `memory` is None: a step that
         several candidates share is fitted once a fold.
     checkpoint : str, path or None, default=None
         Folder for the predictions of every finished fold. The same call takes up an interrupted
@@ -189,7 +189,7 @@ def compare_models(
           model  mean  std  ci_low  ci_high
        majority  0.39 0.00    0.35     0.42
     naive Bayes  0.93 0.02    0.90     0.96
-    >>> test = comparison.test().loc[("naive Bayes", "majority")]
+    >>> test = comparison.ttest().loc[("naive Bayes", "majority")]
     >>> round(float(test["difference"]), 2), bool(test["p_holm"] < 0.001)
     (0.55, True)
     """
@@ -211,7 +211,7 @@ def compare_models(
                 "one of its own if nothing is known of it"
             )
     sets = check_external(external, X, classes, groups)
-    candidates = make_candidates(estimators, memory)
+    candidates = make_candidates(estimators, cache)
     positive = positive_class(classes, np.searchsorted(classes, y), pos_label)
     measures, primary = resolve_scoring(scoring, classes, positive)
     measures = with_bounds(measures, bounds)

@@ -27,18 +27,14 @@ if TYPE_CHECKING:
 class StatisticsMethods:
     """The statistical tests of a comparison."""
 
-    def test(
+    def ttest(
         self,
         *,
         reference: str | None = None,
         metric: str | None = None,
-        confidence: float = 0.95,
+        confidence_level: float = 0.95,
     ) -> pd.DataFrame:
-        """Test every model against a reference.
-
-        Over folds with the corrected resampled t-test. On one test set, external or held out, the
-        two predictions of each case, or of all cases of a group, are exchanged between the models
-        at random (a permutation test), and the interval is that of :meth:`bootstrap`.
+        """Test every model against a reference over folds, by the corrected resampled t-test.
 
         Parameters
         ----------
@@ -48,24 +44,24 @@ class StatisticsMethods:
             out best finds too much.
         metric : str or None, default=None
             Name of the score; None for the primary one.
-        confidence : float, default=0.95
+        confidence_level : float, default=0.95
             Coverage of the intervals, which are not corrected for the number of models.
 
         Returns
         -------
         table : DataFrame
             By (model, reference): `difference` (model less reference) with `ci_low` and `ci_high`,
-            `t`, `df`, `p_value` (two-sided), `p_holm` (Holm's correction over the rows),
+            `t`, `df`, `pvalue` (two-sided), `p_holm` (Holm's correction over the rows),
             `effect_size` (difference over its standard deviation over folds), `n_folds`. A
             difference that is the same in all folds has no variance: no p-value and no interval,
-            unless it is zero, with p-value 1. On one test set `difference`, `ci_low`, `ci_high`,
-            `p_value`, `p_holm` and `n_independent`: the number of groups, or of cases without them.
+            unless it is zero, with p-value 1.
 
         Raises
         ------
         ValueError
-            If the reference failed, named or not: no other takes its place; or the score was taken
-            from pooled predictions (:meth:`ModelComparison.is_pooled`).
+            If the reference failed, named or not: no other takes its place; the score was taken
+            from pooled predictions (:meth:`ModelComparison.is_pooled`); or there is one test set
+            only, external or held out.
 
         Warns
         -----
@@ -81,11 +77,10 @@ class StatisticsMethods:
         See Also
         --------
         corrected_resampled_ttest : The test.
+        ModelComparison.permutation : Its like on one test set.
         """
         metric = self._self.check_metric(metric)
-        if self._self.splits.one_test_set:
-            return one_set_tests(self._self, reference, metric, confidence)
-        table = fold_tests(self._self, reference, metric, confidence)
+        table = fold_tests(self._self, reference, metric, confidence_level)
         same = without_variance(table)
         if same:
             listed = ", ".join(f"{model} less {other}" for model, other in same)
@@ -94,6 +89,47 @@ class StatisticsMethods:
                 "no p-value and no interval"
             )
         return table
+
+    def permutation(
+        self,
+        *,
+        reference: str | None = None,
+        metric: str | None = None,
+        confidence_level: float = 0.95,
+    ) -> pd.DataFrame:
+        """Test every model against a reference on one test set, external or held out.
+
+        The two predictions of each case, or of all cases of a group, are exchanged between the
+        models at random.
+
+        Parameters
+        ----------
+        reference : str or None, default=None
+            Name of the model to compare with; None for the first candidate; "all" for all pairs.
+        metric : str or None, default=None
+            Name of the score; None for the primary one.
+        confidence_level : float, default=0.95
+            Coverage of the intervals, which are not corrected for the number of models.
+
+        Returns
+        -------
+        table : DataFrame
+            By (model, reference): `difference` (model less reference) with `ci_low` and `ci_high`
+            of :meth:`bootstrap`, `pvalue` (two-sided), `p_holm` (Holm's correction over the rows)
+            and `n_independent`: the number of groups, or of cases without them.
+
+        Raises
+        ------
+        ValueError
+            If there are folds, or the reference failed.
+
+        See Also
+        --------
+        ModelComparison.ttest : Its like over folds.
+        """
+        return one_set_tests(
+            self._self, reference, self._self.check_metric(metric), confidence_level
+        )
 
     def bayesian(
         self, *, reference: str | None = None, metric: str | None = None, rope: float = 0.01
@@ -127,21 +163,23 @@ class StatisticsMethods:
         """
         return bayesian_tests(self._self, reference, self._self.check_metric(metric), rope)
 
-    def delong(self, *, reference: str | None = None, confidence: float = 0.95) -> pd.DataFrame:
+    def delong(
+        self, *, reference: str | None = None, confidence_level: float = 0.95
+    ) -> pd.DataFrame:
         """Test areas under ROC curves of pooled out-of-fold predictions with DeLong's test.
 
         Parameters
         ----------
         reference : str or None, default=None
             Name of the model to compare with; None for the first candidate; "all" for all pairs.
-        confidence : float, default=0.95
+        confidence_level : float, default=0.95
             Coverage of the intervals.
 
         Returns
         -------
         table : DataFrame
             By (model, reference, class): `auc`, `auc_reference`, `difference` with `ci_low` and
-            `ci_high`, `t`, `df`, `p_value`, `p_holm`. With two classes there is one row a pair,
+            `ci_high`, `t`, `df`, `pvalue`, `p_holm`. With two classes there is one row a pair,
             with more one per class against the rest. The row of a class that can't be tested,
             since its cases (or those of the rest) in a round come from fewer than two groups, is
             NaN, doesn't count in Holm's correction, and is named in a warning. Where a difference
@@ -170,7 +208,7 @@ class StatisticsMethods:
         multiplied, and the degrees of freedom divided, by Nadeau and Bengio's factor for folds,
         about two. Models without scores for classes are left out.
         """
-        return delong_tests(self._self, reference, confidence)
+        return delong_tests(self._self, reference, confidence_level)
 
     def mcnemar(self, *, reference: str | None = None) -> pd.DataFrame:
         """Test which model gets more cases right with McNemar's test on pooled predictions.
@@ -184,7 +222,7 @@ class StatisticsMethods:
         -------
         table : DataFrame
             By (model, reference): `only_model` and `only_reference` (cases that one alone gets
-            right, mean over rounds), `p_value`, `p_holm`.
+            right, mean over rounds), `pvalue`, `p_holm`.
 
         Notes
         -----
@@ -201,7 +239,7 @@ class StatisticsMethods:
         reference: str | None = None,
         metric: str | None = None,
         n_resamples: int = 1000,
-        confidence: float = 0.95,
+        confidence_level: float = 0.95,
         random_state: int | np.random.RandomState | None = None,
     ) -> pd.DataFrame:
         """Return bootstrap intervals of scores of the pooled predictions, drawing whole groups.
@@ -214,7 +252,7 @@ class StatisticsMethods:
             Name of the score; None for the primary one.
         n_resamples : int, default=1000
             Number of draws.
-        confidence : float, default=0.95
+        confidence_level : float, default=0.95
             Coverage of the intervals.
         random_state : int, RandomState or None, default=None
             Seed of the draws; None takes that of the comparison.
@@ -252,7 +290,7 @@ class StatisticsMethods:
             reference,
             self._self.check_metric(metric),
             n_resamples,
-            confidence,
+            confidence_level,
             seed,
         )
 

@@ -24,13 +24,13 @@ class PlotMethods:
     """The ``plot_...`` methods and the critical difference of a comparison."""
 
     def plot_roc(
-        self, *, label: Any = None, models: Sequence[str] | None = None, ax: Axes | None = None
+        self, *, pos_label: Any = None, models: Sequence[str] | None = None, ax: Axes | None = None
     ) -> ROCComparisonDisplay:
         """Draw ROC curves, mean over folds with one standard deviation.
 
         Parameters
         ----------
-        label : object, default=None
+        pos_label : label, default=None
             Positive class; None takes the positive one of two, or the average over all of more.
         models : list of str or None, default=None
             Models to draw; None for all that can be.
@@ -41,17 +41,19 @@ class PlotMethods:
         -------
         display : ROCComparisonDisplay
         """
-        display = ROCComparisonDisplay.from_comparison(self._self, label=label, models=models)
+        display = ROCComparisonDisplay.from_comparison(
+            self._self, pos_label=pos_label, models=models
+        )
         return cast(ROCComparisonDisplay, display.plot_grid() if ax is None else display.plot(ax))
 
     def plot_precision_recall(
-        self, *, label: Any = None, models: Sequence[str] | None = None, ax: Axes | None = None
+        self, *, pos_label: Any = None, models: Sequence[str] | None = None, ax: Axes | None = None
     ) -> PrecisionRecallComparisonDisplay:
         """Draw precision-recall curves, mean over folds with one standard deviation.
 
         Parameters
         ----------
-        label : object, default=None
+        pos_label : label, default=None
             Positive class; None takes the positive one of two, or the average over all of more.
         models : list of str or None, default=None
             Models to draw; None for all that can be.
@@ -63,7 +65,7 @@ class PlotMethods:
         display : PrecisionRecallComparisonDisplay
         """
         display = PrecisionRecallComparisonDisplay.from_comparison(
-            self._self, label=label, models=models
+            self._self, pos_label=pos_label, models=models
         )
         return cast(
             PrecisionRecallComparisonDisplay,
@@ -71,13 +73,13 @@ class PlotMethods:
         )
 
     def plot_calibration(
-        self, *, label: Any = None, models: Sequence[str] | None = None, ax: Axes | None = None
+        self, *, pos_label: Any = None, models: Sequence[str] | None = None, ax: Axes | None = None
     ) -> CalibrationComparisonDisplay:
         """Draw calibration curves of the pooled predictions.
 
         Parameters
         ----------
-        label : object, default=None
+        pos_label : label, default=None
             Class; None takes the positive one of two, or the predicted one of more.
         models : list of str or None, default=None
             Models to draw; None for all that give probabilities.
@@ -89,7 +91,7 @@ class PlotMethods:
         display : CalibrationComparisonDisplay
         """
         display = CalibrationComparisonDisplay.from_comparison(
-            self._self, label=label, models=models
+            self._self, pos_label=pos_label, models=models
         )
         return display.plot_grid() if ax is None else display.plot(ax)
 

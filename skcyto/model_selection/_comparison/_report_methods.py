@@ -23,7 +23,7 @@ class ReportMethods:
         title: str = "Model comparison",
         reference: str | None = None,
         rope: float = 0.01,
-        confidence: float = 0.95,
+        confidence_level: float = 0.95,
         n_resamples: int = 1000,
     ) -> None:
         """Write the whole comparison as one self-contained page.
@@ -43,7 +43,7 @@ class ReportMethods:
             failed, the page says so and takes the next that succeeded.
         rope : float, default=0.01
             Differences of at most this size count as practically equivalent.
-        confidence : float, default=0.95
+        confidence_level : float, default=0.95
             Coverage of the intervals.
         n_resamples : int, default=1000
             Draws of the bootstrap, at least 10; 0 leaves it out.
@@ -59,12 +59,12 @@ class ReportMethods:
             title=title,
             reference=reference,
             rope=rope,
-            confidence=confidence,
+            confidence_level=confidence_level,
             n_resamples=n_resamples,
         )
 
     def to_markdown(
-        self, metrics: str | Sequence[str] | None = None, *, confidence: float = 0.95
+        self, metrics: str | Sequence[str] | None = None, *, confidence_level: float = 0.95
     ) -> str:
         """Return the table of scores in Markdown.
 
@@ -72,7 +72,7 @@ class ReportMethods:
         ----------
         metrics : str, list of str or None, default=None
             Scores to show; None for all.
-        confidence : float, default=0.95
+        confidence_level : float, default=0.95
             Coverage of the intervals.
 
         Returns
@@ -80,10 +80,10 @@ class ReportMethods:
         text : str
             The best mean of each column is bold.
         """
-        return scores_to_markdown(self._self, self._self.check_metrics(metrics), confidence)
+        return scores_to_markdown(self._self, self._self.check_metrics(metrics), confidence_level)
 
     def to_latex(
-        self, metrics: str | Sequence[str] | None = None, *, confidence: float = 0.95
+        self, metrics: str | Sequence[str] | None = None, *, confidence_level: float = 0.95
     ) -> str:
         """Return the table of scores in LaTeX, for the package booktabs.
 
@@ -91,7 +91,7 @@ class ReportMethods:
         ----------
         metrics : str, list of str or None, default=None
             Scores to show; None for all.
-        confidence : float, default=0.95
+        confidence_level : float, default=0.95
             Coverage of the intervals.
 
         Returns
@@ -99,7 +99,7 @@ class ReportMethods:
         text : str
             The best mean of each column is bold.
         """
-        return scores_to_latex(self._self, self._self.check_metrics(metrics), confidence)
+        return scores_to_latex(self._self, self._self.check_metrics(metrics), confidence_level)
 
     @property
     def _self(self) -> ModelComparison:

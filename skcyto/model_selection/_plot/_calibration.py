@@ -37,6 +37,14 @@ class CalibrationCurve(NamedTuple):
         Share of the cases in these bins.
     error : float
         Expected calibration error over equally wide bins.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skcyto.model_selection import CalibrationCurve
+    >>> curve = CalibrationCurve(*np.array([[0.2, 0.8], [0.3, 0.7], [0.5, 0.5]]), error=0.1)
+    >>> curve.observed
+    array([0.3, 0.7])
     """
 
     predicted: NDArray[np.float64]
@@ -55,7 +63,7 @@ class CalibrationComparisonDisplay:
     ----------
     curves : dict of str to CalibrationCurve
         One for each model.
-    label : str or None, default=None
+    caption : str or None, default=None
         Class whose probability is shown; None for that of the predicted class.
 
     Attributes
@@ -79,19 +87,22 @@ class CalibrationComparisonDisplay:
     """
 
     def __init__(
-        self, curves: Mapping[str, CalibrationCurve | tuple[Any, ...]], *, label: str | None = None
+        self,
+        curves: Mapping[str, CalibrationCurve | tuple[Any, ...]],
+        *,
+        caption: str | None = None,
     ) -> None:
         self.curves = {name: CalibrationCurve(*curve) for name, curve in curves.items()}
-        self.label = label
+        self.caption = caption
 
     @classmethod
     def from_comparison(
         cls,
         comparison: ModelComparison,
         *,
-        label: Any = None,
+        pos_label: Any = None,
         models: Sequence[str] | None = None,
-        n_bins: int = 10,
+        n_bins: int = 15,
     ) -> CalibrationComparisonDisplay:
         """Take the probabilities from a comparison.
 
@@ -99,13 +110,13 @@ class CalibrationComparisonDisplay:
         ----------
         comparison : ModelComparison
             The comparison.
-        label : object, default=None
+        pos_label : label, default=None
             Class whose probability is shown; None takes the positive one of two. With more classes
             None shows the probability of the predicted class against accuracy.
         models : list of str or None, default=None
             Models to draw; None takes all that give probabilities.
-        n_bins : int, default=10
-            Bins of equal width.
+        n_bins : int, default=15
+            Bins of equal width, of the curve and of its expected calibration error.
 
         Returns
         -------
@@ -116,7 +127,7 @@ class CalibrationComparisonDisplay:
         ValueError
             If no model, or a model asked for, gives probabilities.
         """
-        codes = check_label(comparison, label)
+        codes = check_label(comparison, pos_label)
         chosen = check_models(comparison, models, scored=True)
         unfit = [
             name
@@ -137,14 +148,14 @@ class CalibrationComparisonDisplay:
             )
             if len(codes) == 1:
                 hit, said = true == codes[0], prob[:, codes[0]]
-                error = expected_calibration_error(true == codes[0], said, labels=[False, True])
+                error = expected_calibration_error(hit, said, labels=[False, True], n_bins=n_bins)
             else:
                 hit, said = prob.argmax(axis=1) == true, prob.max(axis=1)
                 error = expected_calibration_error(
-                    true, prob, labels=np.arange(len(comparison.classes))
+                    true, prob, labels=np.arange(len(comparison.classes)), n_bins=n_bins
                 )
             curves[name] = _bin(hit, said, n_bins, error)
-        return cls(curves, label=describe_label(comparison, codes) if len(codes) == 1 else None)
+        return cls(curves, caption=describe_label(comparison, codes) if len(codes) == 1 else None)
 
     def plot(self, ax: Axes | None = None, *, legend: bool = True) -> CalibrationComparisonDisplay:
         """Draw all models into one plot.
@@ -202,9 +213,9 @@ class CalibrationComparisonDisplay:
         return self
 
     def _titles(self) -> tuple[str, str]:
-        if self.label is None:
+        if self.caption is None:
             return "confidence", "accuracy"
-        return f"predicted probability of {self.label}", f"observed share of {self.label}"
+        return f"predicted probability of {self.caption}", f"observed share of {self.caption}"
 
     def _draw(self, ax: Axes, curve: CalibrationCurve, **style: Any) -> None:
         self.lines_ += ax.plot(

@@ -47,8 +47,8 @@ class _FoldCurveDisplay:
         Values on the grid, fold by fold.
     areas : dict of str to ndarray of shape (n_folds,)
         Area under each fold's own curve.
-    label : str, default=""
-        Class, for the axes.
+    caption : str, default=""
+        Class or classes, for the axes.
     chance : float or None, default=None
         Height of the line of a model that knows nothing; None for the diagonal.
     """
@@ -64,13 +64,13 @@ class _FoldCurveDisplay:
         curves: Mapping[str, NDArray[np.float64]],
         areas: Mapping[str, NDArray[np.float64]],
         *,
-        label: str = "",
+        caption: str = "",
         chance: float | None = None,
     ) -> None:
         self.x = x
         self.curves = curves
         self.areas = areas
-        self.label = label
+        self.caption = caption
         self.chance = chance
 
     def plot(
@@ -145,12 +145,12 @@ class _FoldCurveDisplay:
             self._frame(ax, titles=False)
 
         self.figure_, self.axes_ = panel_grid(list(self.curves), draw, n_columns=n_columns)
-        self.figure_.supxlabel(self._with_label(self._x_title), fontsize=9)
-        self.figure_.supylabel(self._with_label(self._y_title), fontsize=9)
+        self.figure_.supxlabel(self._with_caption(self._x_title), fontsize=9)
+        self.figure_.supylabel(self._with_caption(self._y_title), fontsize=9)
         return self
 
-    def _with_label(self, title: str) -> str:
-        return f"{title} ({self.label})" if self.label else title
+    def _with_caption(self, title: str) -> str:
+        return f"{title} ({self.caption})" if self.caption else title
 
     def _describe_area(self, name: str) -> str:
         areas = self.areas[name]
@@ -182,7 +182,9 @@ class _FoldCurveDisplay:
         ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
         ax.grid(color="#eeeeee", linewidth=0.6, zorder=0)
         if titles:
-            ax.set(xlabel=self._with_label(self._x_title), ylabel=self._with_label(self._y_title))
+            ax.set(
+                xlabel=self._with_caption(self._x_title), ylabel=self._with_caption(self._y_title)
+            )
 
 
 class ROCComparisonDisplay(_FoldCurveDisplay):
@@ -199,8 +201,8 @@ class ROCComparisonDisplay(_FoldCurveDisplay):
         True positive rates of every model, fold by fold.
     areas : dict of str to ndarray of shape (n_folds,)
         Area under each fold's own curve.
-    label : str, default=""
-        Class, for the axes.
+    caption : str, default=""
+        Class or classes, for the axes.
     chance : float or None, default=None
         Height of the line of a model that knows nothing; None for the diagonal.
 
@@ -233,7 +235,11 @@ class ROCComparisonDisplay(_FoldCurveDisplay):
 
     @classmethod
     def from_comparison(
-        cls, comparison: ModelComparison, *, label: Any = None, models: Sequence[str] | None = None
+        cls,
+        comparison: ModelComparison,
+        *,
+        pos_label: Any = None,
+        models: Sequence[str] | None = None,
     ) -> ROCComparisonDisplay:
         """Take the curves from a comparison.
 
@@ -241,7 +247,7 @@ class ROCComparisonDisplay(_FoldCurveDisplay):
         ----------
         comparison : ModelComparison
             The comparison.
-        label : object, default=None
+        pos_label : label, default=None
             Positive class; None takes the positive one of two, or the average over all of more.
         models : list of str or None, default=None
             Models to draw; None takes all that give probabilities or decision values.
@@ -250,11 +256,11 @@ class ROCComparisonDisplay(_FoldCurveDisplay):
         -------
         display : ROCComparisonDisplay
         """
-        codes = check_label(comparison, label)
+        codes = check_label(comparison, pos_label)
         curves, areas = _fold_curves(
             comparison, check_models(comparison, models, scored=True), codes, _roc_on_grid
         )
-        return cls(_GRID, curves, areas, label=describe_label(comparison, codes))
+        return cls(_GRID, curves, areas, caption=describe_label(comparison, codes))
 
 
 class PrecisionRecallComparisonDisplay(_FoldCurveDisplay):
@@ -271,8 +277,8 @@ class PrecisionRecallComparisonDisplay(_FoldCurveDisplay):
         Precisions of every model, fold by fold.
     areas : dict of str to ndarray of shape (n_folds,)
         Average precision of each fold.
-    label : str, default=""
-        Class, for the axes.
+    caption : str, default=""
+        Class or classes, for the axes.
     chance : float or None, default=None
         Precision of a model that knows nothing: the share of the class.
 
@@ -305,7 +311,11 @@ class PrecisionRecallComparisonDisplay(_FoldCurveDisplay):
 
     @classmethod
     def from_comparison(
-        cls, comparison: ModelComparison, *, label: Any = None, models: Sequence[str] | None = None
+        cls,
+        comparison: ModelComparison,
+        *,
+        pos_label: Any = None,
+        models: Sequence[str] | None = None,
     ) -> PrecisionRecallComparisonDisplay:
         """Take the curves from a comparison.
 
@@ -313,7 +323,7 @@ class PrecisionRecallComparisonDisplay(_FoldCurveDisplay):
         ----------
         comparison : ModelComparison
             The comparison.
-        label : object, default=None
+        pos_label : label, default=None
             Positive class; None takes the positive one of two, or the average over all of more.
         models : list of str or None, default=None
             Models to draw; None takes all that give probabilities or decision values.
@@ -322,7 +332,7 @@ class PrecisionRecallComparisonDisplay(_FoldCurveDisplay):
         -------
         display : PrecisionRecallComparisonDisplay
         """
-        codes = check_label(comparison, label)
+        codes = check_label(comparison, pos_label)
         curves, areas = _fold_curves(
             comparison,
             check_models(comparison, models, scored=True),
@@ -335,7 +345,7 @@ class PrecisionRecallComparisonDisplay(_FoldCurveDisplay):
             _GRID,
             curves,
             areas,
-            label=describe_label(comparison, codes),
+            caption=describe_label(comparison, codes),
             chance=float(shares[codes].mean()),
         )
 

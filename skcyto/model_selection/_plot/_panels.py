@@ -199,27 +199,29 @@ def check_models(
     return chosen
 
 
-def check_label(comparison: ModelComparison, label: Any) -> list[int]:
+def check_label(comparison: ModelComparison, pos_label: Any) -> list[int]:
     """Return the codes of the classes whose curves are drawn.
 
     Parameters
     ----------
     comparison : ModelComparison
         The comparison.
-    label : object or None
+    pos_label : label or None
         A class; None for the positive one of two or the average over more.
 
     Returns
     -------
     codes : list of int
     """
-    if label is None:
+    if pos_label is None:
         if len(comparison.classes) > 2:
             return list(range(len(comparison.classes)))
         return [int(np.flatnonzero(comparison.classes == comparison.pos_label)[0])]
-    found = [code for code, known in enumerate(comparison.classes.tolist()) if known == label]
+    found = [code for code, known in enumerate(comparison.classes.tolist()) if known == pos_label]
     if len(found) != 1:
-        raise ValueError(f"label={label!r} is no class; there are {comparison.classes.tolist()}")
+        raise ValueError(
+            f"pos_label={pos_label!r} is no class; there are {comparison.classes.tolist()}"
+        )
     return [int(found[0])]
 
 

@@ -85,7 +85,7 @@ class ScoreComparisonDisplay:
         *,
         metric: str | None = None,
         reference: str | None = None,
-        confidence: float = 0.95,
+        confidence_level: float = 0.95,
         rope: float | None = 0.01,
     ) -> ScoreComparisonDisplay:
         """Take scores and tests from a comparison.
@@ -98,7 +98,7 @@ class ScoreComparisonDisplay:
             Name of the score; None for the primary one.
         reference : str or None, default=None
             Model to compare with; None for the first candidate.
-        confidence : float, default=0.95
+        confidence_level : float, default=0.95
             Coverage of the intervals.
         rope : float or None, default=0.01
             Differences up to this size are shaded as practically equivalent.
@@ -109,7 +109,7 @@ class ScoreComparisonDisplay:
         """
         metric = comparison.check_metric(metric)
         reference = comparison.check_reference(reference)
-        intervals = comparison.table(metric, confidence=confidence)[metric]
+        intervals = comparison.table(metric, confidence_level=confidence_level)[metric]
         if comparison.is_pooled(metric):
             scores = {name: comparison.pooled_scores(name, metric) for name in comparison.models}
             tests = pd.DataFrame(
@@ -121,7 +121,10 @@ class ScoreComparisonDisplay:
             with warnings.catch_warnings():
                 # The row without a p-value shows it.
                 warnings.filterwarnings("ignore", message="the difference is the same in all folds")
-                tests = comparison.test(reference=reference, metric=metric, confidence=confidence)
+                test = (
+                    comparison.permutation if comparison.splits.one_test_set else comparison.ttest
+                )
+                tests = test(reference=reference, metric=metric, confidence_level=confidence_level)
             tests = tests.droplevel("reference")
         return cls(
             scores,

@@ -58,7 +58,9 @@ def _embed(figure: Any) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def set_figures(comparison: ModelComparison, reference: str, confidence: float) -> list[Wanted]:
+def set_figures(
+    comparison: ModelComparison, reference: str, confidence_level: float
+) -> list[Wanted]:
     """List the figures of one test set.
 
     Parameters
@@ -67,7 +69,7 @@ def set_figures(comparison: ModelComparison, reference: str, confidence: float) 
         With one test set.
     reference : str
         Model that the others are compared with.
-    confidence : float
+    confidence_level : float
         Coverage of the intervals.
 
     Returns
@@ -87,11 +89,11 @@ def set_figures(comparison: ModelComparison, reference: str, confidence: float) 
         (
             len(comparison.models) > 1,
             "Scores",
-            f"Left: score and {confidence:.0%} confidence interval. Right: differences from "
+            f"Left: score and {confidence_level:.0%} confidence interval. Right: differences from "
             f"{reference} with bootstrap intervals by {unit(comparison)}, and p-values of the "
             "permutation test after Holm's correction.",
             lambda: ScoreComparisonDisplay.from_comparison(
-                comparison, reference=reference, rope=None, confidence=confidence
+                comparison, reference=reference, rope=None, confidence_level=confidence_level
             ).plot(),
         ),
         (
@@ -115,7 +117,7 @@ def set_figures(comparison: ModelComparison, reference: str, confidence: float) 
         (
             calibrated,
             "Calibration",
-            "Probabilities in ten bins; a calibrated model lies on the diagonal. ECE: expected "
+            "Probabilities in 15 bins; a calibrated model lies on the diagonal. ECE: expected "
             "calibration error.",
             comparison.plot_calibration,
         ),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def one_set_part(
     comparison: ModelComparison,
     reference: str,
-    confidence: float,
+    confidence_level: float,
     internal: ModelComparison | None,
     tables: list[tuple[str, Any, Any]],
 ) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def one_set_part(
         With one test set.
     reference : str
         Model that the others are tested against, as far as it succeeded here.
-    confidence : float
+    confidence_level : float
         Coverage of the intervals.
     internal : ModelComparison or None
         The cross-validation of the same candidates, for an external set.
@@ -64,9 +64,9 @@ def one_set_part(
         return part
     stands_in = reference not in comparison.models
     reference = comparison.models[0] if stands_in else reference
-    test = comparison.test(reference=reference, confidence=confidence)
-    _, reasons = one_set_table(comparison, comparison.metrics, confidence)
-    sentences = _sentences(comparison, reference, test, confidence, reasons)
+    test = comparison.permutation(reference=reference, confidence_level=confidence_level)
+    _, reasons = one_set_table(comparison, comparison.metrics, confidence_level)
+    sentences = _sentences(comparison, reference, test, confidence_level, reasons)
     if stands_in and len(comparison.models) > 1:
         sentences.append(
             f"The reference failed here. Differences on this set are from {reference}, the first "
@@ -76,17 +76,17 @@ def one_set_part(
     several = len(comparison.models) > 1
     return part | {
         "sentences": sentences,
-        "beside": [] if internal is None else _beside(comparison, internal, confidence),
-        "note": caption(comparison, confidence),
+        "beside": [] if internal is None else _beside(comparison, internal, confidence_level),
+        "note": caption(comparison, confidence_level),
         "score_tables": tables,
         "without_interval": _group_reasons(comparison, reasons),
         "reference": reference,
         "metric_title": comparison.measures[primary].title,
         "tests": _test_rows(test),
         "unit": unit(comparison),
-        "confidence": f"{confidence:.0%}",
-        "figures": draw_figures(comparison, set_figures(comparison, reference, confidence)),
-        "pooled": pooled_tables(comparison, reference, confidence, 0) if several else [],
+        "confidence_level": f"{confidence_level:.0%}",
+        "figures": draw_figures(comparison, set_figures(comparison, reference, confidence_level)),
+        "pooled": pooled_tables(comparison, reference, confidence_level, 0) if several else [],
     }
 
 
@@ -104,27 +104,27 @@ def _sentences(
     comparison: ModelComparison,
     reference: str,
     test: pd.DataFrame,
-    confidence: float,
+    confidence_level: float,
     reasons: dict[str, str],
 ) -> list[str]:
     metric = comparison.primary_metric
     title = comparison.measures[metric].title
-    table = comparison.table(metric, confidence=confidence)[metric]
+    table = comparison.table(metric, confidence_level=confidence_level)[metric]
     best = [name for name in comparison.models if name in best_models(comparison, metric)]
     if not best:
         return [f"No model has a {title} on this set: it is undefined there."]
     row = table.loc[best[0]]
     if np.isfinite(row["ci_low"]):
         low, high = format_number(row["ci_low"]), format_number(row["ci_high"])
-        interval = f"{confidence:.0%} confidence interval {low} to {high}"
+        interval = f"{confidence_level:.0%} confidence interval {low} to {high}"
     else:
         interval = f"without an interval: {reasons.get(metric, 'it varies in no draw')}"
     which = f"Best {title}" if len(comparison.models) > 1 else title
     sentences = [f"{which}: {' and '.join(best)}, {format_number(row['mean'])} ({interval})."]
     tested = test[test["p_holm"].notna()]
-    alpha = f"at the {1 - confidence:.0%} level"
+    alpha = f"at the {1 - confidence_level:.0%} level"
     number = f"corrected for {len(tested)} comparison{'s' if len(tested) > 1 else ''}"
-    found = tested.index[tested["p_holm"] < 1 - confidence].get_level_values("model").tolist()
+    found = tested.index[tested["p_holm"] < 1 - confidence_level].get_level_values("model").tolist()
     if found:
         sentences.append(
             f"Different from {reference} in {title} {alpha}, {number}: {', '.join(found)}."
@@ -147,7 +147,7 @@ def _sentences(
 
 
 def _beside(
-    comparison: ModelComparison, internal: ModelComparison, confidence: float
+    comparison: ModelComparison, internal: ModelComparison, confidence_level: float
 ) -> list[tuple[str, str, str]]:
     """Return the primary score of every model in cross-validation and here."""
     metric = comparison.primary_metric
@@ -158,7 +158,7 @@ def _beside(
             if name not in each.models:
                 cells.append("failed")
                 continue
-            row = each.table(metric, confidence=confidence)[metric].loc[name]
+            row = each.table(metric, confidence_level=confidence_level)[metric].loc[name]
             cell = format_number(row["mean"])
             if np.isfinite(row["ci_low"]):
                 limits = f"{format_number(row['ci_low'])} to {format_number(row['ci_high'])}"
@@ -185,7 +185,7 @@ def _test_rows(test: pd.DataFrame) -> list[dict[str, str]]:
                 "model": model,
                 "difference": format_number(row["difference"]),
                 "interval": limits if known else "",
-                "p": format_pvalue(row["p_value"]),
+                "p": format_pvalue(row["pvalue"]),
                 "p_holm": format_pvalue(row["p_holm"]),
             }
         )

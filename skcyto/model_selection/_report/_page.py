@@ -37,7 +37,7 @@ def write_html(
     title: str,
     reference: str | None,
     rope: float,
-    confidence: float,
+    confidence_level: float,
     n_resamples: int,
 ) -> None:
     """See :meth:`ModelComparison.to_html`.
@@ -54,7 +54,7 @@ def write_html(
         Model that the others are tested against.
     rope : float
         Differences up to this size count as equivalent.
-    confidence : float
+    confidence_level : float
         Coverage of the intervals.
     n_resamples : int
         Draws of the bootstrap; 0 for none.
@@ -77,9 +77,11 @@ def write_html(
         with warnings.catch_warnings():
             # The page says so in a sentence of its own.
             warnings.filterwarnings("ignore", message="the difference is the same in all folds")
-            test = comparison.test(reference=reference, confidence=confidence)
+            test = comparison.ttest(reference=reference, confidence_level=confidence_level)
         bayes = comparison.bayesian(reference=reference, rope=rope)
-    sentences = _sentences(comparison, reference, test, bayes, confidence, rope) if folds else []
+    sentences = (
+        _sentences(comparison, reference, test, bayes, confidence_level, rope) if folds else []
+    )
     sets = list(comparison.external.values()) if folds else [comparison]
     if stands_in and several:
         sentences.append(
@@ -116,22 +118,22 @@ def write_html(
             one_set_part(
                 each,
                 reference,
-                confidence,
+                confidence_level,
                 comparison if folds else None,
-                _score_tables(each, confidence) if each.models else [],
+                _score_tables(each, confidence_level) if each.models else [],
             )
             for each in sets
         ],
-        score_note=caption(comparison, confidence) if folds else "",
-        score_tables=_score_tables(comparison, confidence) if folds else [],
+        score_note=caption(comparison, confidence_level) if folds else "",
+        score_tables=_score_tables(comparison, confidence_level) if folds else [],
         metric_title=comparison.measures[metric].title,
         reference=reference,
         tests=_test_rows(test, bayes),
         df=int(test["df"].max()) if several and folds and not is_pooled else 0,
-        confidence=f"{confidence:.0%}",
+        confidence_level=f"{confidence_level:.0%}",
         rope=f"{rope:g}",
-        figures=_figures(comparison, reference, rope, confidence) if folds else [],
-        pooled=pooled_tables(comparison, reference, confidence, n_resamples)
+        figures=_figures(comparison, reference, rope, confidence_level) if folds else [],
+        pooled=pooled_tables(comparison, reference, confidence_level, n_resamples)
         if several and folds
         else [],
         models=_models(comparison),
@@ -161,11 +163,11 @@ def _sentences(
     reference: str,
     test: pd.DataFrame,
     bayes: pd.DataFrame,
-    confidence: float,
+    confidence_level: float,
     rope: float,
 ) -> list[str]:
     metric = comparison.primary_metric
-    table = comparison.table(metric, confidence=confidence)[metric]
+    table = comparison.table(metric, confidence_level=confidence_level)[metric]
     best = [name for name in comparison.models if name in best_models(comparison, metric)]
     title = comparison.measures[metric].title
     if not best:
@@ -184,7 +186,7 @@ def _sentences(
         return sentences
     low, high = format_number(table["ci_low"][name]), format_number(table["ci_high"][name])
     interval = (
-        f"{confidence:.0%} confidence interval {low} to {high}"
+        f"{confidence_level:.0%} confidence interval {low} to {high}"
         if np.isfinite(table["ci_low"][name])
         else "no interval, since nothing is known of how it varies"
     )
@@ -197,17 +199,17 @@ def _sentences(
         "difference has no variance, and so no p-value, probability or interval."
         for (model, other), difference in without_variance(test).items()
     ]
-    few = test.index[test["p_value"].isna() & (test["n_folds"] < 2)]
+    few = test.index[test["pvalue"].isna() & (test["n_folds"] < 2)]
     if len(few):
         sentences.append(
             f"Not tested against {reference} in {title}: "
             f"{', '.join(few.get_level_values('model'))}, of which fewer than two folds have a "
             "score."
         )
-    test = test[test["p_value"].notna()]
+    test = test[test["pvalue"].notna()]
     if test.empty:
         return sentences
-    alpha = 1 - confidence
+    alpha = 1 - confidence_level
     found = test.index[test["p_holm"] < alpha].get_level_values("model").tolist()
     if found:
         sentences.append(
@@ -230,8 +232,10 @@ def _sentences(
     return sentences
 
 
-def _score_tables(comparison: ModelComparison, confidence: float) -> list[tuple[str, Any, Any]]:
-    table = comparison.table(confidence=confidence)
+def _score_tables(
+    comparison: ModelComparison, confidence_level: float
+) -> list[tuple[str, Any, Any]]:
+    table = comparison.table(confidence_level=confidence_level)
     recalls = [name for name in comparison.metrics if name.startswith("recall[")]
     rest = [name for name in comparison.metrics if name not in recalls]
     chunks = [("", chunk) for chunk in _chunks(rest)]
@@ -284,7 +288,7 @@ def _test_rows(test: pd.DataFrame, bayes: pd.DataFrame) -> list[dict[str, Any]]:
                 "difference": format_number(row["difference"]),
                 "interval": limits if np.isfinite(row["ci_low"]) else "",
                 "t": format_number(row["t"], 2),
-                "p": format_pvalue(row["p_value"]),
+                "p": format_pvalue(row["pvalue"]),
                 "p_holm": format_pvalue(row["p_holm"]),
                 "effect": format_number(row["effect_size"], 2),
                 "better": format_number(shares[0], 2),
@@ -298,7 +302,7 @@ def _test_rows(test: pd.DataFrame, bayes: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _figures(
-    comparison: ModelComparison, reference: str, rope: float, confidence: float
+    comparison: ModelComparison, reference: str, rope: float, confidence_level: float
 ) -> list[dict[str, str]]:
     from skcyto.model_selection._plot._scores import ScoreComparisonDisplay
 
@@ -330,7 +334,7 @@ def _figures(
             f"from {reference}, with p-values after Holm's correction; the shaded strip is the "
             "region of practical equivalence.",
             lambda: ScoreComparisonDisplay.from_comparison(
-                comparison, reference=reference, rope=rope, confidence=confidence
+                comparison, reference=reference, rope=rope, confidence_level=confidence_level
             ).plot(),
         ),
         (scored, f"ROC curves{over}", f"{spread}{lacking}", comparison.plot_roc),
@@ -349,7 +353,7 @@ def _figures(
         (
             calibrated,
             "Calibration",
-            "Pooled out-of-fold probabilities in ten bins; a calibrated model lies on the "
+            "Pooled out-of-fold probabilities in 15 bins; a calibrated model lies on the "
             "diagonal. ECE: expected calibration error of the pooled probabilities, which as a "
             "rule is less than the mean over folds above, since small samples look uncalibrated by "
             "chance.",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def pooled_tables(
-    comparison: ModelComparison, reference: str, confidence: float, n_resamples: int
+    comparison: ModelComparison, reference: str, confidence_level: float, n_resamples: int
 ) -> list[dict[str, Any]]:
     """Return the tables of the page that test pooled predictions.
 
@@ -28,7 +28,7 @@ def pooled_tables(
         The comparison.
     reference : str
         Model that the others are tested against.
-    confidence : float
+    confidence_level : float
         Coverage of the intervals.
     n_resamples : int
         Draws of the bootstrap; 0 for none.
@@ -45,7 +45,7 @@ def pooled_tables(
         (
             bool(set(scoring) - {reference}),
             f"Areas under ROC curves against {reference} (DeLong)",
-            lambda: _areas(comparison, reference, confidence),
+            lambda: _areas(comparison, reference, confidence_level),
         ),
         (
             True,
@@ -55,7 +55,7 @@ def pooled_tables(
         (
             n_resamples > 0 and primary.from_predictions is not None,
             f"Bootstrap of {primary.title}",
-            lambda: _bootstrap(comparison, reference, confidence, n_resamples),
+            lambda: _bootstrap(comparison, reference, confidence_level, n_resamples),
         ),
     ]
     tables = []
@@ -70,8 +70,8 @@ def pooled_tables(
     return tables
 
 
-def _areas(comparison: ModelComparison, reference: str, confidence: float) -> dict[str, Any]:
-    table, untested, doubts = delong_table(comparison, reference, confidence)
+def _areas(comparison: ModelComparison, reference: str, confidence_level: float) -> dict[str, Any]:
+    table, untested, doubts = delong_table(comparison, reference, confidence_level)
     note = (
         "Each class against the rest; only cases of the same fold are compared, since every fold "
         "has its own model. Areas and their covariance are averaged over rounds; Student's t with "
@@ -99,7 +99,7 @@ def _areas(comparison: ModelComparison, reference: str, confidence: float) -> di
                 format_number(row["auc_reference"]),
                 _with_interval(row, "difference", "ci_low", "ci_high"),
                 format_number(row["t"], 2),
-                format_pvalue(row["p_value"]),
+                format_pvalue(row["pvalue"]),
                 format_pvalue(row["p_holm"]),
             ]
             for (model, _, label), row in table.iterrows()
@@ -117,7 +117,7 @@ def _disagreements(comparison: ModelComparison, reference: str) -> dict[str, Any
                 model,
                 f"{row['only_model']:g}",
                 f"{row['only_reference']:g}",
-                format_pvalue(row["p_value"]),
+                format_pvalue(row["pvalue"]),
                 format_pvalue(row["p_holm"]),
             ]
             for (model, _), row in comparison.mcnemar(reference=reference).iterrows()
@@ -131,12 +131,12 @@ def _disagreements(comparison: ModelComparison, reference: str) -> dict[str, Any
 
 
 def _bootstrap(
-    comparison: ModelComparison, reference: str, confidence: float, n_resamples: int
+    comparison: ModelComparison, reference: str, confidence_level: float, n_resamples: int
 ) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="the bootstrap rests on", category=UserWarning)
         table = comparison.bootstrap(
-            reference=reference, n_resamples=n_resamples, confidence=confidence
+            reference=reference, n_resamples=n_resamples, confidence_level=confidence_level
         )
     unit = "groups" if comparison.groups is not None else "cases"
     return {
@@ -150,10 +150,10 @@ def _bootstrap(
             ]
             for model, row in table.iterrows()
         ],
-        "note": f"{n_resamples} draws of whole {unit}; {confidence:.0%} intervals by Student's t "
-        f"with the {rarest_units(comparison)} {unit} of the rarest class less one degrees of "
-        "freedom, which end where the score does. Scores that order cases are worked out within "
-        "folds, as every fold has its own model.",
+        "note": f"{n_resamples} draws of whole {unit}; {confidence_level:.0%} intervals by "
+        f"Student's t with the {rarest_units(comparison)} {unit} of the rarest class less one "
+        "degrees of freedom, which end where the score does. Scores that order cases are worked "
+        "out within folds, as every fold has its own model.",
     }
 
 

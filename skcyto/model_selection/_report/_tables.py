@@ -57,7 +57,7 @@ def format_pvalue(value: float) -> str:
 
 
 def formatted_scores(
-    comparison: ModelComparison, metrics: Sequence[str], confidence: float, digits: int = 3
+    comparison: ModelComparison, metrics: Sequence[str], confidence_level: float, digits: int = 3
 ) -> pd.DataFrame:
     """Return the cells "mean ± std [low, high]" of every model and score, as far as known.
 
@@ -67,7 +67,7 @@ def formatted_scores(
         The comparison.
     metrics : list of str
         Scores to show.
-    confidence : float
+    confidence_level : float
         Coverage of the intervals.
     digits : int, default=3
         Decimals.
@@ -77,7 +77,7 @@ def formatted_scores(
     cells : DataFrame of str
         Models by scores.
     """
-    table = comparison.table(metrics, confidence=confidence)
+    table = comparison.table(metrics, confidence_level=confidence_level)
     cells = {}
     for metric in metrics:
         column = []
@@ -120,7 +120,7 @@ def best_models(comparison: ModelComparison, metric: str) -> set[str]:
 
 
 def scores_to_markdown(
-    comparison: ModelComparison, metrics: Sequence[str], confidence: float
+    comparison: ModelComparison, metrics: Sequence[str], confidence_level: float
 ) -> str:
     """Write the table of scores as a Markdown pipe table.
 
@@ -130,14 +130,14 @@ def scores_to_markdown(
         The comparison.
     metrics : list of str
         Scores to show.
-    confidence : float
+    confidence_level : float
         Coverage of the intervals.
 
     Returns
     -------
     text : str
     """
-    cells = formatted_scores(comparison, metrics, confidence)
+    cells = formatted_scores(comparison, metrics, confidence_level)
     lines = [
         ["model", *(escape_markdown(heading(comparison, metric)) for metric in metrics)],
         ["---", *("---:" for _ in metrics)],
@@ -150,10 +150,12 @@ def scores_to_markdown(
             row.append(f"**{cell}**" if model in best[metric] else cell)
         lines.append(row)
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"{body}\n\n{caption(comparison, confidence)}\n"
+    return f"{body}\n\n{caption(comparison, confidence_level)}\n"
 
 
-def scores_to_latex(comparison: ModelComparison, metrics: Sequence[str], confidence: float) -> str:
+def scores_to_latex(
+    comparison: ModelComparison, metrics: Sequence[str], confidence_level: float
+) -> str:
     """Write the table of scores as a LaTeX table for the package booktabs.
 
     Parameters
@@ -162,14 +164,14 @@ def scores_to_latex(comparison: ModelComparison, metrics: Sequence[str], confide
         The comparison.
     metrics : list of str
         Scores to show.
-    confidence : float
+    confidence_level : float
         Coverage of the intervals.
 
     Returns
     -------
     text : str
     """
-    cells = formatted_scores(comparison, metrics, confidence)
+    cells = formatted_scores(comparison, metrics, confidence_level)
     cells = cells.map(
         lambda cell: cell.replace("±", r"$\pm$").replace(MINUS, "$-$").replace(MISSING, "--")
     )
@@ -184,7 +186,7 @@ def scores_to_latex(comparison: ModelComparison, metrics: Sequence[str], confide
     return cells.style.to_latex(
         hrules=True,
         column_format="l" + "r" * len(metrics),
-        caption=_escape(caption(comparison, confidence)).replace("±", r"$\pm$"),
+        caption=_escape(caption(comparison, confidence_level)).replace("±", r"$\pm$"),
         position="htbp",
         position_float="centering",
     )
@@ -208,14 +210,14 @@ def heading(comparison: ModelComparison, metric: str) -> str:
     return measure.title if measure.greater_is_better else f"{measure.title} ↓"
 
 
-def caption(comparison: ModelComparison, confidence: float) -> str:
+def caption(comparison: ModelComparison, confidence_level: float) -> str:
     """Say what the cells of the table of scores are.
 
     Parameters
     ----------
     comparison : ModelComparison
         The comparison.
-    confidence : float
+    confidence_level : float
         Coverage of the intervals.
 
     Returns
@@ -224,7 +226,7 @@ def caption(comparison: ModelComparison, confidence: float) -> str:
     """
     if comparison.splits.one_test_set:
         return (
-            f"{describe_set(comparison)}. Score with {confidence:.0%} confidence interval by "
+            f"{describe_set(comparison)}. Score with {confidence_level:.0%} confidence interval by "
             f"{unit(comparison)}, which takes the fitted models as given."
         )
     rounds = int(comparison.splits.repeat.max()) + 1
@@ -232,11 +234,11 @@ def caption(comparison: ModelComparison, confidence: float) -> str:
     by = "case" if comparison.groups is None else "group"
     folds = (
         f"Mean ± standard deviation over {len(comparison.splits.splits)} folds{grouped} "
-        f"({rounds} round{'s' if rounds > 1 else ''}), with {confidence:.0%} confidence interval: "
-        f"of recalls and accuracy by {by} (binomial, mid-P), of areas under ROC curves by DeLong "
-        "and Newcombe, both at least as wide as folds vary where there are enough cases to tell; "
-        "of other scores from folds, corrected for the training data that they share (Nadeau and "
-        "Bengio). No interval: nothing is known of how the score varies."
+        f"({rounds} round{'s' if rounds > 1 else ''}), with {confidence_level:.0%} confidence "
+        f"interval: of recalls and accuracy by {by} (binomial, mid-P), of areas under ROC curves "
+        "by DeLong and Newcombe, both at least as wide as folds vary where there are enough cases "
+        "to tell; of other scores from folds, corrected for the training data that they share "
+        "(Nadeau and Bengio). No interval: nothing is known of how the score varies."
     )
     areas = [
         heading(comparison, name)

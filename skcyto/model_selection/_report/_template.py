@@ -114,8 +114,8 @@ doesn't mean that it is better than the others: see the tests.{% endif %}</p>
 <i class="worse" style="width:{{ row.widths[2] }}%"></i></div>{% else %}not known{% endif %}</td>
 </tr>
 {% endfor %}</tbody></table></div>
-<p class="note">Difference: model less reference, with {{ confidence }} confidence interval. p:
-corrected resampled t-test over folds; Holm's correction for the {{ tests|length }}
+<p class="note">Difference: model less reference, with {{ confidence_level }} confidence interval.
+p: corrected resampled t-test over folds; Holm's correction for the {{ tests|length }}
 comparison{{ "s" if tests|length > 1 }}. Effect size: difference over its standard deviation over
 folds. Probabilities: Bayesian correlated t-test; differences up to {{ rope }} count as equivalent.
 <span class="key"><span><i class="better"></i>better</span>

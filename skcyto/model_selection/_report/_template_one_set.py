@@ -54,10 +54,10 @@ doesn't mean that it is better than the others: see the tests.{% endif %}
 {%- if row.interval %}<br><small>{{ row.interval }}</small>{% endif %}</td><td>{{ row.p }}</td>
 <td>{{ row.p_holm }}</td></tr>
 {% endfor %}</tbody></table></div>
-<p class="note">Difference: model less reference, with {{ part.confidence }} confidence interval of
-the bootstrap by {{ part.unit }}. p: permutation test, in which the two predictions of each
-{{ part.unit }} are exchanged between the models; Holm's correction for the {{ part.tests|length }}
-comparison{{ "s" if part.tests|length > 1 }}.</p>
+<p class="note">Difference: model less reference, with {{ part.confidence_level }} confidence
+interval of the bootstrap by {{ part.unit }}. p: permutation test, in which the two predictions
+of each {{ part.unit }} are exchanged between the models; Holm's correction for the
+{{ part.tests|length }} comparison{{ "s" if part.tests|length > 1 }}.</p>
 {% endif %}
 
 {% for table in part.pooled %}

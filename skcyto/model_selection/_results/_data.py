@@ -93,7 +93,7 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
     ... )
     >>> comparison.models
     ['chance', 'bayes']
-    >>> bool(comparison.test(metric="accuracy")["p_value"].iloc[0] < 0.01)
+    >>> bool(comparison.ttest(metric="accuracy")["pvalue"].iloc[0] < 0.01)
     True
     """
 
@@ -247,7 +247,7 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         )
 
     def table(
-        self, metrics: str | Sequence[str] | None = None, *, confidence: float = 0.95
+        self, metrics: str | Sequence[str] | None = None, *, confidence_level: float = 0.95
     ) -> pd.DataFrame:
         """Return mean, spread and confidence interval of every model's scores.
 
@@ -255,7 +255,7 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         ----------
         metrics : str, list of str or None, default=None
             Scores to show; None for all.
-        confidence : float, default=0.95
+        confidence_level : float, default=0.95
             Coverage of the interval (see Notes).
 
         Returns
@@ -278,7 +278,7 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
         of bootstrap draws of cases or groups.
         """
         if self.splits.one_test_set:
-            return one_set_table(self, self.check_metrics(metrics), confidence)[0]
+            return one_set_table(self, self.check_metrics(metrics), confidence_level)[0]
         columns: dict[tuple[str, str], list[float]] = {}
         for metric in self.check_metrics(metrics):
             for model in self.models:
@@ -292,7 +292,7 @@ class ModelComparison(StatisticsMethods, PlotMethods, ReportMethods):
                         columns.setdefault((metric, label), []).append(value)
                     continue
                 values = self.fold_scores(model, metric)
-                low, high = score_interval(self, model, metric, confidence)
+                low, high = score_interval(self, model, metric, confidence_level)
                 known = values[~np.isnan(values)]
                 row = (
                     float(known.mean()) if len(known) else np.nan,

@@ -56,9 +56,9 @@ def model_pairs(
 
 
 def fold_tests(
-    comparison: ModelComparison, reference: str | None, metric: str, confidence: float
+    comparison: ModelComparison, reference: str | None, metric: str, confidence_level: float
 ) -> pd.DataFrame:
-    """See :meth:`ModelComparison.test`.
+    """See :meth:`ModelComparison.ttest`.
 
     Parameters
     ----------
@@ -68,13 +68,14 @@ def fold_tests(
         Model to compare with.
     metric : str
         Score.
-    confidence : float
+    confidence_level : float
         Coverage.
 
     Returns
     -------
     table : DataFrame
     """
+    _refuse_one_set(comparison, "ttest")
     pairs = model_pairs(comparison, reference)
     refuse_pooled(comparison, metric)
     rows = []
@@ -84,7 +85,7 @@ def fold_tests(
             comparison.splits.test_train_ratio,
             df=count_independent(comparison) - 1,
             least_error=error_of_areas(comparison, model, other, metric),
-            confidence=confidence,
+            confidence_level=confidence_level,
         )
         rows.append(
             {
@@ -93,13 +94,13 @@ def fold_tests(
                 "ci_high": result.ci_high,
                 "t": result.statistic,
                 "df": result.df,
-                "p_value": result.pvalue,
+                "pvalue": result.pvalue,
                 "p_holm": np.nan,
                 "effect_size": result.effect_size,
                 "n_folds": result.n_folds,
             }
         )
-    columns = [*("difference", "ci_low", "ci_high", "t", "df", "p_value", "p_holm")]
+    columns = [*("difference", "ci_low", "ci_high", "t", "df", "pvalue", "p_holm")]
     return with_holm(rows, pairs, [*columns, "effect_size", "n_folds"])
 
 
@@ -129,6 +130,14 @@ def refuse_pooled(comparison: ModelComparison, metric: str) -> None:
         )
 
 
+def _refuse_one_set(comparison: ModelComparison, method: str) -> None:
+    if comparison.splits.one_test_set:
+        raise ValueError(
+            f"{method}() learns from folds how scores vary, and there is one test set: use "
+            "permutation(), bootstrap(), mcnemar() or delong()"
+        )
+
+
 def bayesian_tests(
     comparison: ModelComparison, reference: str | None, metric: str, rope: float
 ) -> pd.DataFrame:
@@ -149,11 +158,7 @@ def bayesian_tests(
     -------
     table : DataFrame
     """
-    if comparison.splits.one_test_set:
-        raise ValueError(
-            "bayesian() learns from folds how scores vary, and there is one test set: use test(), "
-            "bootstrap(), mcnemar() or delong()"
-        )
+    _refuse_one_set(comparison, "bayesian")
     pairs = model_pairs(comparison, reference)
     refuse_pooled(comparison, metric)
     better = comparison.measures[metric].greater_is_better
@@ -203,7 +208,7 @@ def without_variance(tests: pd.DataFrame) -> dict[tuple[str, str], float]:
     """
     if "n_folds" not in tests:
         return {}
-    same = tests["p_value"].isna() & tests["difference"].notna() & (tests["n_folds"] > 1)
+    same = tests["pvalue"].isna() & tests["difference"].notna() & (tests["n_folds"] > 1)
     return {
         (str(pair[0]), str(pair[1])): float(value)
         for pair, value in tests.loc[same, "difference"].items()
@@ -247,8 +252,8 @@ def with_holm(
     from statsmodels.stats.multitest import multipletests
 
     table = _frame(rows, keys, columns, names)
-    known = table["p_value"].notna().to_numpy()
+    known = table["pvalue"].notna().to_numpy()
     if known.any():
-        corrected = multipletests(table.loc[known, "p_value"], method="holm")[1]
+        corrected = multipletests(table.loc[known, "pvalue"], method="holm")[1]
         table.loc[known, "p_holm"] = corrected
     return table

@@ -33,7 +33,7 @@ _TIMES_RAREST = 4
 
 
 def score_interval(
-    comparison: ModelComparison, model: str, metric: str, confidence: float
+    comparison: ModelComparison, model: str, metric: str, confidence_level: float
 ) -> tuple[float, float]:
     """Confidence interval of the mean score of a model over folds.
 
@@ -45,7 +45,7 @@ def score_interval(
         The model.
     metric : str
         The score.
-    confidence : float
+    confidence_level : float
         Coverage.
 
     Returns
@@ -58,13 +58,13 @@ def score_interval(
     ratio = comparison.splits.test_train_ratio
     df = count_independent(comparison) - 1
     over_folds = corrected_interval(
-        values, ratio, df=df, confidence=confidence, bounds=measure.bounds
+        values, ratio, df=df, confidence_level=confidence_level, bounds=measure.bounds
     )
     if counts_hits(measure):
-        by_case, units = _hits_interval(comparison, model, metric, confidence)
+        by_case, units = _hits_interval(comparison, model, metric, confidence_level)
         return _wider(by_case, over_folds) if units >= _ENOUGH else by_case
     if measure.of_classes == "roc_auc":
-        return _wider(_area_limits(comparison, model, confidence), over_folds)
+        return _wider(_area_limits(comparison, model, confidence_level), over_folds)
     if measure.greater_is_better and measure.bounds == (0, 1) and measure.scorer is None:
         error = corrected_error(values, ratio)
         known = values[~np.isnan(values)]
@@ -72,7 +72,7 @@ def score_interval(
             return np.nan, np.nan
         score = float(known.mean())
         most = _most_cases(comparison, model, score)
-        return share_interval(score, error, df, most, confidence=confidence)
+        return share_interval(score, error, df, most, confidence_level=confidence_level)
     return _of_loss(comparison, model, metric, over_folds)
 
 
@@ -82,7 +82,7 @@ def pooled_interval(
     metric: str,
     estimate: float,
     error: float,
-    confidence: float,
+    confidence_level: float,
 ) -> tuple[float, float]:
     """Confidence interval of a score of pooled predictions, given its bootstrap error.
 
@@ -98,7 +98,7 @@ def pooled_interval(
         Its value.
     error : float
         Its standard error over bootstrap draws.
-    confidence : float
+    confidence_level : float
         Coverage.
 
     Returns
@@ -110,20 +110,22 @@ def pooled_interval(
     if np.isnan(estimate):
         return np.nan, np.nan
     if counts_hits(measure):
-        return _hits_interval(comparison, model, metric, confidence)[0]
+        return _hits_interval(comparison, model, metric, confidence_level)[0]
     units = rarest_units(comparison)
     if measure.of_classes == "roc_auc":
         rarest, *rest = sorted(sizes_by_class(comparison), key=len)
         sizes = rarest, np.concatenate(rest)
-        return area_interval(estimate, error**2, *sizes, confidence=confidence, df=units - 1)
+        return area_interval(
+            estimate, error**2, *sizes, confidence_level=confidence_level, df=units - 1
+        )
     if measure.greater_is_better and measure.bounds == (0, 1):
         most = _most_cases(comparison, model, estimate)
-        return share_interval(estimate, error, units - 1, most, confidence=confidence)
-    half = half_width(error, units, confidence)
+        return share_interval(estimate, error, units - 1, most, confidence_level=confidence_level)
+    half = half_width(error, units, confidence_level)
     return max(estimate - half, measure.bounds[0]), min(estimate + half, measure.bounds[1])
 
 
-def half_width(error: float, units: int, confidence: float) -> float:
+def half_width(error: float, units: int, confidence_level: float) -> float:
     """Half of an interval by Student's t, given a bootstrap error over few units.
 
     Parameters
@@ -132,7 +134,7 @@ def half_width(error: float, units: int, confidence: float) -> float:
         Standard deviation over draws.
     units : int
         Independent cases of the rarest class.
-    confidence : float
+    confidence_level : float
         Coverage.
 
     Returns
@@ -142,7 +144,7 @@ def half_width(error: float, units: int, confidence: float) -> float:
     """
     if units < 2 or error <= 1e-12:
         return float("nan")
-    return float(stats.t.ppf(0.5 + confidence / 2, units - 1)) * error
+    return float(stats.t.ppf(0.5 + confidence_level / 2, units - 1)) * error
 
 
 def _most_cases(comparison: ModelComparison, model: str, score: float) -> float:
@@ -163,7 +165,7 @@ def _most_cases(comparison: ModelComparison, model: str, score: float) -> float:
 
 
 def _hits_interval(
-    comparison: ModelComparison, model: str, metric: str, confidence: float
+    comparison: ModelComparison, model: str, metric: str, confidence_level: float
 ) -> tuple[tuple[float, float], int]:
     """Interval by case or group of a recall or accuracy, and how many of them there are."""
     hits, tried = _count_hits(comparison, model)
@@ -172,7 +174,9 @@ def _hits_interval(
     if code is not None:
         own &= comparison.y_codes == code
     groups = None if comparison.groups is None else comparison.groups[own]
-    found = proportion_interval(hits[own] / tried[own], groups=groups, confidence=confidence)
+    found = proportion_interval(
+        hits[own] / tried[own], groups=groups, confidence_level=confidence_level
+    )
     return (found.low, found.high), found.n_clusters
 
 
@@ -187,7 +191,9 @@ def _count_hits(
     return hits, tried
 
 
-def _area_limits(comparison: ModelComparison, model: str, confidence: float) -> tuple[float, float]:
+def _area_limits(
+    comparison: ModelComparison, model: str, confidence_level: float
+) -> tuple[float, float]:
     """Mean of the limits of the areas of all classes: the areas may rise and fall together."""
     if not comparison.gives_scores(model):
         return np.nan, np.nan
@@ -204,7 +210,7 @@ def _area_limits(comparison: ModelComparison, model: str, confidence: float) -> 
                 float(found.covariance[0, 0]),
                 found.sizes_positive,
                 found.sizes_negative,
-                confidence=confidence,
+                confidence_level=confidence_level,
             )
         )
     low, high = np.mean(limits, axis=0)

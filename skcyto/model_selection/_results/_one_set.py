@@ -83,7 +83,7 @@ def unit(comparison: ModelComparison) -> str:
 
 
 def one_set_table(
-    comparison: ModelComparison, metrics: list[str], confidence: float
+    comparison: ModelComparison, metrics: list[str], confidence_level: float
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """See :meth:`ModelComparison.table`.
 
@@ -93,7 +93,7 @@ def one_set_table(
         With one test set.
     metrics : list of str
         Scores.
-    confidence : float
+    confidence_level : float
         Coverage.
 
     Returns
@@ -107,7 +107,7 @@ def one_set_table(
     reasons: dict[str, str] = {}
     for metric in metrics:
         values = np.array([comparison.fold_scores(m, metric)[0] for m in comparison.models])
-        low, high, reason = _intervals(comparison, metric, values, confidence)
+        low, high, reason = _intervals(comparison, metric, values, confidence_level)
         if reason:
             reasons[metric] = reason
         columns |= {
@@ -120,9 +120,9 @@ def one_set_table(
 
 
 def one_set_tests(
-    comparison: ModelComparison, reference: str | None, metric: str, confidence: float
+    comparison: ModelComparison, reference: str | None, metric: str, confidence_level: float
 ) -> pd.DataFrame:
-    """See :meth:`ModelComparison.test`.
+    """See :meth:`ModelComparison.permutation`.
 
     Parameters
     ----------
@@ -132,13 +132,18 @@ def one_set_tests(
         Model to compare with.
     metric : str
         Score.
-    confidence : float
+    confidence_level : float
         Coverage.
 
     Returns
     -------
     table : DataFrame
     """
+    if not comparison.splits.one_test_set:
+        raise ValueError(
+            "permutation() exchanges predictions for one test set, and there are folds, which "
+            "share their training cases: use ttest() or bayesian()"
+        )
     pairs = model_pairs(comparison, reference)
     rows = []
     for model, other in pairs:
@@ -146,18 +151,20 @@ def one_set_tests(
         low, high = np.nan, np.nan
         if not np.isnan(scores).any():
             with contextlib.suppress(ValueError):  # the test needs no interval
-                low, high = _interval_of_draws(comparison, metric, model, confidence, less=other)
+                low, high = _interval_of_draws(
+                    comparison, metric, model, confidence_level, less=other
+                )
         rows.append(
             {
                 "difference": scores[0] - scores[1],
                 "ci_low": low,
                 "ci_high": high,
-                "p_value": _exchange_test(comparison, metric, model, other),
+                "pvalue": _exchange_test(comparison, metric, model, other),
                 "p_holm": np.nan,
                 "n_independent": len(_units(comparison)[1]),
             }
         )
-    columns = ["difference", "ci_low", "ci_high", "p_value", "p_holm", "n_independent"]
+    columns = ["difference", "ci_low", "ci_high", "pvalue", "p_holm", "n_independent"]
     return with_holm(rows, pairs, columns)
 
 
@@ -219,7 +226,7 @@ def _units(comparison: ModelComparison) -> tuple[NDArray[np.intp], NDArray[Any]]
 
 
 def _intervals(
-    comparison: ModelComparison, metric: str, values: NDArray[np.float64], confidence: float
+    comparison: ModelComparison, metric: str, values: NDArray[np.float64], confidence_level: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
     """Return limits for every model, and why some have none."""
     low, high = np.full((2, len(values)), np.nan)
@@ -230,11 +237,11 @@ def _intervals(
             continue
         try:
             if counts_hits(measure) or measure.of_classes == "roc_auc":
-                limits = score_interval(comparison, model, metric, confidence)
+                limits = score_interval(comparison, model, metric, confidence_level)
                 if np.isnan(limits[0]):
                     raise ValueError("cases don't vary enough")
             else:
-                limits = _interval_of_draws(comparison, metric, model, confidence)
+                limits = _interval_of_draws(comparison, metric, model, confidence_level)
             low[row], high[row] = limits
         except ValueError as error:
             reasons.setdefault(str(error), []).append(model)
@@ -246,7 +253,11 @@ def _intervals(
 
 
 def _interval_of_draws(
-    comparison: ModelComparison, metric: str, model: str, confidence: float, less: str | None = None
+    comparison: ModelComparison,
+    metric: str,
+    model: str,
+    confidence_level: float,
+    less: str | None = None,
 ) -> tuple[float, float]:
     """Return limits of a score, or of its difference from that of another model, by resampling."""
     for name in (model,) if less is None else (model, less):
@@ -258,13 +269,15 @@ def _interval_of_draws(
     units = rarest_units(comparison)
     if less is None:
         error = draw_errors(draws, units)[row]
-        limits = pooled_interval(comparison, model, metric, draws.estimate[row], error, confidence)
+        limits = pooled_interval(
+            comparison, model, metric, draws.estimate[row], error, confidence_level
+        )
     else:
         certain = at_bounds(draws, comparison.measures[metric].bounds)
         if certain[row] or certain[comparison.models.index(less)]:
             raise ValueError("a score is at its bound in every bootstrap draw")
         paired = draws.less(comparison.models.index(less))
-        half = half_width(draw_errors(paired, units)[row], units, confidence)
+        half = half_width(draw_errors(paired, units)[row], units, confidence_level)
         bounds = comparison.measures[metric].bounds
         most = bounds[1] - bounds[0]
         limits = max(paired.estimate[row] - half, -most), min(paired.estimate[row] + half, most)

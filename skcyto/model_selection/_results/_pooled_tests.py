@@ -41,7 +41,7 @@ FEW = 10
 
 
 def delong_tests(
-    comparison: ModelComparison, reference: str | None, confidence: float
+    comparison: ModelComparison, reference: str | None, confidence_level: float
 ) -> pd.DataFrame:
     """See :meth:`ModelComparison.delong`.
 
@@ -51,14 +51,14 @@ def delong_tests(
         The comparison.
     reference : str or None
         Model to compare with.
-    confidence : float
+    confidence_level : float
         Coverage.
 
     Returns
     -------
     table : DataFrame
     """
-    table, untested, doubts = delong_table(comparison, reference, confidence)
+    table, untested, doubts = delong_table(comparison, reference, confidence_level)
     if untested:
         warn(f"DeLong's test leaves out {_list_reasons(untested)}")
     if doubts:
@@ -67,13 +67,13 @@ def delong_tests(
 
 
 def delong_table(
-    comparison: ModelComparison, reference: str | None, confidence: float
+    comparison: ModelComparison, reference: str | None, confidence_level: float
 ) -> tuple[pd.DataFrame, dict[Any, str], list[str]]:
     """Test the areas of all classes that can be tested, and tell why the others can't.
 
     Parameters
     ----------
-    comparison, reference, confidence : object
+    comparison, reference, confidence_level : object
         As of :func:`delong_tests`.
 
     Returns
@@ -92,7 +92,7 @@ def delong_table(
     """
     models = [name for name in comparison.models if comparison.gives_scores(name)]
     pairs = model_pairs(comparison, reference, models)
-    columns = ["auc", "auc_reference", "difference", "ci_low", "ci_high", "t", "df", "p_value"]
+    columns = ["auc", "auc_reference", "difference", "ci_low", "ci_high", "t", "df", "pvalue"]
     columns.append("p_holm")
     pooled = {name: pool(comparison, name) for name in models} if pairs else {}
     codes = check_label(comparison, None)
@@ -120,7 +120,7 @@ def delong_table(
                 factor * found.covariance[np.ix_(which, which)],
                 # Cases that train each other's models count for less, here too.
                 found.df / factor,
-                confidence=confidence,
+                confidence_level=confidence_level,
             )
             if np.isnan(result.pvalue):
                 same.append(f"{model} and {other} (class {labels[code]})")
@@ -133,7 +133,7 @@ def delong_table(
                     "ci_high": result.ci_high,
                     "t": result.statistic,
                     "df": result.df,
-                    "p_value": result.pvalue,
+                    "pvalue": result.pvalue,
                     "p_holm": np.nan,
                 }
             )
@@ -197,13 +197,13 @@ def mcnemar_tests(comparison: ModelComparison, reference: str | None) -> pd.Data
             {
                 "only_model": float(np.mean([result.only_a for result in results])),
                 "only_reference": float(np.mean([result.only_b for result in results])),
-                "p_value": pvalues[0]
+                "pvalue": pvalues[0]
                 if len(pvalues) == 1
                 else min(1.0, 2 * float(np.median(pvalues))),
                 "p_holm": np.nan,
             }
         )
-    return with_holm(table, pairs, ["only_model", "only_reference", "p_value", "p_holm"])
+    return with_holm(table, pairs, ["only_model", "only_reference", "pvalue", "p_holm"])
 
 
 def bootstrap_intervals(
@@ -211,7 +211,7 @@ def bootstrap_intervals(
     reference: str | None,
     metric: str,
     n_resamples: int,
-    confidence: float,
+    confidence_level: float,
     random_state: int | np.random.RandomState,
 ) -> pd.DataFrame:
     """See :meth:`ModelComparison.bootstrap`.
@@ -226,7 +226,7 @@ def bootstrap_intervals(
         Score.
     n_resamples : int
         Number of draws.
-    confidence : float
+    confidence_level : float
         Coverage.
     random_state : int or RandomState
         Seed.
@@ -244,7 +244,7 @@ def bootstrap_intervals(
         warn(f"the bootstrap rests on {units} {unit} of the rarest class: its intervals are rough")
     widen = np.sqrt(shared_training_factor(comparison.splits))
     limits = [
-        pooled_interval(comparison, model, metric, estimate, error, confidence)
+        pooled_interval(comparison, model, metric, estimate, error, confidence_level)
         for model, estimate, error in zip(
             comparison.models, one.estimate, widen * draw_errors(one, units), strict=True
         )
@@ -255,7 +255,7 @@ def bootstrap_intervals(
     number = comparison.models.index(base)
     paired = one.less(number)
     half = np.array(
-        [half_width(error, units, confidence) for error in widen * draw_errors(paired, units)]
+        [half_width(error, units, confidence_level) for error in widen * draw_errors(paired, units)]
     )
     # A score that no draw changes, all cases being right, is not as sure as that.
     certain = at_bounds(one, measure.bounds)

@@ -42,6 +42,12 @@ class FoldFailure:
         Type and message of the error.
     traceback : str
         The whole traceback.
+
+    Examples
+    --------
+    >>> from skcyto.model_selection import FoldFailure
+    >>> FoldFailure(fold=2, error="ValueError: 3 classes", traceback="...").error
+    'ValueError: 3 classes'
     """
 
     fold: int

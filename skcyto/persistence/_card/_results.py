@@ -113,7 +113,7 @@ def external_sections(
 
 def scores_section(comparison: ModelComparison, name: str, confidence: float) -> str:
     """Tell the scores of a model, and those it was compared with."""
-    table = comparison.table(confidence=confidence)
+    table = comparison.table(confidence_level=confidence)
     folds = not comparison.splits.one_test_set
     rows = []
     for metric in comparison.metrics:
@@ -128,7 +128,7 @@ def scores_section(comparison: ModelComparison, name: str, confidence: float) ->
     own = markdown_table([*columns, f"{confidence:.0%} interval"], rows)
     text = f"{code(name)}:\n\n{own}\n\n{caption(comparison, confidence)}"
     if len(comparison.models) > 1:
-        others = comparison.to_markdown(comparison.primary_metric, confidence=confidence)
+        others = comparison.to_markdown(comparison.primary_metric, confidence_level=confidence)
         text += f"\n\nAmong the models that it was compared with:\n\n{others.split(chr(10) * 2)[0]}"
     if comparison.failures:
         text += (
