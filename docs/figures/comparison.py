@@ -61,7 +61,7 @@ def main():
     displays = {
         "scores": comparison.plot_scores(reference="logistic regression"),
         "roc": comparison.plot_roc(models=[name for name in MODELS if name != "majority"]),
-        "ranks": comparison.critical_difference(others, name="data set 1").plot(),
+        "ranks": comparison.plot_critical_difference(others, name="data set 1"),
     }
     for name, display in displays.items():
         display.figure_.savefig(STATIC / f"comparison_{name}.png", dpi=100)

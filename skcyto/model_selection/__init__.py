@@ -1,11 +1,9 @@
 """Comparison and search under cross-validation."""
 
 from skcyto.model_selection._comparison._compare_models import compare_models
+from skcyto.model_selection._comparison._model_comparison import ModelComparison
 from skcyto.model_selection._logit_bias._classifier import TunedLogitBiasClassifierCV
-from skcyto.model_selection._plot._calibration import (
-    CalibrationComparisonDisplay,
-    CalibrationCurve,
-)
+from skcyto.model_selection._plot._calibration import CalibrationComparisonDisplay
 from skcyto.model_selection._plot._confusion import ConfusionComparisonDisplay
 from skcyto.model_selection._plot._critical_difference import CriticalDifferenceDisplay
 from skcyto.model_selection._plot._curves import (
@@ -13,7 +11,7 @@ from skcyto.model_selection._plot._curves import (
     ROCComparisonDisplay,
 )
 from skcyto.model_selection._plot._scores import ScoreComparisonDisplay
-from skcyto.model_selection._results._data import ModelComparison
+from skcyto.model_selection._results._curves import CalibrationCurve
 from skcyto.model_selection._results._records import FoldFailure
 from skcyto.model_selection._search._optuna_search import OptunaSearchCV
 from skcyto.model_selection._search._suggest_space import suggest_space

@@ -326,11 +326,11 @@ def test_no_other_takes_the_place_of_a_reference_that_failed(data):
     with pytest.warns(FitFailedWarning):
         found = compare_models(candidates, *data, cv=3, random_state=0, scoring="accuracy")
     message = r"'ce', is the reference and failed: RuntimeError: out of luck.*\['focal', 'ldam'\]"
-    for method in ("test", "bayesian", "delong", "mcnemar", "bootstrap", "plot_scores"):
+    for method in ("ttest", "bayesian", "delong", "mcnemar", "bootstrap", "plot_scores"):
         with pytest.raises(ValueError, match=message):
             getattr(found, method)()
     # A named one or all pairs are what was asked for.
-    for method in ("test", "bayesian", "delong", "mcnemar"):
+    for method in ("ttest", "bayesian", "delong", "mcnemar"):
         for reference in ("focal", "all"):
             table = getattr(found, method)(reference=reference)
             assert set(table.index.droplevel(list(range(2, table.index.nlevels)))) == {
@@ -796,8 +796,8 @@ def test_bad_input_is_named(arguments, options, error, message):
         (lambda c: c.table(confidence_level=95), "confidence_level=95"),
         (lambda c: c.plot_roc(pos_label="x"), "pos_label='x' is no class"),
         (lambda c: c.plot_roc(models=["x"]), "there is no model 'x'"),
-        (lambda c: c.critical_difference({}), "at least two data sets"),
-        (lambda c: c.critical_difference({"this": c}), "also the name of another data set"),
+        (lambda c: c.plot_critical_difference({}), "at least two data sets"),
+        (lambda c: c.plot_critical_difference({"this": c}), "also the name of another data set"),
     ],
 )
 def test_bad_questions_are_named(comparison, call, message):

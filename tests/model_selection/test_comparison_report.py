@@ -253,7 +253,7 @@ def test_page_without_any_scores_of_classes(tmp_path):
 def test_roc_curves_go_through_the_folds_own(binary):
     display = ROCComparisonDisplay.from_comparison(binary)
     # The rarer class is the positive one, though "well" sorts last.
-    assert display.label == "ill"
+    assert display.caption == "ill"
     kept = binary.out_of_fold("naive Bayes").query("fold == 2")
     positive, score = kept["y_true"] == "ill", kept["predict_proba[ill]"]
     assert display.areas["naive Bayes"][2] == pytest.approx(roc_auc_score(positive, score))
@@ -290,19 +290,23 @@ def test_curves_of_several_classes_are_averages(multiclass):
     )
 
 
-@pytest.mark.parametrize("display", [ROCComparisonDisplay, PrecisionRecallComparisonDisplay])
-def test_curves_are_drawn_with_bands(binary, display):
-    two = display.from_comparison(binary, models=["naive Bayes", "ridge"]).plot()
-    assert len(two.lines_) == 2
-    assert len(two.bands_) == 2
-    four = display.from_comparison(binary).plot()
-    assert (len(four.lines_), len(four.bands_)) == (4, 0)
-    grid = display.from_comparison(binary).plot_grid()
-    assert len(grid.axes_) == 4
-    assert len(grid.bands_) == 4
+def make_axes():
     import matplotlib.pyplot as plt
 
-    _, ax = plt.subplots()
+    return plt.subplots()[1]
+
+
+@pytest.mark.parametrize("display", [ROCComparisonDisplay, PrecisionRecallComparisonDisplay])
+def test_curves_are_drawn_with_bands(binary, display):
+    two = display.from_comparison(binary, models=["naive Bayes", "ridge"], ax=make_axes())
+    assert len(two.lines_) == 2
+    assert len(two.bands_) == 2
+    four = display.from_comparison(binary, ax=make_axes())
+    assert (len(four.lines_), len(four.bands_)) == (4, 0)
+    grid = display.from_comparison(binary)
+    assert len(grid.axes_) == 4
+    assert len(grid.bands_) == 4
+    ax = make_axes()
     assert binary.plot_roc(ax=ax).ax_ is ax
     assert binary.plot_precision_recall(ax=ax).figure_ is ax.figure
 
@@ -324,7 +328,7 @@ def test_calibration_curves(binary):
 
 
 def test_calibration_of_several_classes_is_confidence_against_accuracy(multiclass):
-    display = CalibrationComparisonDisplay.from_comparison(multiclass).plot()
+    display = CalibrationComparisonDisplay.from_comparison(multiclass, ax=make_axes())
     curve = display.curves["naive Bayes"]
     kept = multiclass.out_of_fold("naive Bayes")
     assert np.sum(curve.share * curve.observed) == pytest.approx(
@@ -339,7 +343,7 @@ def test_confusion_matrices_are_means_over_rounds(multiclass):
     expected = confusion_matrix(kept["y_true"], kept["y_pred"]) / 2
     np.testing.assert_allclose(display.matrices["ridge"], expected)
     assert display.matrices["ridge"].sum() == 160
-    assert len(display.plot().axes_) == 4
+    assert len(display.axes_) == 4
     assert len(multiclass.plot_confusion_matrices(normalize=False).axes_) == 4
 
 
@@ -357,21 +361,21 @@ def test_score_display_shows_what_the_test_found(binary):
 
 def test_critical_difference_over_data_sets(binary, multiclass):
     others = {"three classes": multiclass, "again": make(2, seed=3)}
-    display = binary.critical_difference(others, name="two classes", metric="accuracy")
+    display = binary.plot_critical_difference(others, name="two classes", metric="accuracy")
     assert display.datasets == ["two classes", "three classes", "again"]
     means = multiclass.table("accuracy")["accuracy"]["mean"]
     np.testing.assert_allclose(display.scores[1], means)
-    assert display.plot().ax_ is display.ax_
+    assert display.ax_.figure is display.figure_
     assert sum(display.result.average_ranks) == pytest.approx(10)
     with pytest.raises(ValueError, match=r"\['ridge'\] have no brier_score on 'two classes'"):
-        binary.critical_difference(others, name="two classes", metric="brier_score")
+        binary.plot_critical_difference(others, name="two classes", metric="brier_score")
 
 
 def test_losses_are_turned_over_for_ranks():
     X, y = make_classification(80, random_state=0)
     models = {name: MODELS[name] for name in list(MODELS)[:3]}
     found = compare_models(models, X, y, cv=3, random_state=0)
-    display = found.critical_difference({"again": found}, metric="neg_log_loss")
+    display = found.plot_critical_difference({"again": found}, metric="neg_log_loss")
     best = found.table("log_loss")["log_loss"]["mean"].to_numpy().argmin()
     assert display.result.average_ranks[best] == 1
 
@@ -380,7 +384,7 @@ def test_critical_difference_needs_the_same_models(binary):
     X, y = make_classification(60, random_state=0)
     other = compare_models({"nb": GaussianNB()}, X, y, cv=3, random_state=0)
     with pytest.raises(ValueError, match="was not compared with the same models"):
-        binary.critical_difference({"other": other})
+        binary.plot_critical_difference({"other": other})
     with pytest.raises(ValueError, match="scores has shape"):
         CriticalDifferenceDisplay(np.ones((3, 3)), ["a", "b"], ["x", "y", "z"])
 

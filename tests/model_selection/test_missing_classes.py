@@ -128,7 +128,7 @@ def test_who_finds_the_rare_class_is_ahead_of_who_never_says_it():
 
 
 def test_no_test_over_folds_of_a_pooled_score(by_patient):
-    for test in (by_patient.test, by_patient.bayesian):
+    for test in (by_patient.ttest, by_patient.bayesian):
         with pytest.raises(ValueError, match=r"'f1_macro' is undefined on folds.*bootstrap"):
             test(metric="f1_macro")
     assert by_patient.ttest(metric="accuracy")["pvalue"].notna().all()

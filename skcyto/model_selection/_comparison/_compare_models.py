@@ -23,8 +23,8 @@ from skcyto.model_selection._comparison._checkpoint import Checkpoint, record_ke
 from skcyto.model_selection._comparison._external import check_external, run_external
 from skcyto.model_selection._comparison._folds import FoldPart, check_engine, run_folds
 from skcyto.model_selection._comparison._metadata import check_metadata, route_metadata
+from skcyto.model_selection._comparison._model_comparison import ModelComparison
 from skcyto.model_selection._fingerprints import fingerprint_data, fingerprint_estimator
-from skcyto.model_selection._results._data import ModelComparison
 from skcyto.model_selection._results._measures import (
     check_measures,
     resolve_scoring,

@@ -5,23 +5,29 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
+from skcyto.model_selection._plot._calibration import CalibrationComparisonDisplay
+from skcyto.model_selection._plot._confusion import ConfusionComparisonDisplay
+from skcyto.model_selection._plot._curves import (
+    PrecisionRecallComparisonDisplay,
+    ROCComparisonDisplay,
+)
+from skcyto.model_selection._plot._scores import ScoreComparisonDisplay
+from skcyto.model_selection._results._data import ComparisonData, gives_probabilities, gives_scores
 from skcyto.model_selection._results._one_set import unit
-
-if TYPE_CHECKING:
-    from skcyto.model_selection._results._data import ModelComparison
 
 # Whether it is wanted, heading, caption, and what draws it.
 Wanted = tuple[bool, str, str, Callable[[], Any]]
 
 
-def draw_figures(comparison: ModelComparison, wanted: Sequence[Wanted]) -> list[dict[str, str]]:
+def draw_figures(comparison: ComparisonData, wanted: Sequence[Wanted]) -> list[dict[str, str]]:
     """Draw what is wanted, or say why it can't be drawn.
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     wanted : list of Wanted
         Figures.
@@ -59,13 +65,13 @@ def _embed(figure: Any) -> str:
 
 
 def set_figures(
-    comparison: ModelComparison, reference: str, confidence_level: float
+    comparison: ComparisonData, reference: str, confidence_level: float
 ) -> list[Wanted]:
     """List the figures of one test set.
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         With one test set.
     reference : str
         Model that the others are compared with.
@@ -76,13 +82,8 @@ def set_figures(
     -------
     wanted : list of Wanted
     """
-    from skcyto.model_selection._plot._scores import ScoreComparisonDisplay
-
-    scored = any(comparison.gives_scores(name) for name in comparison.models)
-    calibrated = any(
-        comparison.records(name)[0].predictions.kind == "predict_proba"
-        for name in comparison.models
-    )
+    scored = any(gives_scores(comparison, name) for name in comparison.models)
+    calibrated = any(gives_probabilities(comparison, name) for name in comparison.models)
     over = ", averaged over classes" if len(comparison.classes) > 2 else ""
     others = "The other models are in grey." if len(comparison.models) > 1 else ""
     return [
@@ -94,31 +95,31 @@ def set_figures(
             "permutation test after Holm's correction.",
             lambda: ScoreComparisonDisplay.from_comparison(
                 comparison, reference=reference, rope=None, confidence_level=confidence_level
-            ).plot(),
+            ),
         ),
         (
             scored,
             f"ROC curves{over}",
             f"Of all cases of this set. {others}",
-            comparison.plot_roc,
+            partial(ROCComparisonDisplay.from_comparison, comparison),
         ),
         (
             scored,
             f"Precision-recall curves{over}",
             f"Of all cases of this set. {others} The dotted line is what guessing gives.",
-            comparison.plot_precision_recall,
+            partial(PrecisionRecallComparisonDisplay.from_comparison, comparison),
         ),
         (
             True,
             "Confusion matrices",
             "Rows are true classes, the diagonal is recall.",
-            comparison.plot_confusion_matrices,
+            partial(ConfusionComparisonDisplay.from_comparison, comparison),
         ),
         (
             calibrated,
             "Calibration",
             "Probabilities in 15 bins; a calibrated model lies on the diagonal. ECE: expected "
             "calibration error.",
-            comparison.plot_calibration,
+            partial(CalibrationComparisonDisplay.from_comparison, comparison),
         ),
     ]

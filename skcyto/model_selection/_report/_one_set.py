@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from skcyto.model_selection._report._figures import draw_figures, set_figures
 from skcyto.model_selection._report._pooled import pooled_tables
-from skcyto.model_selection._report._tables import (
-    best_models,
-    caption,
-    format_number,
-    format_pvalue,
+from skcyto.model_selection._report._tables import best_models, caption
+from skcyto.model_selection._results._data import ComparisonData
+from skcyto.model_selection._results._one_set import (
+    describe_set,
+    one_set_table,
+    one_set_tests,
+    unit,
 )
-from skcyto.model_selection._results._one_set import describe_set, one_set_table, unit
-from skcyto.model_selection._results._pooled_tests import FEW
-from skcyto.model_selection._results._rounds import rarest_units
-
-if TYPE_CHECKING:
-    from skcyto.model_selection._results._data import ModelComparison
+from skcyto.model_selection._results._rounds import FEW, rarest_units
+from skcyto.model_selection._results._table import score_table
+from skcyto.model_selection._results._wording import format_number, format_pvalue
 
 
 def one_set_part(
-    comparison: ModelComparison,
+    comparison: ComparisonData,
     reference: str,
     confidence_level: float,
-    internal: ModelComparison | None,
+    internal: ComparisonData | None,
     tables: list[tuple[str, Any, Any]],
 ) -> dict[str, Any]:
     """Return what the template shows of a test set.
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         With one test set.
     reference : str
         Model that the others are tested against, as far as it succeeded here.
     confidence_level : float
         Coverage of the intervals.
-    internal : ModelComparison or None
+    internal : ComparisonData or None
         The cross-validation of the same candidates, for an external set.
     tables : list
         The tables of scores, as the page has them.
@@ -64,7 +63,7 @@ def one_set_part(
         return part
     stands_in = reference not in comparison.models
     reference = comparison.models[0] if stands_in else reference
-    test = comparison.permutation(reference=reference, confidence_level=confidence_level)
+    test = one_set_tests(comparison, reference, comparison.primary_metric, confidence_level)
     _, reasons = one_set_table(comparison, comparison.metrics, confidence_level)
     sentences = _sentences(comparison, reference, test, confidence_level, reasons)
     if stands_in and len(comparison.models) > 1:
@@ -90,7 +89,7 @@ def one_set_part(
     }
 
 
-def _classes(comparison: ModelComparison) -> str:
+def _classes(comparison: ComparisonData) -> str:
     codes = comparison.y_codes[comparison.tested]
     counts = np.bincount(codes, minlength=len(comparison.classes))
     listed = (
@@ -101,7 +100,7 @@ def _classes(comparison: ModelComparison) -> str:
 
 
 def _sentences(
-    comparison: ModelComparison,
+    comparison: ComparisonData,
     reference: str,
     test: pd.DataFrame,
     confidence_level: float,
@@ -109,7 +108,7 @@ def _sentences(
 ) -> list[str]:
     metric = comparison.primary_metric
     title = comparison.measures[metric].title
-    table = comparison.table(metric, confidence_level=confidence_level)[metric]
+    table = score_table(comparison, metric, confidence_level=confidence_level)[metric]
     best = [name for name in comparison.models if name in best_models(comparison, metric)]
     if not best:
         return [f"No model has a {title} on this set: it is undefined there."]
@@ -147,7 +146,7 @@ def _sentences(
 
 
 def _beside(
-    comparison: ModelComparison, internal: ModelComparison, confidence_level: float
+    comparison: ComparisonData, internal: ComparisonData, confidence_level: float
 ) -> list[tuple[str, str, str]]:
     """Return the primary score of every model in cross-validation and here."""
     metric = comparison.primary_metric
@@ -158,7 +157,7 @@ def _beside(
             if name not in each.models:
                 cells.append("failed")
                 continue
-            row = each.table(metric, confidence_level=confidence_level)[metric].loc[name]
+            row = score_table(each, metric, confidence_level=confidence_level)[metric].loc[name]
             cell = format_number(row["mean"])
             if np.isfinite(row["ci_low"]):
                 limits = f"{format_number(row['ci_low'])} to {format_number(row['ci_high'])}"
@@ -168,7 +167,7 @@ def _beside(
     return rows
 
 
-def _group_reasons(comparison: ModelComparison, reasons: dict[str, str]) -> list[str]:
+def _group_reasons(comparison: ComparisonData, reasons: dict[str, str]) -> list[str]:
     by_reason: dict[str, list[str]] = {}
     for metric, reason in reasons.items():
         by_reason.setdefault(reason, []).append(comparison.measures[metric].title)

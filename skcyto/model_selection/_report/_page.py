@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import os
-import warnings
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from skcyto.model_selection._plot._calibration import CalibrationComparisonDisplay
+from skcyto.model_selection._plot._confusion import ConfusionComparisonDisplay
+from skcyto.model_selection._plot._curves import (
+    PrecisionRecallComparisonDisplay,
+    ROCComparisonDisplay,
+)
+from skcyto.model_selection._plot._scores import ScoreComparisonDisplay
 from skcyto.model_selection._report._figures import Wanted, draw_figures
 from skcyto.model_selection._report._one_set import one_set_part
 from skcyto.model_selection._report._pooled import pooled_tables
-from skcyto.model_selection._report._tables import (
-    best_models,
-    caption,
-    format_number,
-    format_pvalue,
-    heading,
-)
+from skcyto.model_selection._report._tables import best_models, caption
 from skcyto.model_selection._report._template import TEMPLATE
 from skcyto.model_selection._report._template_one_set import ONE_SET
-from skcyto.model_selection._results._fold_tests import without_variance
-
-if TYPE_CHECKING:
-    from skcyto.model_selection._results._data import ModelComparison
+from skcyto.model_selection._results._data import (
+    ComparisonData,
+    check_reference,
+    gives_probabilities,
+    gives_scores,
+)
+from skcyto.model_selection._results._fold_tests import bayesian_tests, fold_tests, without_variance
+from skcyto.model_selection._results._table import score_table
+from skcyto.model_selection._results._wording import format_number, format_pvalue, heading
 
 _COLUMNS = 6
 
 
 def write_html(
-    comparison: ModelComparison,
+    comparison: ComparisonData,
     path: str | os.PathLike[str],
     *,
     title: str,
@@ -44,7 +50,7 @@ def write_html(
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     path : str or path
         File to write.
@@ -66,7 +72,7 @@ def write_html(
     first = next(iter(comparison.results))
     stands_in = reference is None and first in comparison.failures
     # A page must come out of a long run: it says who takes the place of a failed reference.
-    reference = comparison.models[0] if stands_in else comparison.check_reference(reference)
+    reference = comparison.models[0] if stands_in else check_reference(comparison, reference)
     metric = comparison.primary_metric
     several = len(comparison.models) > 1
     folds = not comparison.splits.one_test_set
@@ -74,11 +80,8 @@ def write_html(
     is_pooled = comparison.is_pooled(metric)
     test = bayes = pd.DataFrame()
     if folds and not is_pooled:
-        with warnings.catch_warnings():
-            # The page says so in a sentence of its own.
-            warnings.filterwarnings("ignore", message="the difference is the same in all folds")
-            test = comparison.ttest(reference=reference, confidence_level=confidence_level)
-        bayes = comparison.bayesian(reference=reference, rope=rope)
+        test = fold_tests(comparison, reference, metric, confidence_level)
+        bayes = bayesian_tests(comparison, reference, metric, rope)
     sentences = (
         _sentences(comparison, reference, test, bayes, confidence_level, rope) if folds else []
     )
@@ -143,7 +146,7 @@ def write_html(
     Path(path).write_text(text, encoding="utf-8")
 
 
-def _facts(comparison: ModelComparison) -> dict[str, Any]:
+def _facts(comparison: ComparisonData) -> dict[str, Any]:
     counts = np.bincount(comparison.y_codes)
     groups = comparison.groups
     return {
@@ -159,7 +162,7 @@ def _facts(comparison: ModelComparison) -> dict[str, Any]:
 
 
 def _sentences(
-    comparison: ModelComparison,
+    comparison: ComparisonData,
     reference: str,
     test: pd.DataFrame,
     bayes: pd.DataFrame,
@@ -167,7 +170,7 @@ def _sentences(
     rope: float,
 ) -> list[str]:
     metric = comparison.primary_metric
-    table = comparison.table(metric, confidence_level=confidence_level)[metric]
+    table = score_table(comparison, metric, confidence_level=confidence_level)[metric]
     best = [name for name in comparison.models if name in best_models(comparison, metric)]
     title = comparison.measures[metric].title
     if not best:
@@ -233,9 +236,9 @@ def _sentences(
 
 
 def _score_tables(
-    comparison: ModelComparison, confidence_level: float
+    comparison: ComparisonData, confidence_level: float
 ) -> list[tuple[str, Any, Any]]:
-    table = comparison.table(confidence_level=confidence_level)
+    table = score_table(comparison, confidence_level=confidence_level)
     recalls = [name for name in comparison.metrics if name.startswith("recall[")]
     rest = [name for name in comparison.metrics if name not in recalls]
     chunks = [("", chunk) for chunk in _chunks(rest)]
@@ -302,15 +305,10 @@ def _test_rows(test: pd.DataFrame, bayes: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _figures(
-    comparison: ModelComparison, reference: str, rope: float, confidence_level: float
+    comparison: ComparisonData, reference: str, rope: float, confidence_level: float
 ) -> list[dict[str, str]]:
-    from skcyto.model_selection._plot._scores import ScoreComparisonDisplay
-
-    scored = any(comparison.gives_scores(name) for name in comparison.models)
-    calibrated = any(
-        comparison.records(name)[0].predictions.kind == "predict_proba"
-        for name in comparison.models
-    )
+    scored = any(gives_scores(comparison, name) for name in comparison.models)
+    calibrated = any(gives_probabilities(comparison, name) for name in comparison.models)
     averaged = len(comparison.classes) > 2
     over = ", averaged over classes" if averaged else ""
     others = ", the other models are in grey" if len(comparison.models) > 1 else ""
@@ -335,20 +333,25 @@ def _figures(
             "region of practical equivalence.",
             lambda: ScoreComparisonDisplay.from_comparison(
                 comparison, reference=reference, rope=rope, confidence_level=confidence_level
-            ).plot(),
+            ),
         ),
-        (scored, f"ROC curves{over}", f"{spread}{lacking}", comparison.plot_roc),
+        (
+            scored,
+            f"ROC curves{over}",
+            f"{spread}{lacking}",
+            partial(ROCComparisonDisplay.from_comparison, comparison),
+        ),
         (
             scored,
             f"Precision-recall curves{over}",
             f"{spread}{lacking} The dotted line is what guessing gives.",
-            comparison.plot_precision_recall,
+            partial(PrecisionRecallComparisonDisplay.from_comparison, comparison),
         ),
         (
             True,
             "Confusion matrices",
             "Pooled out-of-fold predictions; rows are true classes, the diagonal is recall.",
-            comparison.plot_confusion_matrices,
+            partial(ConfusionComparisonDisplay.from_comparison, comparison),
         ),
         (
             calibrated,
@@ -357,13 +360,13 @@ def _figures(
             "diagonal. ECE: expected calibration error of the pooled probabilities, which as a "
             "rule is less than the mean over folds above, since small samples look uncalibrated by "
             "chance.",
-            comparison.plot_calibration,
+            partial(CalibrationComparisonDisplay.from_comparison, comparison),
         ),
     ]
     return draw_figures(comparison, wanted)
 
 
-def _models(comparison: ModelComparison) -> list[tuple[str, str, str]]:
+def _models(comparison: ComparisonData) -> list[tuple[str, str, str]]:
     times = comparison.times.groupby(level="model", sort=False).mean()
     mean = "" if comparison.splits.one_test_set else ", mean of folds"
     rows = []

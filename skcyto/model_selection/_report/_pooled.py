@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from skcyto.model_selection._report._tables import format_number, format_pvalue
-from skcyto.model_selection._results._pooled_tests import delong_table
+from skcyto.model_selection._results._data import ComparisonData, gives_scores
+from skcyto.model_selection._results._pooled_tests import (
+    bootstrap_intervals,
+    delong_tests,
+    mcnemar_tests,
+)
 from skcyto.model_selection._results._rounds import rarest_units
-
-if TYPE_CHECKING:
-    from skcyto.model_selection._results._data import ModelComparison
+from skcyto.model_selection._results._wording import format_number, format_pvalue
 
 
 def pooled_tables(
-    comparison: ModelComparison, reference: str, confidence_level: float, n_resamples: int
+    comparison: ComparisonData, reference: str, confidence_level: float, n_resamples: int
 ) -> list[dict[str, Any]]:
     """Return the tables of the page that test pooled predictions.
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     reference : str
         Model that the others are tested against.
@@ -40,7 +41,7 @@ def pooled_tables(
         why there is no such table, empty where there is one.
     """
     primary = comparison.measures[comparison.primary_metric]
-    scoring = [name for name in comparison.models if comparison.gives_scores(name)]
+    scoring = [name for name in comparison.models if gives_scores(comparison, name)]
     wanted: list[tuple[bool, str, Callable[[], dict[str, Any]]]] = [
         (
             bool(set(scoring) - {reference}),
@@ -70,8 +71,8 @@ def pooled_tables(
     return tables
 
 
-def _areas(comparison: ModelComparison, reference: str, confidence_level: float) -> dict[str, Any]:
-    table, untested, doubts = delong_table(comparison, reference, confidence_level)
+def _areas(comparison: ComparisonData, reference: str, confidence_level: float) -> dict[str, Any]:
+    table, untested, doubts = delong_tests(comparison, reference, confidence_level)
     note = (
         "Each class against the rest; only cases of the same fold are compared, since every fold "
         "has its own model. Areas and their covariance are averaged over rounds; Student's t with "
@@ -108,7 +109,7 @@ def _areas(comparison: ModelComparison, reference: str, confidence_level: float)
     }
 
 
-def _disagreements(comparison: ModelComparison, reference: str) -> dict[str, Any]:
+def _disagreements(comparison: ComparisonData, reference: str) -> dict[str, Any]:
     return {
         "columns": ["model", "only the model", "only the reference", "p", "p (Holm)"],
         "left": [0],
@@ -120,7 +121,7 @@ def _disagreements(comparison: ModelComparison, reference: str) -> dict[str, Any
                 format_pvalue(row["pvalue"]),
                 format_pvalue(row["p_holm"]),
             ]
-            for (model, _), row in comparison.mcnemar(reference=reference).iterrows()
+            for (model, _), row in mcnemar_tests(comparison, reference).iterrows()
         ],
         "note": ""
         if comparison.splits.one_test_set
@@ -131,13 +132,12 @@ def _disagreements(comparison: ModelComparison, reference: str) -> dict[str, Any
 
 
 def _bootstrap(
-    comparison: ModelComparison, reference: str, confidence_level: float, n_resamples: int
+    comparison: ComparisonData, reference: str, confidence_level: float, n_resamples: int
 ) -> dict[str, Any]:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="the bootstrap rests on", category=UserWarning)
-        table = comparison.bootstrap(
-            reference=reference, n_resamples=n_resamples, confidence_level=confidence_level
-        )
+    metric = comparison.primary_metric
+    table = bootstrap_intervals(
+        comparison, reference, metric, n_resamples, confidence_level, comparison.seed
+    )
     unit = "groups" if comparison.groups is not None else "cases"
     return {
         "columns": ["model", "pooled score", f"difference from {reference}"],

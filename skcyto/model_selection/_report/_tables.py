@@ -3,67 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
+from skcyto.model_selection._results._data import ComparisonData
 from skcyto.model_selection._results._one_set import describe_set, unit
+from skcyto.model_selection._results._table import score_table
+from skcyto.model_selection._results._wording import MINUS, MISSING, format_number, heading
 from skcyto.utils._markdown import escape_markdown
-
-if TYPE_CHECKING:
-    from skcyto.model_selection._results._data import ModelComparison
-
-MISSING = "\N{EN DASH}"
-MINUS = "\N{MINUS SIGN}"
-
-
-def format_number(value: float, digits: int = 3) -> str:
-    """Write a score; a dash where there is none.
-
-    Parameters
-    ----------
-    value : float
-        The score.
-    digits : int, default=3
-        Decimals.
-
-    Returns
-    -------
-    text : str
-    """
-    if np.isnan(value):
-        return MISSING
-    text = f"{value:.{digits}f}"
-    # No minus before a zero, and a real minus sign elsewhere.
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", MINUS)
-
-
-def format_pvalue(value: float) -> str:
-    """Write a p-value or probability to three decimals, "<0.001" below.
-
-    Parameters
-    ----------
-    value : float
-        The p-value.
-
-    Returns
-    -------
-    text : str
-    """
-    if np.isnan(value):
-        return MISSING
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def formatted_scores(
-    comparison: ModelComparison, metrics: Sequence[str], confidence_level: float, digits: int = 3
+    comparison: ComparisonData, metrics: Sequence[str], confidence_level: float, digits: int = 3
 ) -> pd.DataFrame:
     """Return the cells "mean ± std [low, high]" of every model and score, as far as known.
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     metrics : list of str
         Scores to show.
@@ -77,7 +34,7 @@ def formatted_scores(
     cells : DataFrame of str
         Models by scores.
     """
-    table = comparison.table(metrics, confidence_level=confidence_level)
+    table = score_table(comparison, metrics, confidence_level=confidence_level)
     cells = {}
     for metric in metrics:
         column = []
@@ -99,12 +56,12 @@ def _cell(mean: str, std: str, low: str, high: str) -> str:
     return f"{mean}{spread}" if low == MISSING else f"{mean}{spread} [{low}, {high}]"
 
 
-def best_models(comparison: ModelComparison, metric: str) -> set[str]:
+def best_models(comparison: ComparisonData, metric: str) -> set[str]:
     """Return the models with the best mean.
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     metric : str
         The score.
@@ -113,20 +70,20 @@ def best_models(comparison: ModelComparison, metric: str) -> set[str]:
     -------
     models : set of str
     """
-    means = comparison.table(metric)[metric]["mean"]
+    means = score_table(comparison, metric)[metric]["mean"]
     if not comparison.measures[metric].greater_is_better:
         means = -means
     return set(means.index[means >= means.max() - 1e-12])
 
 
 def scores_to_markdown(
-    comparison: ModelComparison, metrics: Sequence[str], confidence_level: float
+    comparison: ComparisonData, metrics: Sequence[str], confidence_level: float
 ) -> str:
     """Write the table of scores as a Markdown pipe table.
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     metrics : list of str
         Scores to show.
@@ -154,13 +111,13 @@ def scores_to_markdown(
 
 
 def scores_to_latex(
-    comparison: ModelComparison, metrics: Sequence[str], confidence_level: float
+    comparison: ComparisonData, metrics: Sequence[str], confidence_level: float
 ) -> str:
     """Write the table of scores as a LaTeX table for the package booktabs.
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     metrics : list of str
         Scores to show.
@@ -192,30 +149,12 @@ def scores_to_latex(
     )
 
 
-def heading(comparison: ModelComparison, metric: str) -> str:
-    """Return the title of a score, with an arrow where less is better.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        The comparison.
-    metric : str
-        The score.
-
-    Returns
-    -------
-    text : str
-    """
-    measure = comparison.measures[metric]
-    return measure.title if measure.greater_is_better else f"{measure.title} ↓"
-
-
-def caption(comparison: ModelComparison, confidence_level: float) -> str:
+def caption(comparison: ComparisonData, confidence_level: float) -> str:
     """Say what the cells of the table of scores are.
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     confidence_level : float
         Coverage of the intervals.

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from skcyto.model_selection._results._data import ComparisonData, check_reference
 from skcyto.model_selection._results._rounds import count_independent, error_of_areas
 from skcyto.model_selection._statistics._folds import (
     bayesian_correlated_ttest,
     corrected_resampled_ttest,
 )
 
-if TYPE_CHECKING:
-    from skcyto.model_selection._results._data import ModelComparison
-
 ALL_PAIRS = "all"
 
 
 def model_pairs(
-    comparison: ModelComparison, reference: str | None, models: list[str] | None = None
+    comparison: ComparisonData, reference: str | None, models: list[str] | None = None
 ) -> list[tuple[str, str]]:
     """List which models are compared with which.
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     reference : str or None
         Name of a model, "all", or None for the first candidate.
@@ -46,7 +44,7 @@ def model_pairs(
     models = comparison.models if models is None else models
     if reference == ALL_PAIRS and ALL_PAIRS not in comparison.models:
         return [(second, first) for first, second in combinations(models, 2)]
-    reference = comparison.check_reference(reference)
+    reference = check_reference(comparison, reference)
     if reference not in models:
         others = f"name one of {models}" if models else "nor does any other model"
         raise ValueError(
@@ -56,13 +54,13 @@ def model_pairs(
 
 
 def fold_tests(
-    comparison: ModelComparison, reference: str | None, metric: str, confidence_level: float
+    comparison: ComparisonData, reference: str | None, metric: str, confidence_level: float
 ) -> pd.DataFrame:
     """See :meth:`ModelComparison.ttest`.
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     reference : str or None
         Model to compare with.
@@ -104,7 +102,7 @@ def fold_tests(
     return with_holm(rows, pairs, [*columns, "effect_size", "n_folds"])
 
 
-def refuse_pooled(comparison: ModelComparison, metric: str) -> None:
+def refuse_pooled(comparison: ComparisonData, metric: str) -> None:
     """Refuse a test over folds of a score that folds do not have.
 
     Rounds of pooled predictions are no way out: all score the same cases, so that what varies
@@ -112,7 +110,7 @@ def refuse_pooled(comparison: ModelComparison, metric: str) -> None:
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     metric : str
         Score.
@@ -130,7 +128,7 @@ def refuse_pooled(comparison: ModelComparison, metric: str) -> None:
         )
 
 
-def _refuse_one_set(comparison: ModelComparison, method: str) -> None:
+def _refuse_one_set(comparison: ComparisonData, method: str) -> None:
     if comparison.splits.one_test_set:
         raise ValueError(
             f"{method}() learns from folds how scores vary, and there is one test set: use "
@@ -139,13 +137,13 @@ def _refuse_one_set(comparison: ModelComparison, method: str) -> None:
 
 
 def bayesian_tests(
-    comparison: ModelComparison, reference: str | None, metric: str, rope: float
+    comparison: ComparisonData, reference: str | None, metric: str, rope: float
 ) -> pd.DataFrame:
     """See :meth:`ModelComparison.bayesian`.
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     reference : str or None
         Model to compare with.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from skcyto.model_selection._results._data import ComparisonData, gives_scores
 from skcyto.model_selection._results._measures import class_of_recall, counts_hits
 from skcyto.model_selection._results._rounds import (
     areas_of_class,
@@ -23,9 +22,6 @@ from skcyto.model_selection._statistics._intervals import (
     share_interval,
 )
 
-if TYPE_CHECKING:
-    from skcyto.model_selection._results._data import ModelComparison
-
 # Folds say nothing of how a share varies that rests on fewer independent cases than this.
 _ENOUGH = 25
 # A score over classes carries at most this many times the information of the rarest one.
@@ -33,13 +29,13 @@ _TIMES_RAREST = 4
 
 
 def score_interval(
-    comparison: ModelComparison, model: str, metric: str, confidence_level: float
+    comparison: ComparisonData, model: str, metric: str, confidence_level: float
 ) -> tuple[float, float]:
     """Confidence interval of the mean score of a model over folds.
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     model : str
         The model.
@@ -77,7 +73,7 @@ def score_interval(
 
 
 def pooled_interval(
-    comparison: ModelComparison,
+    comparison: ComparisonData,
     model: str,
     metric: str,
     estimate: float,
@@ -88,7 +84,7 @@ def pooled_interval(
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     model : str
         The model.
@@ -147,7 +143,7 @@ def half_width(error: float, units: int, confidence_level: float) -> float:
     return float(stats.t.ppf(0.5 + confidence_level / 2, units - 1)) * error
 
 
-def _most_cases(comparison: ModelComparison, model: str, score: float) -> float:
+def _most_cases(comparison: ComparisonData, model: str, score: float) -> float:
     """Most independent cases that a score over classes can stand for.
 
     Cases of a patient count by how alike the model's hits among them are; where all of a class are
@@ -165,7 +161,7 @@ def _most_cases(comparison: ModelComparison, model: str, score: float) -> float:
 
 
 def _hits_interval(
-    comparison: ModelComparison, model: str, metric: str, confidence_level: float
+    comparison: ComparisonData, model: str, metric: str, confidence_level: float
 ) -> tuple[tuple[float, float], int]:
     """Interval by case or group of a recall or accuracy, and how many of them there are."""
     hits, tried = _count_hits(comparison, model)
@@ -181,7 +177,7 @@ def _hits_interval(
 
 
 def _count_hits(
-    comparison: ModelComparison, model: str
+    comparison: ComparisonData, model: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Count in how many rounds each case was predicted rightly, and in how many it was tested."""
     hits, tried = np.zeros((2, len(comparison.y)))
@@ -192,10 +188,10 @@ def _count_hits(
 
 
 def _area_limits(
-    comparison: ModelComparison, model: str, confidence_level: float
+    comparison: ComparisonData, model: str, confidence_level: float
 ) -> tuple[float, float]:
     """Mean of the limits of the areas of all classes: the areas may rise and fall together."""
-    if not comparison.gives_scores(model):
+    if not gives_scores(comparison, model):
         return np.nan, np.nan
     pooled = {model: pool(comparison, model)}
     limits = []
@@ -218,7 +214,7 @@ def _area_limits(
 
 
 def _of_loss(
-    comparison: ModelComparison, model: str, metric: str, limits: tuple[float, float]
+    comparison: ComparisonData, model: str, metric: str, limits: tuple[float, float]
 ) -> tuple[float, float]:
     """Let the interval of a loss reach as far up as on a logarithmic scale: few cases cost most."""
     measure = comparison.measures[metric]

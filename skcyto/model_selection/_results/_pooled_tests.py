@@ -5,18 +5,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn import config_context
 
-from skcyto.model_selection._plot._panels import check_label
+from skcyto.model_selection._results._choices import choose_classes
+from skcyto.model_selection._results._data import ComparisonData, check_reference, gives_scores
 from skcyto.model_selection._results._fold_tests import model_pairs, with_holm
 from skcyto.model_selection._results._intervals import half_width, pooled_interval
 from skcyto.model_selection._results._records import Predictions
 from skcyto.model_selection._results._rounds import (
+    FEW,
     areas_of_class,
     fold_of_cases,
     pool,
@@ -31,23 +33,48 @@ from skcyto.model_selection._statistics._pooled import (
     discount,
     mcnemar_test,
 )
-from skcyto.utils._warnings import warn
-
-if TYPE_CHECKING:
-    from skcyto.model_selection._results._data import ModelComparison
-
-# Fewer independent cases of a class than these make p-values rough.
-FEW = 10
 
 
-def delong_tests(
-    comparison: ModelComparison, reference: str | None, confidence_level: float
-) -> pd.DataFrame:
-    """See :meth:`ModelComparison.delong`.
+class DeLongTable(NamedTuple):
+    """What :func:`delong_tests` finds.
 
     Parameters
     ----------
-    comparison : ModelComparison
+    table : DataFrame
+        The rows of a class that can't be tested are NaN.
+    untested : dict of label to str
+        Reason for each of them.
+    doubts : list of str
+        What is said of the tests that there are: few cases, no variance.
+    """
+
+    table: pd.DataFrame
+    untested: dict[Any, str]
+    doubts: list[str]
+
+    def list_warnings(self) -> list[str]:
+        """List what a caller should be warned of.
+
+        Returns
+        -------
+        texts : list of str
+        """
+        texts = []
+        if self.untested:
+            texts.append(f"DeLong's test leaves out {_list_reasons(self.untested)}")
+        if self.doubts:
+            texts.append(" ".join(self.doubts))
+        return texts
+
+
+def delong_tests(
+    comparison: ComparisonData, reference: str | None, confidence_level: float
+) -> DeLongTable:
+    """Test the areas of all classes that can be tested, and tell why the others can't.
+
+    Parameters
+    ----------
+    comparison : ComparisonData
         The comparison.
     reference : str or None
         Model to compare with.
@@ -56,46 +83,19 @@ def delong_tests(
 
     Returns
     -------
-    table : DataFrame
-    """
-    table, untested, doubts = delong_table(comparison, reference, confidence_level)
-    if untested:
-        warn(f"DeLong's test leaves out {_list_reasons(untested)}")
-    if doubts:
-        warn(" ".join(doubts))
-    return table
-
-
-def delong_table(
-    comparison: ModelComparison, reference: str | None, confidence_level: float
-) -> tuple[pd.DataFrame, dict[Any, str], list[str]]:
-    """Test the areas of all classes that can be tested, and tell why the others can't.
-
-    Parameters
-    ----------
-    comparison, reference, confidence_level : object
-        As of :func:`delong_tests`.
-
-    Returns
-    -------
-    table : DataFrame
-        The rows of a class that can't be tested are NaN.
-    untested : dict of label to str
-        Reason for each of them.
-    doubts : list of str
-        What is said of the tests that there are: few cases, no variance.
+    found : DeLongTable
 
     Raises
     ------
     ValueError
         If no class can be tested.
     """
-    models = [name for name in comparison.models if comparison.gives_scores(name)]
+    models = [name for name in comparison.models if gives_scores(comparison, name)]
     pairs = model_pairs(comparison, reference, models)
     columns = ["auc", "auc_reference", "difference", "ci_low", "ci_high", "t", "df", "pvalue"]
     columns.append("p_holm")
     pooled = {name: pool(comparison, name) for name in models} if pairs else {}
-    codes = check_label(comparison, None)
+    codes = choose_classes(comparison, None)
     labels = comparison.classes.tolist()
     statistics, untested = {}, {}
     for code in codes if pairs else ():
@@ -152,7 +152,8 @@ def delong_table(
             f"The difference of areas has no variance, and so no p-value, for {', '.join(same)}: "
             "all cases are in the same order, or in none."
         )
-    return with_holm(table, keys, columns, ["model", "reference", "class"]), untested, doubts
+    frame = with_holm(table, keys, columns, ["model", "reference", "class"])
+    return DeLongTable(frame, untested, doubts)
 
 
 def _list_reasons(untested: dict[Any, str]) -> str:
@@ -166,12 +167,12 @@ def _list_reasons(untested: dict[Any, str]) -> str:
     )
 
 
-def mcnemar_tests(comparison: ModelComparison, reference: str | None) -> pd.DataFrame:
+def mcnemar_tests(comparison: ComparisonData, reference: str | None) -> pd.DataFrame:
     """See :meth:`ModelComparison.mcnemar`.
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     reference : str or None
         Model to compare with.
@@ -207,7 +208,7 @@ def mcnemar_tests(comparison: ModelComparison, reference: str | None) -> pd.Data
 
 
 def bootstrap_intervals(
-    comparison: ModelComparison,
+    comparison: ComparisonData,
     reference: str | None,
     metric: str,
     n_resamples: int,
@@ -218,7 +219,7 @@ def bootstrap_intervals(
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     reference : str or None
         Model to compare with.
@@ -235,13 +236,10 @@ def bootstrap_intervals(
     -------
     table : DataFrame
     """
-    base = comparison.check_reference(reference)
+    base = check_reference(comparison, reference)
     measure = comparison.measures[metric]
     one = draw_scores(comparison, metric, n_resamples, random_state)
     units = rarest_units(comparison)
-    if units < FEW:
-        unit = "cases" if comparison.groups is None else "groups"
-        warn(f"the bootstrap rests on {units} {unit} of the rarest class: its intervals are rough")
     widen = np.sqrt(shared_training_factor(comparison.splits))
     limits = [
         pooled_interval(comparison, model, metric, estimate, error, confidence_level)
@@ -270,7 +268,7 @@ def bootstrap_intervals(
 
 
 def draw_scores(
-    comparison: ModelComparison,
+    comparison: ComparisonData,
     metric: str,
     n_resamples: int,
     random_state: int | np.random.RandomState,
@@ -279,7 +277,7 @@ def draw_scores(
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     metric : str
         Score.
