@@ -73,3 +73,6 @@ class FoldRecord:
     scores: dict[str, float] = field(default_factory=dict)
     fit_time: float = 0.0
     predict_time: float = 0.0
+
+
+Outcome = FoldRecord | FoldFailure
