@@ -455,12 +455,14 @@ def test_models_without_probabilities_keep_their_ranking(data):
     assert table.loc[["ridge", "svc"], ("roc_auc_ovr", "mean")].notna().all()
     assert np.isnan(table.loc["mean", ("roc_auc_ovr", "mean")])
     assert table["log_loss"].isna().all(axis=None)
-    assert found.gives_scores("svc")
-    assert not found.gives_scores("mean")
+    assert list(found.plot_roc().curves) == ["ridge", "svc"]
+    with pytest.raises(ValueError, match="gives neither probabilities nor decision values"):
+        found.plot_roc(models=["mean"])
     assert "decision_function[healthy]" in found.out_of_fold("svc")
     # One-against-one values belong to pairs of classes: with three classes they look like scores.
     pairs = compare_models({"svc": SVC(decision_function_shape="ovo")}, X, y, cv=3, random_state=0)
-    assert not pairs.gives_scores("svc")
+    with pytest.raises(ValueError, match="no model gives probabilities or decision values"):
+        pairs.plot_roc()
 
 
 def test_binary_decision_values(data):

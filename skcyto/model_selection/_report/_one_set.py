@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skcyto.model_selection._report._figures import draw_figures, set_figures
+from skcyto.model_selection._report._figures import draw_figures
 from skcyto.model_selection._report._pooled import pooled_tables
-from skcyto.model_selection._report._tables import best_models, caption
+from skcyto.model_selection._report._tables import best_models, caption, list_failures, score_tables
 from skcyto.model_selection._results._data import ComparisonData
 from skcyto.model_selection._results._one_set import (
     describe_set,
@@ -27,7 +27,6 @@ def one_set_part(
     reference: str,
     confidence_level: float,
     internal: ComparisonData | None,
-    tables: list[tuple[str, Any, Any]],
 ) -> dict[str, Any]:
     """Return what the template shows of a test set.
 
@@ -41,22 +40,17 @@ def one_set_part(
         Coverage of the intervals.
     internal : ComparisonData or None
         The cross-validation of the same candidates, for an external set.
-    tables : list
-        The tables of scores, as the page has them.
 
     Returns
     -------
     part : dict
     """
     site = comparison.splits.site
-    failures = [
-        (name, failed[0].error, failed[0].traceback) for name, failed in comparison.failures.items()
-    ]
     part = {
         "heading": f"External validation on {site}" if site else "Validation on one test set",
         "facts": f"{describe_set(comparison)}. {_classes(comparison)}",
         "external": bool(site),
-        "failures": failures if site else [],
+        "failures": list_failures(comparison) if site else [],
         "models": comparison.models,
     }
     if not comparison.models:
@@ -77,14 +71,14 @@ def one_set_part(
         "sentences": sentences,
         "beside": [] if internal is None else _beside(comparison, internal, confidence_level),
         "note": caption(comparison, confidence_level),
-        "score_tables": tables,
+        "score_tables": score_tables(comparison, confidence_level),
         "without_interval": _group_reasons(comparison, reasons),
         "reference": reference,
         "metric_title": comparison.measures[primary].title,
         "tests": _test_rows(test),
         "unit": unit(comparison),
         "confidence_level": f"{confidence_level:.0%}",
-        "figures": draw_figures(comparison, set_figures(comparison, reference, confidence_level)),
+        "figures": draw_figures(comparison, reference, 0.0, confidence_level),
         "pooled": pooled_tables(comparison, reference, confidence_level, 0) if several else [],
     }
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from skcyto.model_selection._results._data import ComparisonData
@@ -11,6 +13,9 @@ from skcyto.model_selection._results._one_set import describe_set, unit
 from skcyto.model_selection._results._table import score_table
 from skcyto.model_selection._results._wording import MINUS, MISSING, format_number, heading
 from skcyto.utils._markdown import escape_markdown
+
+# Columns of a table of the page.
+_COLUMNS = 6
 
 
 def formatted_scores(
@@ -147,6 +152,87 @@ def scores_to_latex(
         position="htbp",
         position_float="centering",
     )
+
+
+def score_tables(comparison: ComparisonData, confidence_level: float) -> list[tuple[str, Any, Any]]:
+    """Return the tables of scores of the page.
+
+    Parameters
+    ----------
+    comparison : ComparisonData
+        The comparison.
+    confidence_level : float
+        Coverage of the intervals.
+
+    Returns
+    -------
+    tables : list of (subject, headings, rows)
+        Each narrow enough for a page.
+    """
+    if not comparison.models:
+        return []
+    table = score_table(comparison, confidence_level=confidence_level)
+    recalls = [name for name in comparison.metrics if name.startswith("recall[")]
+    rest = [name for name in comparison.metrics if name not in recalls]
+    chunks = [("", chunk) for chunk in _chunks(rest)]
+    chunks += [("Recall by class" if i == 0 else "", c) for i, c in enumerate(_chunks(recalls))]
+    tables = []
+    for subject, chunk in chunks:
+        best = {metric: best_models(comparison, metric) for metric in chunk}
+        rows = []
+        for model in comparison.models:
+            cells = []
+            for metric in chunk:
+                values = table.loc[model, metric]
+                low, high = format_number(values["ci_low"]), format_number(values["ci_high"])
+                cells.append(
+                    {
+                        "mean": format_number(values["mean"]),
+                        "std": format_number(values["std"]) if np.isfinite(values["std"]) else "",
+                        "interval": f"{low} to {high}" if np.isfinite(values["ci_low"]) else "",
+                        "best": model in best[metric],
+                    }
+                )
+            rows.append((model, cells))
+        headings = [
+            metric.removeprefix("recall[").removesuffix("]")
+            if metric in recalls
+            else heading(comparison, metric)
+            for metric in chunk
+        ]
+        tables.append((subject, headings, rows))
+    return tables
+
+
+def _chunks(names: list[str]) -> list[list[str]]:
+    """Deal columns into tables that are narrow enough, each about as wide as the others."""
+    if not names:
+        return []
+    n_tables = -(-len(names) // _COLUMNS)
+    return [part.tolist() for part in np.array_split(np.asarray(names, dtype=object), n_tables)]
+
+
+def list_failures(comparison: ComparisonData) -> list[tuple[str, str, str]]:
+    """List the candidates that failed.
+
+    Parameters
+    ----------
+    comparison : ComparisonData
+        The comparison.
+
+    Returns
+    -------
+    failures : list of (name, summary, traceback)
+    """
+    n_folds = len(comparison.splits.splits)
+    return [
+        (
+            name,
+            failed[0].error + (f" (on {len(failed)} of {n_folds} folds)" if n_folds > 1 else ""),
+            failed[0].traceback,
+        )
+        for name, failed in comparison.failures.items()
+    ]
 
 
 def caption(comparison: ComparisonData, confidence_level: float) -> str:
