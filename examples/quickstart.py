@@ -179,7 +179,7 @@ def main() -> None:
     print(f"\n{args.model}, {weights}\n")
     print(table)
     print("\nPaired tests of macro F1 against the logistic regression\n")
-    print(comparison.test(metric="f1_macro").to_string())
+    print(comparison.ttest(metric="f1_macro").to_string())
     print(f"\nDone in {time.perf_counter() - start:.0f} s. Look at:")
     for path in (page, *(args.output / name for name in figures)):
         print(f"  {path}")
