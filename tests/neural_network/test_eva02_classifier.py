@@ -210,7 +210,11 @@ def test_one_unreadable_image_in_10000_is_named_before_training(
     decoded = []
     decode = LoadedImage.decode
     monkeypatch.setattr(
-        LoadedImage, "decode", lambda image: decoded.append(image.digest) or decode(image)
+        LoadedImage,
+        "decode",
+        lambda image, *args, **kwargs: (
+            decoded.append(image.digest) or decode(image, *args, **kwargs)
+        ),
     )
     message = r"1 of 10000 images could not be read:\n.*cell9871.png \(row 9871\): .*truncated"
     with pytest.raises(InvalidImageError, match=message) as caught:
@@ -354,13 +358,13 @@ def test_global_generators_are_left_alone(images, make_classifier):
     assert states() == before
 
 
-@pytest.mark.parametrize("normalize", ["weight_sum", "count"])
+@pytest.mark.parametrize("reduction", ["weight_sum", "count"])
 @pytest.mark.parametrize("loss", ["ce", Focal(gamma=2.0)])
-def test_accumulated_steps_equal_whole_batches(images, make_classifier, loss, normalize):
+def test_accumulated_steps_equal_whole_batches(images, make_classifier, loss, reduction):
     """With class weights and sample weights, which differ from part to part of a batch."""
     X, y = images
     weight = np.random.default_rng(0).uniform(0.1, 3, 36)
-    common = {"loss": loss, "class_weight": {"low": 4.0}, "normalize": normalize}
+    common = {"loss": loss, "class_weight": {"low": 4.0}, "reduction": reduction}
     whole = make_classifier(batch_size=12, **common).fit(X, y, sample_weight=weight)
     parts = make_classifier(batch_size=4, grad_accumulation=3, **common)
     parts.fit(X, y, sample_weight=weight)
