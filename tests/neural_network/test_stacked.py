@@ -125,7 +125,7 @@ LOSSES = [
     ("ce", "wce", LogitAdjusted(tau=0.5), VectorScaling(gamma=0.2), ClassBalanced(beta=0.99)),
     (Focal(gamma=0.5), Focal(gamma=2.0), ClassBalanced(gamma=1.5)),
     (Poly1(epsilon=1.0), Poly1(epsilon=-0.5)),
-    (LDAM(), LDAM(max_margin=0.3, scale=10.0), LDAM(C=2.0), LDAM(drw_start=0.5)),
+    (LDAM(), LDAM(max_margin=0.3, scale=10.0), LDAM(max_margin=0.3), LDAM(drw_start=0.5)),
     (Minimax(), Minimax(temperature=0.2)),
     (GroupDRO(step_size=0.01), GroupDRO(step_size=0.0), GroupDRO(step_size=0.2)),
     (CVaR(alpha=0.5), CVaR(alpha=0.33)),
