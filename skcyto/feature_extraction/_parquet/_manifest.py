@@ -181,7 +181,7 @@ def describe_embedder(embedder: EVA02TokenEmbedder) -> dict[str, Any]:
                 "model_name": info.model_name,
                 "weights": embedder._weights_identity,
                 "tokens": embedder._token_names,
-                "normalize": embedder.normalize,
+                "final_norm": embedder.final_norm,
                 "image_size": info.image_size,
                 "preprocessing": dict(info.data_config),
                 "reader": describe_reader(),

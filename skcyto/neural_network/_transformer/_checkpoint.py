@@ -151,7 +151,7 @@ class Checkpoint:
             # No text of torch's: it advises to allow the file to run code.
             raise ValueError(
                 f"{path} is whole but no checkpoint of EVA02Classifier ({type(error).__name__}). "
-                "Choose another checkpoint_dir"
+                "Choose another checkpoint"
             ) from error
         differences = _list_differences(found, self._fingerprint)
         if version != _FORMAT:
@@ -159,8 +159,8 @@ class Checkpoint:
         if differences:
             raise ValueError(
                 f"the checkpoint {path} belongs to another fit: {'; '.join(differences)}. "
-                f"Choose another checkpoint_dir, or delete {_FILE} and {_PREVIOUS} to begin anew. "
-                "For a cross-validation or a search, put '{fit}' into checkpoint_dir, as in "
+                f"Choose another checkpoint, or delete {_FILE} and {_PREVIOUS} to begin anew. "
+                "For a cross-validation or a search, put '{fit}' into checkpoint, as in "
                 "'checkpoints/{fit}': each fit then has a folder of its own"
             )
         return state
