@@ -52,7 +52,7 @@ class EmbeddingCache:
     The store is one SQLite file in write-ahead mode. Any number of processes on one machine may
     share it, and each batch is committed as soon as it is computed, so a killed run loses no more
     than a batch. Each embedding carries a checksum. Damaged embeddings are computed anew, and a
-    damaged file is replaced by an empty one; both are reported by an
+    damaged file is set aside under another name; both are reported by an
     :class:`~skcyto.exceptions.EmbeddingCacheWarning` that names the file.
 
     Parameters
