@@ -103,7 +103,8 @@ class _Where:
 
         self._mask, self._label, self._distance = region.mask, region.label, distance
         self._box = region.box
-        inside = sitk.GetArrayViewFromImage(crop(region.mask, region.box)) == region.label
+        mask = crop(region.mask, region.box)  # a view does not keep its image alive
+        inside = sitk.GetArrayViewFromImage(mask) == region.label
         self.voxels = Voxels(inside, region.box, distance)
 
     @cached_property
