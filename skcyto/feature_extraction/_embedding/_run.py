@@ -236,7 +236,7 @@ class EmbeddingRun:
         self, loaded: Iterator[tuple[int, LoadedImage | Exception]]
     ) -> Iterator[_ReadMiss]:
         """Set aside copies, take what is stored, and yield the rest."""
-        first: dict[str, int] = {}
+        first: dict[bytes, int] = {}
         more = True
         while more:
             fresh: deque[tuple[int, LoadedImage]] = deque()
