@@ -20,9 +20,11 @@ import importlib
 import importlib.abc
 import importlib.util
 import json
+import math
 import os
 import pickle
 import random
+import resource
 import select
 import signal
 import sys
@@ -33,6 +35,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mutants import Mutant, mutants_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,25 +88,32 @@ def tests_of(package: str) -> list[str]:
     return found
 
 
-def choose(path: Path, sample: int, seed: int) -> list[Mutant]:
+def choose(path: Path, arguments: argparse.Namespace) -> list[Mutant]:
     """Draw some of a module's mutants, in order of their lines; all with ``sample=0``."""
     mutants = list(mutants_of(path.read_text("utf-8")))
-    if not sample or len(mutants) <= sample:
+    if not arguments.at_import:
+        mutants = [mutant for mutant in mutants if mutant.scope]
+    if not arguments.sample or len(mutants) <= arguments.sample:
         return mutants
-    chosen = random.Random(f"{seed} {path.name}").sample(range(len(mutants)), sample)
+    generator = random.Random(f"{arguments.seed} {path.name}")
+    chosen = generator.sample(range(len(mutants)), arguments.sample)
     return [mutants[index] for index in sorted(chosen)]
 
 
-def in_fork(work: Callable[[], Any], timeout: float) -> Any:
+def in_fork(work: Callable[[], Any], timeout: float, cpu: float = np.inf) -> Any:
     """Run `work` in a fork and give its answer; TIMEOUT where it takes longer.
 
-    None where the fork died. An exception is none of a test's, and raised here.
+    None where the fork died, also of taking more than `cpu` seconds of the processor: on a busy
+    machine an endless loop is told from a slow one by these. An exception is none of a test's, and
+    raised here.
     """
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         os.setpgid(0, 0)
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+        if cpu < np.inf:
+            resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(cpu), math.ceil(cpu) + 1))
         os.close(reading)
         try:
             answer = pickle.dumps(work())
@@ -184,9 +194,9 @@ class Runner:
         with measure.collect():
             for name, item in items.items():
                 measure.switch_context(name)
-                start = time.monotonic()
+                start = time.process_time()
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
-                seconds[name] = time.monotonic() - start
+                seconds[name] = time.process_time() - start
         data = measure.get_data()
         reached = {path: dict(data.contexts_by_lineno(str(path))) for path in self.plan}
         return reached, seconds, self.failed
@@ -214,7 +224,8 @@ class Runner:
                     return KILLED
             return SURVIVED
 
-        return in_fork(work, 20 + 8 * sum(seconds[name] for name in order)) or KILLED
+        cpu = 10 + 8 * sum(seconds[name] for name in order)
+        return in_fork(work, 600, cpu) or KILLED
 
 
 def function_codes(module: types.CodeType) -> dict[str, types.CodeType]:
@@ -293,6 +304,12 @@ def preload() -> None:
         importlib.import_module(name)
     for name in ("skorch", "timm", "torch", "torchvision"):
         importlib.import_module(name)
+    import hypothesis
+
+    # That examples are drawn slowly says nothing of a mutant.
+    settings = hypothesis.settings
+    settings.register_profile("mutation", suppress_health_check=list(hypothesis.HealthCheck))
+    settings.load_profile("mutation")
 
 
 def known_outcomes() -> dict[str, dict[str, str]]:
@@ -323,7 +340,7 @@ def run(package: str, arguments: argparse.Namespace) -> None:
         relative = path.relative_to(ROOT).as_posix()
         if not fnmatch.fnmatch(relative, f"*{arguments.only}*"):
             continue
-        mutants = choose(path, arguments.sample, arguments.seed)
+        mutants = choose(path, arguments)
         if arguments.again:
             known = before.get(relative, {})
             mutants = [each for each in mutants if known.get(each.name) in (SURVIVED, UNREACHED)]
@@ -394,6 +411,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="part of a module's path")
     parser.add_argument("--sample", type=int, default=0, help="mutants a module; 0: all")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--at-import", action="store_true", help="also what acts at import: slow")
     parser.add_argument("--again", action="store_true", help="only what survived the last time")
     parser.add_argument("--more", action="store_true", help="only what was not tried before")
     parser.add_argument("--report", action="store_true", help="only write the table")
