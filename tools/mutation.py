@@ -5,20 +5,18 @@ tries only what survived the last time. ``make mutation`` then writes the table 
 each with its reason from ``mutation_survivors.toml``, into ``benchmarks/results/mutation.md``.
 
 Everything is imported and collected once; each mutant is a fork in which the code of one function
-is exchanged and those tests run that reach its line, until one fails. What acts at import, such
-as the default of a parameter, is tried in a fork from before skcyto was imported.
+is exchanged and those tests run that reach its line, until one fails. Left out is what acts at
+import, such as the default of a parameter.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
+import contextlib
 import ctypes
 import fnmatch
 import gc
 import importlib
-import importlib.abc
-import importlib.util
 import json
 import math
 import os
@@ -42,7 +40,18 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "output" / "mutation.jsonl"  # a line for each mutant tried; the last counts
 REASONS = Path(__file__).with_name("mutation_survivors.toml")
 TABLE = ROOT / "benchmarks" / "results" / "mutation.md"
-KERNELS = ("_classes", "_compact_region", "_engine", "_filters", "_laplacian_of_gaussian", "_shape")
+# What numba compiles is left out: a changed copy would have to be compiled anew each time.
+KERNELS = [
+    "_classes",
+    "_compact_region",
+    "_engine",
+    "_filters",
+    "_first_order",
+    "_laplacian_of_gaussian",
+    "_shape",
+    "_textures",
+    "_voxels",
+]
 # A package's name: its modules, and the tests that are its own.
 PACKAGES = {
     "losses": ("skcyto/losses/*.py", ["tests/losses", "skcyto/losses"]),
@@ -56,9 +65,10 @@ PACKAGES = {
         ["tests/model_selection/test_statistics_*.py", "skcyto/model_selection/_statistics"],
     ),
     "radiomics": (
-        "skcyto/feature_extraction/_radiomics/*.py",
+        "skcyto/feature_extraction/_radiomics/**/*.py",
         [
             "tests/feature_extraction/radiomics/test_radiomics_values.py",
+            "tests/feature_extraction/radiomics/test_radiomics_kernels.py",
             "tests/feature_extraction/radiomics/test_radiomics_settings.py",
             "tests/feature_extraction/radiomics/test_mask_corpus.py",
             "tests/feature_extraction/radiomics/test_radiomics_input.py",
@@ -88,11 +98,14 @@ def tests_of(package: str) -> list[str]:
     return found
 
 
+def mutants_in(path: Path) -> list[Mutant]:
+    """List a module's mutants that act when a function is called, not at import."""
+    return [mutant for mutant in mutants_of(path.read_text("utf-8")) if mutant.scope]
+
+
 def choose(path: Path, arguments: argparse.Namespace) -> list[Mutant]:
     """Draw some of a module's mutants, in order of their lines; all with ``sample=0``."""
-    mutants = list(mutants_of(path.read_text("utf-8")))
-    if not arguments.at_import:
-        mutants = [mutant for mutant in mutants if mutant.scope]
+    mutants = mutants_in(path)
     if not arguments.sample or len(mutants) <= arguments.sample:
         return mutants
     generator = random.Random(f"{arguments.seed} {path.name}")
@@ -138,10 +151,8 @@ def in_fork(work: Callable[[], Any], timeout: float, cpu: float = np.inf) -> Any
     finally:
         os.close(reading)
         # The whole group: a test may have left workers of its own behind.
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(child, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         os.waitpid(child, 0)
 
 
@@ -210,6 +221,7 @@ class Runner:
         order: list[str],
         seconds: dict[str, float],
     ) -> str:
+        """Say what becomes of a mutant under the tests that reach it, the shortest first."""
         if not order or mutant.scope not in functions:
             return UNREACHED
         code = function_codes(compile(mutant.tree, str(path), "exec"))[mutant.scope]
@@ -247,46 +259,6 @@ def functions_of(path: Path) -> dict[str, list[types.FunctionType]]:
         if type(thing) is types.FunctionType and thing.__code__.co_filename == str(path):
             found.setdefault(thing.__code__.co_qualname, []).append(thing)
     return found
-
-
-class Planted(importlib.abc.MetaPathFinder, importlib.abc.SourceLoader):
-    """Imports one module with its fault."""
-
-    def __init__(self, path: Path, tree: ast.Module) -> None:
-        self.name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        self.path, self.tree = path, tree
-
-    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
-        if fullname != self.name:
-            return None
-        return importlib.util.spec_from_file_location(fullname, self.path, loader=self)
-
-    def get_filename(self, fullname: str) -> str:
-        return str(self.path)
-
-    def get_data(self, path: str) -> bytes:
-        return Path(path).read_bytes()
-
-    def get_code(self, fullname: str) -> types.CodeType:
-        return compile(self.tree, str(self.path), "exec")
-
-
-def try_at_import(path: Path, tree: ast.Module, tests: list[str]) -> str:
-    """Import the module with its fault and run all the tests of its package."""
-
-    def work() -> str:
-        import pytest
-
-        quiet()
-        planted = Planted(path, tree)
-        sys.meta_path.insert(0, planted)
-        try:
-            importlib.import_module(planted.name)
-        except Exception:
-            return KILLED
-        return KILLED if pytest.main([*PYTEST, "-x", *tests]) else SURVIVED
-
-    return in_fork(work, 900) or KILLED
 
 
 def preload() -> None:
@@ -335,7 +307,7 @@ def tell(path: Path, mutant: Mutant, outcome: str) -> None:
 def run(package: str, arguments: argparse.Namespace) -> None:
     """Try a package's mutants."""
     before = known_outcomes()
-    plan, at_import = {}, {}
+    plan = {}
     for path in modules_of(package):
         relative = path.relative_to(ROOT).as_posix()
         if not fnmatch.fnmatch(relative, f"*{arguments.only}*"):
@@ -346,8 +318,7 @@ def run(package: str, arguments: argparse.Namespace) -> None:
             mutants = [each for each in mutants if known.get(each.name) in (SURVIVED, UNREACHED)]
         elif arguments.more:
             mutants = [each for each in mutants if each.name not in before.get(relative, {})]
-        plan[path] = [mutant for mutant in mutants if mutant.scope]
-        at_import[path] = [mutant for mutant in mutants if not mutant.scope]
+        plan[path] = mutants
 
     def collected() -> bool:
         import pytest
@@ -357,14 +328,6 @@ def run(package: str, arguments: argparse.Namespace) -> None:
 
     if not in_fork(collected, 1e6):
         raise SystemExit("the tests could not be collected, or fail without any fault planted")
-    for path, mutants in at_import.items():
-        if (
-            mutants
-            and try_at_import(path, ast.parse(path.read_text()), tests_of(package)) == KILLED
-        ):
-            raise SystemExit("the tests fail without any fault planted")
-        for mutant in mutants:
-            tell(path, mutant, try_at_import(path, mutant.tree, tests_of(package)))
 
 
 def report() -> str:
@@ -381,7 +344,7 @@ def report() -> str:
         for path in modules_of(package):
             relative = path.relative_to(ROOT).as_posix()
             # The source may have changed since.
-            names = [mutant.name for mutant in mutants_of(path.read_text("utf-8"))]
+            names = [mutant.name for mutant in mutants_in(path)]
             tried = [name for name in names if name in known.get(relative, {})]
             left = [name for name in tried if known[relative][name] in (SURVIVED, UNREACHED)]
             if not tried:
@@ -406,12 +369,12 @@ def _row(name: str, counts: list[int]) -> str:
 
 
 def main() -> None:
+    """Read the command line, try mutants, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("packages", nargs="*", default=[], help=f"of {', '.join(PACKAGES)}")
     parser.add_argument("--only", default="", help="part of a module's path")
     parser.add_argument("--sample", type=int, default=0, help="mutants a module; 0: all")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
-    parser.add_argument("--at-import", action="store_true", help="also what acts at import: slow")
     parser.add_argument("--again", action="store_true", help="only what survived the last time")
     parser.add_argument("--more", action="store_true", help="only what was not tried before")
     parser.add_argument("--report", action="store_true", help="only write the table")

@@ -20,6 +20,7 @@ from skcyto.metrics import get_scorer as own_scorer
 from skcyto.metrics import make_recall_scorer
 from skcyto.metrics._class_dependence import (
     adapt_scorer,
+    describe_scorer,
     is_of_labels,
     needs_every_class,
     positive_class,
@@ -223,3 +224,67 @@ def test_a_metric_in_place_of_a_scorer_is_named():
     message = r"scoring by 'own' fails on 30 rows of all classes, before .* fitted: ZeroDivision"
     with pytest.raises(ValueError, match=message):
         try_scorer("own", lambda *_: 1 / 0, X, y)
+
+
+def test_facts_of_a_scorer_whose_number_follows_from_the_order_of_cases():
+    classes = np.array(["ill", "well"])
+    facts = describe_scorer(get_scorer("roc_auc"), classes, "ill")
+    # The area has no positive class to be told: scores are of the class that sorts last.
+    assert (facts.pos_label, facts.code) == (None, 1)
+    assert (facts.needs_every_class, facts.of_labels, facts.ranks_cases) == (True, False, True)
+    # Three of four pairs in order.
+    score = np.array([0.1, 0.4, 0.35, 0.8])
+    assert facts.of_ranks(np.array([False, False, True, True]), score) == pytest.approx(0.75)
+    precision = describe_scorer(get_scorer("average_precision"), classes, "ill")
+    assert (precision.pos_label, precision.code) == ("ill", 0)
+    assert precision.scorer._kwargs == {"pos_label": "ill"}
+    # Found at thresholds 0.8 and 0.35: precision 1/1 and 2/3.
+    found = precision.of_ranks(np.array([False, False, True, True]), score)
+    assert found == pytest.approx((1 + 2 / 3) / 2)
+
+
+@pytest.mark.parametrize(
+    "scorer",
+    [
+        get_scorer("accuracy"),
+        own_scorer("roc_auc_ovr"),
+        make_scorer(roc_auc_score, response_method="predict_proba"),
+        make_scorer(
+            roc_auc_score,
+            response_method=("decision_function", "predict_proba"),
+            greater_is_better=False,
+        ),
+        make_scorer(
+            roc_auc_score, response_method=("decision_function", "predict_proba"), max_fpr=0.1
+        ),
+    ],
+)
+def test_other_scorers_have_no_short_way(scorer):
+    assert describe_scorer(scorer, np.array([0, 1]), None).of_ranks is None
+
+
+def test_three_classes_and_scorers_of_others_have_no_short_way():
+    assert describe_scorer(get_scorer("roc_auc"), np.array([0, 1, 2]), None).of_ranks is None
+    assert describe_scorer(by_hand, np.array([0, 1]), None) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "ranks"),
+    [
+        ("roc_auc", True),
+        ("average_precision", True),
+        ("roc_auc_ovr", True),
+        ("accuracy", False),
+        ("neg_log_loss", False),
+        # Of the order of classes within a case, not of cases.
+        ("top_k_accuracy", False),
+    ],
+)
+def test_scores_of_the_order_of_cases(name, ranks):
+    facts = describe_scorer(get_scorer(name), np.array([0, 1]), None)
+    assert facts.ranks_cases is ranks
+
+
+def test_a_score_of_decision_values_alone_ranks_cases():
+    scorer = make_scorer(f1_score, response_method="decision_function")
+    assert describe_scorer(scorer, np.array([0, 1]), None).ranks_cases

@@ -149,7 +149,7 @@ def mid_p_tails(hits, n, low, high):
 def test_a_score_is_a_share_of_as_many_cases_as_its_error_stands_for(confidence, alpha):
     # 0.8 with the error of a share of 50 cases, known exactly: 40 hits of 50.
     error = np.sqrt(0.8 * 0.2 / 50)
-    found = share_interval(0.8, error, df=1e12, most=100, confidence=confidence)
+    found = share_interval(0.8, error, df=1e12, most=100, confidence_level=confidence)
     assert mid_p_tails(40, 50, *found) == pytest.approx((alpha / 2, alpha / 2), abs=1e-6)
 
 
@@ -201,7 +201,7 @@ def test_more_than_newcombes_variance_widens_his_interval():
     assumed *= 1 + big * (1 - area) / (2 - area) + big * area / (1 + area)
     found = area_interval(area, 4 * assumed, np.ones(m), np.ones(n))
     assert found == pytest.approx(newcombe(area, m, n, 2 * stats.norm.ppf(0.975)), abs=2e-6)
-    at_80 = area_interval(area, assumed, np.ones(m), np.ones(n), confidence=0.8)
+    at_80 = area_interval(area, assumed, np.ones(m), np.ones(n), confidence_level=0.8)
     assert at_80 == pytest.approx(newcombe(area, m, n, stats.norm.ppf(0.9)), abs=2e-6)
     by_t = area_interval(area, assumed, np.ones(m), np.ones(n), df=5)
     assert by_t == pytest.approx(newcombe(area, m, n, stats.t.ppf(0.975, 5)), abs=2e-6)
@@ -242,7 +242,7 @@ def test_effective_cases_lie_between_one_and_all():
     assert proportion_interval(np.ones(6), groups=[0, 0, 0, 0, 1, 2]).n_effective == 2.0
     one = proportion_interval([1, 0, 1], groups=[7, 7, 7])
     assert (one.n_effective, one.n_clusters) == (1.0, 1)
-    at_80 = proportion_interval([1, 0, 1, 0], confidence=0.8)
+    at_80 = proportion_interval([1, 0, 1, 0], confidence_level=0.8)
     assert mid_p_tails(2, 4, at_80.low, at_80.high) == pytest.approx((0.1, 0.1), abs=1e-6)
 
 
@@ -252,7 +252,7 @@ def test_an_interval_by_patient_has_the_confidence_asked_for():
     true = patient < 5
     scores = true + np.repeat(rng.normal(size=12), 6) + 0.3 * rng.normal(size=72)
     at_95, at_50 = (
-        auc_interval(true, scores, groups=patient, confidence=level) for level in (0.95, 0.5)
+        auc_interval(true, scores, groups=patient, confidence_level=level) for level in (0.95, 0.5)
     )
     assert at_95.low < at_50.low < at_50.area < at_50.high < at_95.high
 
