@@ -182,6 +182,7 @@ def describe_embedder(embedder: EVA02TokenEmbedder) -> dict[str, Any]:
                 "weights": embedder._weights_identity,
                 "tokens": embedder._token_names,
                 "normalize": embedder.normalize,
+                "views": embedder.views,
                 "image_size": info.image_size,
                 "preprocessing": dict(info.data_config),
                 "reader": describe_reader(),
