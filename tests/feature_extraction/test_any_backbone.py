@@ -120,7 +120,7 @@ def test_recipes_give_timms_own_tokens(name, tmp_path):
     embedder = EVA02TokenEmbedder(
         folder,
         ["class", "image"],
-        normalize=recipe.normalize,
+        final_norm=recipe.final_norm,
         model_kwargs={**recipe.parameters.get("model_kwargs", {}), **SMALL},
         image_size=size,
     )
@@ -150,7 +150,7 @@ def test_recipes_describe_what_their_pages_say(name):
         assert info.n_parameters / 1e6 == pytest.approx(MILLIONS[name], rel=0.02)
     assert recipe.licence
     assert recipe.page.startswith("https://huggingface.co/")
-    EVA02TokenEmbedder(**recipe.parameters, tokens=recipe.tokens, normalize=recipe.normalize)
+    EVA02TokenEmbedder(**recipe.parameters, tokens=recipe.tokens, final_norm=recipe.final_norm)
     EVA02Classifier(**recipe.parameters)
 
 
@@ -227,7 +227,7 @@ def test_saved_models_need_neither_folder_nor_network(tmp_path):
     model = make_model("vit_tiny_patch16_224", 32, img_size=32, **timms)
     folder = publish(tmp_path / "hub", model, "vit_tiny_patch16_224")
     images = draw_images(32)
-    embedder = EVA02TokenEmbedder(folder, model_kwargs=kwargs, normalize="tokens").fit(images)
+    embedder = EVA02TokenEmbedder(folder, model_kwargs=kwargs, final_norm="tokens").fit(images)
     features = embedder.transform(images)
     skcyto.save(embedder, tmp_path / "saved")
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(embedder)).transform(images), features)
@@ -243,7 +243,7 @@ def test_a_cache_keeps_apart_where_the_norm_stands(tmp_path):
         "vit_small_patch14_dinov2", "image", weights=None, image_size=28, random_state=0,
         model_kwargs={"depth": 1}, cache=tmp_path,
     )  # fmt: skip
-    ways = [{"normalize": True}, {"normalize": "tokens"}, {"tokens": "pooled"}]
+    ways = [{"final_norm": True}, {"final_norm": "tokens"}, {"tokens": "pooled"}]
     first = [clone(base).set_params(**way).fit_transform(images) for way in ways]
     second = [clone(base).set_params(**way, batch_size=2).fit(images) for way in ways]
     for embedder, features in zip(second, first, strict=True):
@@ -262,7 +262,7 @@ def test_architecture_and_tokens_are_searched():
     grid = {
         "eva02tokenembedder__model_kwargs": [{"depth": 1}, {"depth": 1, "num_heads": 6}],
         "eva02tokenembedder__tokens": ["pooled", "image"],
-        "eva02tokenembedder__normalize": ["tokens", True],
+        "eva02tokenembedder__final_norm": ["tokens", True],
     }
     search = GridSearchCV(pipeline, grid, cv=2).fit(images, np.repeat([0, 1], 6))
     assert len(search.cv_results_["params"]) == 8

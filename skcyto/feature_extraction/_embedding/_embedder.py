@@ -79,17 +79,17 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         - "image": the mean of the patch tokens;
         - "all": the mean of class token and patch tokens together;
         - "pooled": no token, but what timm itself calls the pooled feature of the model, with its
-          own norm, whatever `normalize` says. Networks that are no vision transformers have it
+          own norm, whatever `final_norm` says. Networks that are no vision transformers have it
           alone.
 
         Several are concatenated in the order given. Registers and distillation tokens belong to
         none of these, as they do not describe a place nor, by themselves, the image. A model
         without a class token has "image" only.
 
-    normalize : bool, "tokens" or "ps3c", default=True
+    final_norm : bool, "tokens" or "image", default=True
         Whether the model's own final norm is applied, to the pooled vector. False gives the
         output of the last block as it is. "tokens" applies it to each token before these are
-        pooled, as the authors of Virchow and of most transformers mean it. "ps3c" is the mixture
+        pooled, as the authors of Virchow and of most transformers mean it. "image" is the mixture
         used in [2]_: "image" with the norm, "class" and "all" without. The few models that have no
         final norm give the same in each case.
 
@@ -240,7 +240,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
 
     _parameter_constraints: dict = {
         "tokens": [StrOptions(set(TOKEN_NAMES)), list, tuple],
-        "normalize": ["boolean", StrOptions({"tokens", "ps3c"})],
+        "final_norm": ["boolean", StrOptions({"tokens", "image"})],
         **BACKBONE_CONSTRAINTS,
         "finetune": [HasMethods(["fit", "predict_proba", "save_weights"]), None],
         "views": [StrOptions(set(VIEWS)), Interval(Integral, 1, None, closed="left"), None],
@@ -259,7 +259,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         model_name: str = "eva02_base_patch14_448.mim_in22k_ft_in22k_in1k",
         tokens: str | list[str] = "all",
         *,
-        normalize: bool | str = True,
+        final_norm: bool | str = True,
         weights: str | os.PathLike[str] | None = "pretrained",
         image_size: int | None = None,
         mean: Sequence[float] | None = None,
@@ -282,7 +282,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
     ) -> None:
         self.model_name = model_name
         self.tokens = tokens
-        self.normalize = normalize
+        self.final_norm = final_norm
         self.weights = weights
         self.image_size = image_size
         self.mean = mean
@@ -304,7 +304,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, groups: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, sample_weight: Any = None, groups: Any = None) -> Self:
         """Check the parameters, and fine-tune the network where `finetune` is given.
 
         Without `finetune`, nothing is learnt from the images, and none is read.
@@ -412,7 +412,9 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
                 kind=self._kind,
                 views=views,
                 n_features=len(self._token_names) * self.embedding_dim_,
-                combine=partial(combine_tokens, tokens=self._token_names, normalize=self.normalize),
+                combine=lambda embeddings, head: combine_tokens(
+                    embeddings, head, self._token_names, self.final_norm
+                ),
                 load_backbone=lambda: get_backbone(
                     self._source, self._weights_identity, device, self._kind
                 ),
@@ -482,7 +484,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
     def _kind(self) -> str:
         if self._token_names == [POOLED]:
             return POOLED
-        return NORMED if self.normalize == "tokens" else RAW
+        return NORMED if self.final_norm == "tokens" else RAW
 
     def _seed(self, source: BackboneSource) -> BackboneSource:
         """Draw the seed of random weights."""

@@ -76,7 +76,7 @@ class EmbeddingResult:
 @dataclass(frozen=True)
 class _Miss:
     index: int
-    key: bytes
+    key: str
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class _ReadImage:
 
     index: int
     views: list[View]
-    keys: list[bytes]
+    keys: list[str]
     image: LoadedImage
 
 
@@ -292,7 +292,7 @@ class EmbeddingRun:
         self, loaded: Iterator[tuple[int, LoadedImage | Exception]]
     ) -> Iterator[_ReadImage]:
         """Set aside copies, take what is stored, and yield the rest."""
-        first: dict[bytes, int] = {}
+        first: dict[str, int] = {}
         more = True
         while more:
             fresh: deque[tuple[int, LoadedImage]] = deque()
@@ -327,12 +327,12 @@ class EmbeddingRun:
                 del content
 
     def _take_stored(
-        self, indices: list[int], of_images: list[tuple[bytes, ...]]
-    ) -> tuple[set[bytes], set[bytes]]:
+        self, indices: list[int], of_images: list[tuple[str, ...]]
+    ) -> tuple[set[str], set[str]]:
         """Add what is stored of some images; return what was found, and what is damaged."""
         if self._store is None or not indices:
             return set(), set()
-        found, damaged = self._store.get([key for keys in of_images for key in keys])
+        found, damaged = self._store.look_up([key for keys in of_images for key in keys])
         rows = [i for i, keys in zip(indices, of_images, strict=True) for k in keys if k in found]
         values = [found[key] for keys in of_images for key in keys if key in found]
         if rows:
@@ -349,7 +349,7 @@ class EmbeddingRun:
         else:  # An image may be there more than once.
             np.add.at(self._features, rows, features / np.float32(len(self._views)))
 
-    def _decode(self, read: _ReadImage) -> tuple[int, list[bytes], torch.Tensor | Exception]:
+    def _decode(self, read: _ReadImage) -> tuple[int, list[str], torch.Tensor | Exception]:
         # The file's bytes are not kept beside the pixels.
         index, keys, views = read.index, read.keys, read.views
         note = self._notes.of(self._inputs.name(index))
@@ -434,13 +434,12 @@ class EmbeddingRun:
         data = None if self._store is None else self._store.get_head(self._fingerprint)
         return None if data is None else PoolingHead.from_bytes(data, self._info, self._kind)
 
-    def _save(self, vectors: dict[bytes, bytes]) -> None:
+    def _save(self, vectors: dict[str, bytes]) -> None:
         if self._store is None:
             return
         try:
-            if self._head_is_new:
-                self._store.put_head(self._fingerprint, self._get_head().to_bytes())
-                self._head_is_new = False
+        data = None if self._store is None else self._store.get_head(self._fingerprint.hex())
+        return None if data is None else PoolingHead.from_bytes(data, self._info, self._kind)
             self._store.put(vectors)
         except OSError as error:
             self._do_without_store("embeddings can no longer be stored", error)

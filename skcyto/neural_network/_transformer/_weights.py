@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,11 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from skcyto.neural_network._transformer._network import TransformerClassifier, head_names
+from skcyto.utils._atomic import written_whole
 from skcyto.utils._backbones._folder import CONFIG
 from skcyto.utils._backbones._options import make_metadata
 from skcyto.utils._backbones._source import BackboneInfo
+from skcyto.utils._backbones._tensor_checksum import add_checksum
 from skcyto.utils._file_modes import mode_of_umask
 
 
@@ -60,25 +60,13 @@ def write_weights(
     state = {key: value.detach().to("cpu", copy=True).contiguous() for key, value in state.items()}
     metadata = make_metadata(info.model_name, info.image_size, info.data_config, info.options)
     metadata["classes"] = json.dumps(classes.tolist(), default=str)
-    with _replacing(path) as part:
+    metadata = add_checksum(state, metadata)
+    with written_whole(Path(path)) as part, mode_of_umask(part):
         save_file(state, part, metadata)
     if folder is not None:
         config = _make_config(network, info, classes)
-        with _replacing(os.path.join(folder, CONFIG)) as part:
+        with written_whole(Path(folder) / CONFIG) as part:
             Path(part).write_text(json.dumps(config, indent=2), encoding="utf-8")
-
-
-@contextmanager
-def _replacing(path: str) -> Iterator[str]:
-    """Give a file's place to what is written beside it, once that is whole."""
-    part = f"{path}.{os.getpid()}.part"
-    try:
-        with mode_of_umask(part):
-            yield part
-        os.replace(part, path)
-    finally:
-        if os.path.exists(part):
-            os.remove(part)
 
 
 def _make_config(

@@ -34,8 +34,8 @@ class BackboneRecipe:
         place of `model_name`.
     tokens : str or tuple of str
         What its authors take for the features of an image.
-    normalize : bool or str
-        Where its authors apply the final norm, as `normalize` of the embedder.
+    final_norm : bool or str
+        Where its authors apply the final norm, as `final_norm` of the embedder.
     embedding_dim : int
         Length of these features.
     licence : str
@@ -58,7 +58,7 @@ class BackboneRecipe:
     >>> recipe.licence, recipe.embedding_dim
     ('CC-BY-NC-ND-4.0', 2560)
     >>> embedder = EVA02TokenEmbedder(
-    ...     **recipe.parameters, tokens=recipe.tokens, normalize=recipe.normalize
+    ...     **recipe.parameters, tokens=recipe.tokens, final_norm=recipe.final_norm
     ... )
     """
 
@@ -68,7 +68,7 @@ class BackboneRecipe:
     licence: str
     page: str
     tokens: str | tuple[str, ...] = "class"
-    normalize: bool | str = "tokens"
+    final_norm: bool | str = "tokens"
     gated: bool = True
     note: str = ""
 
