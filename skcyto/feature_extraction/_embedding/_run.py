@@ -431,15 +431,16 @@ class EmbeddingRun:
         return self._head
 
     def _look_up_head(self) -> PoolingHead | None:
-        data = None if self._store is None else self._store.get_head(self._fingerprint)
+        data = None if self._store is None else self._store.get_head(self._fingerprint.hex())
         return None if data is None else PoolingHead.from_bytes(data, self._info, self._kind)
 
     def _save(self, vectors: dict[str, bytes]) -> None:
         if self._store is None:
             return
         try:
-        data = None if self._store is None else self._store.get_head(self._fingerprint.hex())
-        return None if data is None else PoolingHead.from_bytes(data, self._info, self._kind)
+            if self._head_is_new:
+                self._store.put_head(self._fingerprint.hex(), self._get_head().to_bytes())
+                self._head_is_new = False
             self._store.put(vectors)
         except OSError as error:
             self._do_without_store("embeddings can no longer be stored", error)
