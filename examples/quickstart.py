@@ -80,7 +80,7 @@ def load_images(args: argparse.Namespace):
     if not root.exists():
         cells = make_cell_images(
             n_cells,
-            weights={"rubbish": 0.5, "healthy": 0.38, "unhealthy": 0.12},
+            class_proportions={"rubbish": 0.5, "healthy": 0.38, "unhealthy": 0.12},
             image_size=args.image_size,
             cells_per_slide=10,
             random_state=args.seed,

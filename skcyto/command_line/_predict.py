@@ -93,6 +93,12 @@ def predict(options: argparse.Namespace) -> int:
 
 def _look_at(table: Table, partial: Path) -> int:
     """Say that a table is finished, if it is; a kill may have come after it was."""
+    if table.is_changed():
+        raise CommandError(
+            f"{table.path} was changed since it was written, or is damaged: it does not have its "
+            "checksum. Move it away to make it anew, replace it with --overwrite, or choose "
+            "another name"
+        )
     found = table.find_finished()
     if found is None:
         raise CommandError(

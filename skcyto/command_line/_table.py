@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skcyto.command_line._inputs import CommandError, Inputs
+from skcyto.utils._atomic import clear_parts, write_atomically, written_whole
+from skcyto.utils._damage import hash_file
 from skcyto.utils._file_names import as_utf8
 
 if TYPE_CHECKING:
@@ -101,15 +102,25 @@ class Table:
             ],
             axis=1,
         )
-        part = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        try:
+        with written_whole(self.path) as part:
             if _is_csv(self.path):
                 table.to_csv(part, index=False)
             else:
                 table.to_parquet(part, index=False)
-            os.replace(part, self.path)
-        finally:
-            part.unlink(missing_ok=True)
+            # First: a table that is there has its checksum beside it, whenever a kill comes.
+            write_atomically(self._checksum_file, f"{hash_file(part)}\n".encode())
+
+    @property
+    def _checksum_file(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.sha256")
+
+    def is_changed(self) -> bool:
+        """Tell whether the table that is there is not what was written."""
+        try:
+            expected = self._checksum_file.read_text(encoding="ascii", errors="replace")
+        except FileNotFoundError:
+            return False  # written elsewhere, or its checksum was taken away
+        return expected.strip() != hash_file(self.path)
 
     def find_finished(self) -> pd.DataFrame | None:
         """Read the table that is there, if it is of the same model and inputs.
@@ -141,10 +152,8 @@ class Table:
 
     def clear_parts(self) -> None:
         """Remove what commands left that were killed while they wrote this table."""
-        for part in self.path.parent.glob(f".{glob.escape(self.path.name)}.*"):
-            process = part.name.rpartition(".")[2]
-            if process.isdigit() and not _is_running(int(process)):
-                part.unlink(missing_ok=True)
+        clear_parts(self.path.parent, self.path.name)
+        clear_parts(self.path.parent, self._checksum_file.name)
 
     def _input_columns(self) -> dict[str, Any]:
         return {
@@ -233,13 +242,3 @@ def _last_change(path: str) -> int:
     except (OSError, ValueError):
         return 0
     return max(stat.st_mtime_ns, stat.st_ctime_ns)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True  # of another user
-    return True

@@ -31,14 +31,12 @@ split = compare_models(
     scoring=["roc_auc_ovr"],
     random_state=0,
 )
-whole = compare_models(
-    forest, X, y, groups=patient, cv=5, scoring=["roc_auc_ovr"], random_state=0
-)
+whole = compare_models(forest, X, y, groups=patient, cv=5, scoring=["roc_auc_ovr"], random_state=0)
 
 # %%
 # One of these figures would have been published.
 fig, ax = plt.subplots(figsize=(6, 3), layout="constrained")
-for row, (name, comparison) in enumerate({"split": split, "whole": whole}.items()):
+for row, (_, comparison) in enumerate({"split": split, "whole": whole}.items()):
     scores = comparison.scores["roc_auc_ovr"].to_numpy()
     ax.plot(scores, np.full(len(scores), row), "o", alpha=0.6)
     ax.plot(scores.mean(), row, "k|", markersize=22)
