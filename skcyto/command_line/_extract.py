@@ -113,7 +113,7 @@ def _read_labels(words: list[str]) -> dict[str, int] | None:
 
 def _identify(extractor: RadiomicsExtractor) -> str:
     """Return what is the same if, and only if, settings, labels and pyradiomics are."""
-    what = [extractor.settings_, extractor.labels_, extractor.radiomics_version_]
+    what = [extractor.settings_, extractor.mask_labels_, extractor.radiomics_version_]
     text = json.dumps(what, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
