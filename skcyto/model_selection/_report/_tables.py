@@ -262,7 +262,8 @@ def caption(comparison: ComparisonData, confidence_level: float) -> str:
         f"({rounds} round{'s' if rounds > 1 else ''}), with {confidence_level:.0%} confidence "
         f"interval: of recalls and accuracy by {by} (binomial, mid-P), of areas under ROC curves "
         "by DeLong and Newcombe, of other scores from folds, all widened for the training data "
-        "that folds share (Nadeau and Bengio). No interval: nothing is known of how the score varies."
+        "that folds share (Nadeau and Bengio). No interval: nothing is known of how the score "
+        "varies."
     )
     areas = [
         heading(comparison, name)
