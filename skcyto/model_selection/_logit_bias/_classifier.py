@@ -32,10 +32,10 @@ from skcyto.metrics._class_dependence import (
     needs_every_class,
     positive_class,
 )
+from skcyto.metrics._counts import SCORES_OF_COUNTS
 from skcyto.model_selection._groups import hand_groups_on
 from skcyto.model_selection._inner_folds import check_grouped_folds
 from skcyto.model_selection._logit_bias._ascent import (
-    COUNT_SCORES,
     CountObjective,
     Objective,
     ScorerObjective,
@@ -377,7 +377,7 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
         splits: list[tuple[NDArray, NDArray]] | None,
     ) -> None:
         """Search for the biases."""
-        by_counts = isinstance(self.scoring, str) and self.scoring in COUNT_SCORES
+        by_counts = isinstance(self.scoring, str) and self.scoring in SCORES_OF_COUNTS
         objective: Objective = (
             CountObjective(folds, str(self.scoring))
             if by_counts
