@@ -60,7 +60,7 @@ def parse_arguments() -> argparse.Namespace:
 # --------------
 # A few hundred cells can spare none for validation: the learning rate is annealed to zero and the
 # last epoch is kept, for both networks. The classifier and the embedders describe the same
-# fine-tuning, and `checkpoint_dir` keeps each fit under a name of its own: it is done once a fold.
+# fine-tuning, and `checkpoint` keeps each fit under a name of its own: it is done once a fold.
 
 
 def make_candidates(args: argparse.Namespace) -> dict:
@@ -78,7 +78,7 @@ def make_candidates(args: argparse.Namespace) -> dict:
         max_epochs=args.epochs,
         validation_fraction=None,
         restore_best_weights=False,
-        checkpoint_dir=args.output / "fine_tuning" / "{fit}",
+        checkpoint=args.output / "fine_tuning" / "{fit}",
         precision=args.precision,
         n_jobs=1,
         random_state=0,

@@ -87,7 +87,7 @@ def load_scans(args: argparse.Namespace):
     print("SYNTHETIC scans: the numbers below say nothing about real patients.")
     return make_orbit_mri(
         args.scans,
-        directory=args.output / f"synthetic_scans_{args.scans}",
+        path=args.output / f"synthetic_scans_{args.scans}",
         random_state=args.seed,
         n_jobs=args.n_jobs,
     )
@@ -109,7 +109,7 @@ def extract(args: argparse.Namespace, scans) -> pd.DataFrame:
             "setting": {"normalize": True, "normalizeScale": 100, "binWidth": 5},
         }
     extractor = RadiomicsExtractor(
-        scans.labels, settings, cache=args.output / "radiomics", n_jobs=args.n_jobs, verbose=1
+        scans.mask_labels, settings, cache=args.output / "radiomics", n_jobs=args.n_jobs, verbose=1
     )
     return extractor.set_output(transform="pandas").fit_transform(scans.data)
 

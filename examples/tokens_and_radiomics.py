@@ -84,7 +84,7 @@ def load_cells(args: argparse.Namespace):
         if not root.exists():
             cells = make_cell_images(
                 n_cells,
-                weights={"healthy": 0.8, "unhealthy": 0.2},
+                class_proportions={"healthy": 0.8, "unhealthy": 0.2},
                 cells_per_slide=10,
                 random_state=args.seed,
             )

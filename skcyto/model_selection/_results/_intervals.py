@@ -13,16 +13,18 @@ from skcyto.model_selection._results._rounds import (
     count_independent,
     pool,
     rarest_units,
+    shared_training_factor,
     sizes_by_class,
 )
 from skcyto.model_selection._statistics._folds import corrected_error, corrected_interval
 from skcyto.model_selection._statistics._intervals import (
     area_interval,
+    mid_p_interval,
     proportion_interval,
     share_interval,
 )
 
-# Folds say nothing of how a share varies that rests on fewer independent cases than this.
+# The cases of a class with fewer independent ones than this change little of each other's model.
 _ENOUGH = 25
 # A score over classes carries at most this many times the information of the rarest one.
 _TIMES_RAREST = 4
@@ -51,16 +53,12 @@ def score_interval(
     """
     measure = comparison.measures[metric]
     values = comparison.fold_scores(model, metric)
+    if counts_hits(measure):
+        return _hits_interval(comparison, model, metric, confidence_level)
+    if measure.of_classes == "roc_auc":
+        return _area_limits(comparison, model, confidence_level)
     ratio = comparison.splits.test_train_ratio
     df = count_independent(comparison) - 1
-    over_folds = corrected_interval(
-        values, ratio, df=df, confidence_level=confidence_level, bounds=measure.bounds
-    )
-    if counts_hits(measure):
-        by_case, units = _hits_interval(comparison, model, metric, confidence_level)
-        return _wider(by_case, over_folds) if units >= _ENOUGH else by_case
-    if measure.of_classes == "roc_auc":
-        return _wider(_area_limits(comparison, model, confidence_level), over_folds)
     if measure.greater_is_better and measure.bounds == (0, 1) and measure.scorer is None:
         error = corrected_error(values, ratio)
         known = values[~np.isnan(values)]
@@ -69,6 +67,9 @@ def score_interval(
         score = float(known.mean())
         most = _most_cases(comparison, model, score)
         return share_interval(score, error, df, most, confidence_level=confidence_level)
+    over_folds = corrected_interval(
+        values, ratio, df=df, confidence_level=confidence_level, bounds=measure.bounds
+    )
     return _of_loss(comparison, model, metric, over_folds)
 
 
@@ -106,7 +107,7 @@ def pooled_interval(
     if np.isnan(estimate):
         return np.nan, np.nan
     if counts_hits(measure):
-        return _hits_interval(comparison, model, metric, confidence_level)[0]
+        return _hits_interval(comparison, model, metric, confidence_level)
     units = rarest_units(comparison)
     if measure.of_classes == "roc_auc":
         rarest, *rest = sorted(sizes_by_class(comparison), key=len)
@@ -157,13 +158,23 @@ def _most_cases(comparison: ComparisonData, model: str, score: float) -> float:
         effective.append(proportion_interval(hits[own] / tried[own], groups=groups).n_effective)
     # Of a mean over classes without a miss, what is missed may all be of the rarest class.
     times = len(effective) if min(score, 1 - score) <= 1e-12 else _TIMES_RAREST
-    return times * min(effective)
+    return times * min(effective) / _widening(comparison, score)
+
+
+def _widening(comparison: ComparisonData, share: float) -> float:
+    """By how much the variance of a share or area grows since its cases train the models, too.
+
+    A model that knows all is the same in every fold; one that knows little is not. Chosen by the
+    coverage measured in ``benchmarks/null_calibration.py``.
+    """
+    loss = shared_training_factor(comparison.splits) - 1
+    return 1 + loss * min(1.0, 8 * share * (1 - share))
 
 
 def _hits_interval(
     comparison: ComparisonData, model: str, metric: str, confidence_level: float
-) -> tuple[tuple[float, float], int]:
-    """Interval by case or group of a recall or accuracy, and how many of them there are."""
+) -> tuple[float, float]:
+    """Interval by case or group of a recall or accuracy."""
     hits, tried = _count_hits(comparison, model)
     code = class_of_recall(comparison.measures[metric])
     own = tried > 0
@@ -173,7 +184,13 @@ def _hits_interval(
     found = proportion_interval(
         hits[own] / tried[own], groups=groups, confidence_level=confidence_level
     )
-    return (found.low, found.high), found.n_clusters
+    if found.n_clusters == 0:
+        return np.nan, np.nan
+    widening = _widening(comparison, found.estimate)
+    if found.n_clusters < _ENOUGH:
+        widening = (1 + widening) / 2
+    n = max(found.n_effective / widening, 1.0)
+    return mid_p_interval(found.estimate * n, n, confidence_level=confidence_level)
 
 
 def _count_hits(
@@ -200,10 +217,11 @@ def _area_limits(
             found = areas_of_class(comparison, pooled, code)
         except ValueError:  # No variance between cases of such a class.
             return np.nan, np.nan
+        area = float(found.areas[0])
         limits.append(
             area_interval(
-                float(found.areas[0]),
-                float(found.covariance[0, 0]),
+                area,
+                _widening(comparison, area) * float(found.covariance[0, 0]),
                 found.sizes_positive,
                 found.sizes_negative,
                 confidence_level=confidence_level,
@@ -225,10 +243,3 @@ def _of_loss(
         return limits
     half = max(limits[1] - mean, mean - limits[0])
     return limits[0], min(mean * float(np.exp(half / mean)), measure.bounds[1])
-
-
-def _wider(first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:
-    """Return the limits that hold both intervals; those of the first alone where it has none."""
-    if np.isnan(first[0]) or np.isnan(second[0]):
-        return first
-    return min(first[0], second[0]), max(first[1], second[1])

@@ -36,7 +36,7 @@ _OF_LABELS = ("precision_macro", "f1_macro", "average_f1")
 # With fewer units, of which a class is, or is predicted to be, intervals by resampling miss often.
 _FEWEST = 5
 # The same for mean losses: (sum of losses)**2 over their sum of squares.
-_FEWEST_LOSSES = 20
+_FEWEST_LOSSES = 25
 
 
 def describe_set(comparison: ComparisonData) -> str:
