@@ -283,3 +283,35 @@ def ascend(
         if unmoved == len(movable):
             break
     return path
+
+
+def climb(
+    objective: Objective, folds: list[Fold], n_classes: int, n_candidates: int
+) -> dict[str, list[tuple[NDArray[np.float64], float]]]:
+    """Ascend from every start.
+
+    Parameters
+    ----------
+    objective : Objective
+        What is maximised.
+    folds : list of Fold
+        Rows that are scored.
+    n_classes : int
+        Number of classes.
+    n_candidates : int
+        About how many biases of a class to try at a time.
+
+    Returns
+    -------
+    paths : dict of str to list
+        Of :func:`ascend`, by name of the start.
+    """
+    return {
+        name: ascend(objective, folds, start, n_candidates)
+        for name, start in first_biases(folds, n_classes).items()
+    }
+
+
+def highest(paths: dict[str, list[tuple[NDArray[np.float64], float]]]) -> str:
+    """Name the path that ends highest; of equally high ones that from no bias."""
+    return max(paths, key=lambda name: (round(paths[name][-1][1], 12), name == "zero"))
