@@ -24,7 +24,7 @@ _SEED = "seed.json"
 _COPY = "seed.copy.json"
 
 
-class Checkpoint:
+class RecordFolder:
     """A folder with one file for every finished (candidate, fold).
 
     Files are named by what they depend on: data, labels, training and test rows, metadata, the
