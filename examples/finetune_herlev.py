@@ -143,9 +143,9 @@ def main() -> None:
     comparison.to_html(args.output / "finetune_herlev.html")
     print(comparison.to_markdown())
     reference = "frozen tokens, MLP"
-    tests = comparison.test(reference=reference, metric="balanced accuracy")
+    tests = comparison.ttest(reference=reference, metric="balanced accuracy")
     print(f"\nPaired tests of balanced accuracy against {reference!r}\n")
-    print(tests[["difference", "ci_low", "ci_high", "p_value", "p_holm"]].to_string())
+    print(tests[["difference", "ci_low", "ci_high", "pvalue", "p_holm"]].to_string())
     print(f"\n{len(cells.paths)} images; done in {time.perf_counter() - start:.0f} s")
 
 

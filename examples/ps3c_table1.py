@@ -330,7 +330,7 @@ def make_candidates(args: argparse.Namespace) -> dict:
 def write_table(args: argparse.Namespace, comparison, image_names: np.ndarray) -> str:
     table = comparison.table("f1_macro")
     table.to_csv(args.output / "scores.csv")
-    tests = comparison.test(reference=BASELINE, metric="f1_macro")
+    tests = comparison.ttest(reference=BASELINE, metric="f1_macro")
     tests.to_csv(args.output / "tests.csv")
     text = {
         name: f"{row['f1_macro', 'mean']:.5f} ± {row['f1_macro', 'std']:.5f}"

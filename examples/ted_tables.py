@@ -201,7 +201,7 @@ def compare(
         cv=make_folds(args, groups),
         scoring=SCORES,
         n_jobs=args.n_jobs,
-        memory=str(args.output / "transformers"),
+        cache=args.output / "transformers",
         random_state=args.seed,
         verbose=1,
     )
@@ -329,8 +329,8 @@ def main() -> None:
 
 
 def tests_table(comparison: ModelComparison) -> str:
-    tests = comparison.test(metric="f1_macro")
-    table = tests[["difference", "ci_low", "ci_high", "p_value", "p_holm"]].map("{:.3f}".format)
+    tests = comparison.ttest(metric="f1_macro")
+    table = tests[["difference", "ci_low", "ci_high", "pvalue", "p_holm"]].map("{:.3f}".format)
     table.index = [f"{model} - {reference}" for model, reference in table.index]
     return to_markdown(table)
 

@@ -218,14 +218,15 @@ def test_cache_is_copied_and_pickled_by_its_folder(cache, image_paths):
 
 def row_of(cache, index):
     with sqlite3.connect(cache.file) as connection:
-        rows = connection.execute("SELECT key, vector FROM embeddings ORDER BY rowid").fetchall()
+        query = "SELECT key, value FROM entries WHERE key NOT LIKE 'head %' ORDER BY rowid"
+        rows = connection.execute(query).fetchall()
     connection.close()
     return rows[index]
 
 
 def set_vector(cache, key, vector):
     with sqlite3.connect(cache.file) as connection:
-        connection.execute("UPDATE embeddings SET vector = ? WHERE key = ?", (vector, key))
+        connection.execute("UPDATE entries SET value = ? WHERE key = ?", (vector, key))
     connection.close()
 
 
@@ -264,7 +265,13 @@ def test_row_moved_to_another_image_is_damaged(cache, image_paths):
         assert forward(make_embedder(cache), image_paths)[1] == 1
 
 
-@pytest.mark.parametrize("statement", ["DELETE FROM heads", "UPDATE heads SET head = x'00'"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM entries WHERE key LIKE 'head %'",
+        "UPDATE entries SET value = x'00' WHERE key LIKE 'head %'",
+    ],
+)
 def test_lost_pooling_head_is_made_again(cache, image_paths, statement):
     expected, _ = forward(make_embedder(cache), image_paths)
     with sqlite3.connect(cache.file) as connection:
@@ -306,7 +313,7 @@ def run_sql(statement):
         overwrite(32768, 3 * 32768),
         truncate,
         lambda path: path.write_bytes(b"no database"),
-        run_sql("ALTER TABLE embeddings RENAME COLUMN vector TO embedding"),
+        run_sql("ALTER TABLE entries RENAME COLUMN value TO embedding"),
     ],
     ids=["magic", "everything", "schema", "pages", "cut", "text", "other column"],
 )
@@ -388,9 +395,9 @@ def test_many_keys_are_looked_up_at_once(cache):
     with EmbeddingStore(cache.file) as store:
         keys = make_keys(b"model", [i.to_bytes(4, "big") for i in range(1300)])
         assert len(set(keys)) == 1300
-        store.put({key: key * 10 for key in keys})
-        found, damaged = store.get([*keys, b"another"])
-    assert found == {key: key * 10 for key in keys}
+        store.put({key: key.encode() * 10 for key in keys})
+        found, damaged = store.look_up([*keys, "another"])
+    assert found == {key: key.encode() * 10 for key in keys}
     assert damaged == []
 
 
@@ -468,21 +475,29 @@ def test_two_processes_at_once_agree(cache, image_paths, features, tmp_path):
 
 def test_folder_removed_while_the_cache_is_in_use(cache):
     with EmbeddingStore(cache.file) as store:
-        store.put({b"a": b"1"})
+        store.put({"a": b"1"})
         shutil.rmtree(cache.file.parent)
-        store.put({b"b": b"2"})
-        assert store.get([b"a", b"b"]) == ({b"b": b"2"}, [])
+        store.put({"b": b"2"})
+        assert store.look_up(["a", "b"]) == ({"b": b"2"}, [])
+
+
+def test_a_damaged_file_is_kept_under_another_name(cache):
+    with EmbeddingStore(cache.file) as store:
+        store.put({"a": b"1"})
+    cache.file.write_bytes(b"no database")
+    with pytest.warns(EmbeddingCacheWarning, match="damaged .* set aside as"):
+        assert cache.info().entries == 0
+    (aside,) = cache.file.parent.glob("*.damaged-*")
+    assert aside.read_bytes() == b"no database"
 
 
 def test_processes_that_meet_the_same_damage_do_not_undo_each_others_work(cache):
     with EmbeddingStore(cache.file) as store:
-        store.put({b"a": b"1"})
+        store.put({"a": b"1"})
     cache.file.write_bytes(b"no database")
     with pytest.warns(EmbeddingCacheWarning, match="damaged"):
-        first = EmbeddingStore(cache.file)
-    with first:
-        first.put({b"b": b"2"})
+        EmbeddingStore(cache.file).put({"b": b"2"})
     with EmbeddingStore(cache.file) as second:
         # As if it, too, had met the damage, but only gets its turn now.
-        second._mend(sqlite3.DatabaseError("file is not a database"), force=False)
-        assert second.get([b"b"]) == ({b"b": b"2"}, [])
+        second._set_aside(sqlite3.DatabaseError("file is not a database"), force=False)
+        assert second.look_up(["b"]) == ({"b": b"2"}, [])

@@ -13,19 +13,26 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.validation import check_is_fitted
 
-from skcyto.exceptions import InvalidImageError, InvalidInputWarning
+from skcyto.exceptions import DamagedFileWarning, InvalidImageError, InvalidInputWarning
 from skcyto.feature_extraction._embedding._embedder import EVA02TokenEmbedder
 from skcyto.feature_extraction._parquet._manifest import (
+    MANIFEST,
     SUCCESS,
     PathList,
     begin,
     fingerprint,
     make_manifest,
     name_part,
-    write_atomically,
 )
-from skcyto.feature_extraction._parquet._parts import count_unreadable, import_parquet
+from skcyto.feature_extraction._parquet._parts import (
+    ForeignPart,
+    PartProblem,
+    count_unreadable,
+    import_parquet,
+)
 from skcyto.feature_extraction._parquet._runners import ClusterRunner, LocalRunner, Runner
+from skcyto.utils._atomic import clear_parts, write_atomically
+from skcyto.utils._damage import set_aside
 from skcyto.utils._images._inputs import ImageInputs, list_bad_images
 from skcyto.utils._progress import progress_bar
 from skcyto.utils._warnings import warn
@@ -180,11 +187,11 @@ def embed_to_parquet(
     runner: Runner = LocalRunner(embedder) if client is None else ClusterRunner(embedder, client)
     description = runner.describe()
     manifest = make_manifest(description, images, int(part_size))
-    begin(folder, manifest)
+    is_known = begin(folder, manifest)
     mark = fingerprint(manifest)
 
     strict = embedder.on_error == "raise"
-    remaining, n_unreadable = _find_remaining(images, folder, mark, strict)
+    remaining, n_unreadable = _find_remaining(images, folder, mark, strict, is_known)
     if remaining:  # Whatever becomes of this call, the data set is not whole now.
         (folder / SUCCESS).unlink(missing_ok=True)
     if strict:
@@ -212,8 +219,7 @@ def embed_to_parquet(
             n_unreadable += len(result.bad)
             bad = dict(sorted((bad | result.bad).items())[:_MAX_LISTED])
             bar.update(result.n_images)
-    for leftover in folder.glob(".part-*.tmp"):  # of processes that were killed
-        leftover.unlink(missing_ok=True)
+    clear_parts(folder)
     write_atomically(folder / SUCCESS, b"")
     if bad:
         listed = "\n".join(f"  {images[row]} (row {row}): {why}" for row, why in bad.items())
@@ -239,27 +245,42 @@ def _fit_if_needed(embedder: EVA02TokenEmbedder, images: PathList) -> EVA02Token
 
 
 def _find_remaining(
-    images: PathList, folder: Path, mark: str, strict: bool
+    images: PathList, folder: Path, mark: str, strict: bool, is_known: bool
 ) -> tuple[list[int], int]:
     """Find the parts that are not done, and count unreadable images in those that are.
 
-    Where every image must be readable, a part that has others is not done.
+    Where every image must be readable, a part that has others is not done. Damaged parts are set
+    aside, and so are those of another data set, unless only they can tell what the folder is.
     """
-    remaining, damaged, n_unreadable = [], [], 0
+    remaining, damaged, n_unreadable = [], {}, 0
     for index in range(images.n_parts):
         path = folder / name_part(index)
-        found = count_unreadable(path, images.n_rows(index), mark)
+        try:
+            found = count_unreadable(path, images.n_rows(index), mark)
+        except ForeignPart as problem:
+            if not is_known:
+                raise ValueError(
+                    f"{path} is of another data set, and {MANIFEST}, which says of which, was "
+                    "damaged: call as the first time to go on, or choose another directory"
+                ) from None
+            found, damaged[path] = None, str(problem)
+        except PartProblem as problem:
+            found, damaged[path] = None, str(problem)
         if found is not None and not (strict and found):
             n_unreadable += found
             continue
         remaining.append(index)
-        if found is None and path.exists():
-            damaged.append(path.name)
     if damaged:
+        # Readers of Parquet take no notice of files that begin with an underscore.
+        asides = [
+            f"{path.name} ({why}) as {set_aside(path, prefix='_').name}"
+            for path, why in damaged.items()
+        ]
+        more = f" and {len(asides) - _MAX_LISTED} more" if len(asides) > _MAX_LISTED else ""
         warn(
-            f"{len(damaged)} parts in {str(folder)!r} are damaged and are embedded again: "
-            f"{', '.join(damaged[:_MAX_LISTED])}",
-            InvalidInputWarning,
+            f"{len(damaged)} parts in {str(folder)!r} are damaged and are embedded again; they "
+            f"were set aside: {', '.join(asides[:_MAX_LISTED])}{more}",
+            DamagedFileWarning,
         )
     return remaining, n_unreadable
 
