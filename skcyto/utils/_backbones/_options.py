@@ -223,7 +223,7 @@ def _read_metadata(path: str) -> tuple[str, str, int | None, dict[str, Any]] | N
         size = int(metadata["image_size"]) if "image_size" in metadata else None
         if "preprocessing" in metadata:
             return path, metadata["model_name"], size, json.loads(metadata["preprocessing"])
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise PretrainedWeightsError(f"the metadata of {path} cannot be used: {error}") from error
     import timm
 
@@ -242,7 +242,7 @@ def _read_config(path: str) -> tuple[str, str, int | None, dict[str, Any]] | Non
     try:
         with open(place, encoding="utf-8") as file:
             content = json.load(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PretrainedWeightsError(f"{place} beside the weights is no JSON: {error}") from error
     architecture = content.get("architecture") if isinstance(content, dict) else None
     if not isinstance(architecture, str):
