@@ -30,7 +30,6 @@ def begin_folder(path: Path) -> Path:
     -------
     partial : Path
     """
-    recover_former(path)
     for kind in (_PARTIAL, _FORMER):
         for left in _find(path, kind):
             if is_left(left):

@@ -20,7 +20,7 @@ from skcyto.exceptions import ModelSavingWarning
 from skcyto.persistence._categories import leave_out_category_encoder
 from skcyto.persistence._manifest import CARD, ESTIMATOR, MANIFEST, write_manifest
 from skcyto.persistence._neighbors import leave_out_search_tree
-from skcyto.persistence._replace import begin_folder, put_in_place
+from skcyto.persistence._replace import begin_folder, put_in_place, recover_former
 from skcyto.persistence._requests import set_request_owner
 from skcyto.persistence._stand_ins import SavedPartial, SavedSpline, is_feature_score
 from skcyto.persistence._tables import SavedTable
@@ -116,6 +116,7 @@ def save(
     True
     """
     path = Path(os.path.abspath(os.path.expanduser(path)))
+    recover_former(path)
     _check_target(path, overwrite)
     _check_pipeline(pipeline)
     path.parent.mkdir(parents=True, exist_ok=True)
