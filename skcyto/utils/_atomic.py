@@ -29,18 +29,10 @@ def written_whole(path: Path) -> Iterator[Path]:
     part : Path
         Where to write. Its name begins with a dot and says which process is at it.
     """
-    part = temporary_name(path, ".part")
-    try:
+    with _part_of(path) as part:
         yield part
         _flush(part)
         os.replace(part, path)
-    except OSError as error:
-        if error.filename is not None and str(part) not in str(error.filename):
-            raise
-        # A full disk does not say which file it was, and this one has a name of its own.
-        raise OSError(error.errno, f"{error.strerror or error}", str(path)) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -67,8 +59,7 @@ def write_once(path: Path, content: bytes) -> None:
     content : bytes
         What it shall hold.
     """
-    part = temporary_name(path, ".part")
-    try:
+    with _part_of(path) as part:
         part.write_bytes(content)
         _flush(part)
         try:
@@ -78,8 +69,6 @@ def write_once(path: Path, content: bytes) -> None:
         except OSError:  # A file system without links: one of two that come at once loses.
             if not path.exists():
                 os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def clear_parts(folder: Path, name: str = "*") -> None:
@@ -135,6 +124,20 @@ def is_left(temporary: Path) -> bool:
     if node == _node() and process.isdigit() and not _is_running(int(process)):
         return True
     return time.time() - temporary.stat().st_mtime > _OLD_SECONDS
+
+
+@contextmanager
+def _part_of(path: Path) -> Iterator[Path]:
+    part = temporary_name(path, ".part")
+    try:
+        yield part
+    except OSError as error:
+        # A full disk does not say which file it was, and this one has a name of its own.
+        if error.errno is None or error.filename not in (None, part, str(part)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _node() -> str:
