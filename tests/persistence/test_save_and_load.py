@@ -373,7 +373,7 @@ class TestSaving:
         path = skcyto.save(fitted(LogisticRegression(C=1.0), table), tmp_path / "model")
         path.rename(tmp_path / f".model.{_node()}.99999999.0a1b2c3d.former")
         (tmp_path / f".model.{_node()}.99999999.0a1b2c3d.partial").mkdir()
-        with pytest.warns(DamagedFileWarning, match="model before it is in its place again"):
+        with pytest.warns(DamagedFileWarning, match="model before it is in its place again"):  # noqa: PT031
             if next_call == "load":
                 assert skcyto.load(path).C == 1.0
             else:

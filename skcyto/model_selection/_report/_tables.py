@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from typing import Any
 
@@ -305,3 +306,26 @@ def _escape(text: str) -> str:
         **{character: f"\\{character}" for character in "&%$#_{}"},
     }
     return "".join(special.get(character, character) for character in text)
+
+
+def scores_to_html(comparison: ComparisonData, summary: str) -> str:
+    """Return a small table for notebooks: the first scores over all classes.
+
+    Parameters
+    ----------
+    comparison : ComparisonData
+        The comparison.
+    summary : str
+        What stands above it.
+
+    Returns
+    -------
+    text : str
+    """
+    shown = [metric for metric in comparison.metrics if "[" not in metric][:_COLUMNS]
+    cells = formatted_scores(comparison, shown or comparison.metrics[:_COLUMNS], 0.95)
+    table = cells.rename(columns=heading).rename_axis(None).to_html()
+    more = len(comparison.metrics) - len(cells.columns)
+    left = f"; {more} more in <code>table()</code> and <code>to_html(path)</code>" if more else ""
+    note = f"mean ± standard deviation [95 % interval]{left}"
+    return f"<p>{html.escape(summary)}</p>{table}<p><small>{note}</small></p>"

@@ -183,6 +183,6 @@ def _count_readable(path: Path) -> str:
     return f"The records of {n_readable} trials can be read."
 
 
-def _shorten(error: Exception) -> str:
+def _shorten(error: BaseException) -> str:
     text = " ".join(str(error).split()) or "no reason given"
     return f"{type(error).__name__}: {text[:200]}"

@@ -131,9 +131,9 @@ def fit_fold(
         # The reporter goes into the net that the parameters have put in.
         estimator.set_params(**clone(params, safe=False))
         parameters = None
-        rows = _safe_split(estimator, X, y, test, train)
+        X_test, y_test = _safe_split(estimator, X, y, test, train)
         score_params = _check_method_params(X, params=settings["score_params"], indices=test)
-        reporter = attach_reporter(estimator, call.pruning, *rows, scorer, score_params)
+        reporter = attach_reporter(estimator, call.pruning, X_test, y_test, scorer, score_params)
     try:
         result = _fit_and_score(estimator, X, y, parameters=parameters, **keywords)
     except Exception:

@@ -45,7 +45,7 @@ class StackedNetworks:
     def forward(
         self, X: torch.Tensor, parameters: dict[str, torch.Tensor], models: slice, training: bool
     ) -> torch.Tensor:
-        """Compute the logits of some networks, each on rows of its own: (n_models, n_rows, n_classes)."""
+        """Compute the logits (n_models, n_rows, n_classes) of networks, each on rows of its own."""
         self._template.train(training)
         state = parameters | {name: buffer[models] for name, buffer in self.buffers.items()}
         if training:
@@ -86,7 +86,7 @@ class StackedNetworks:
 
 
 def criterion_kind(criterion: Criterion) -> tuple[Any, ...]:
-    """Return what criteria that are called as one have in common; others have a kind of their own."""
+    """Return what criteria that are called as one have in common; others are of their own kind."""
     if not criterion.is_stackable:
         return (type(criterion), id(criterion))
     own = type(criterion).stackable_numbers or ()
@@ -179,7 +179,8 @@ class _Stack:
         def compute(
             buffers: dict[str, torch.Tensor], numbers: dict[str, torch.Tensor], *given: torch.Tensor
         ) -> torch.Tensor:
-            vars(self.template).update(numbers)
+            for name, number in numbers.items():
+                setattr(self.template, name, number)
             return functional_call(self.template, buffers, given)
 
         return vmap(compute)(buffers, numbers, *given)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,6 @@ def _runs(sizes: NDArray[np.int64], starts: NDArray[np.int64]) -> Iterator[tuple
     """Cut networks into neighbours that have as many rows at the same place."""
     differs = (np.diff(sizes) != 0) | (np.diff(starts) != 0)
     edges = [0, *(np.flatnonzero(differs) + 1).tolist(), len(sizes)]
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in pairwise(edges):
         if sizes[first]:
             yield slice(first, last), int(starts[first]), int(sizes[first])
