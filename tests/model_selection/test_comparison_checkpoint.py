@@ -431,7 +431,7 @@ def test_killed_and_taken_up_again(tmp_path):
         return done.stdout
 
     process = subprocess.Popen(command("0.15"), env=environment)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while len(list(folder.glob("*.npz"))) < 4 and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
