@@ -16,6 +16,7 @@ from sklearn.utils.parallel import delayed
 from sklearn.utils.validation import _check_method_params
 
 from skcyto.model_selection._fingerprints import fingerprint_estimator
+from skcyto.utils._pipelines import last_step
 
 Runner = Callable[[Iterable[Any]], Iterable[Any]]
 
@@ -83,9 +84,7 @@ def is_net(estimator: Any) -> bool:
     """
     from skcyto.neural_network import ImbalancedMLPClassifier
 
-    while hasattr(estimator, "steps"):
-        estimator = _final(estimator)
-    return isinstance(estimator, ImbalancedMLPClassifier)
+    return isinstance(last_step(estimator), ImbalancedMLPClassifier)
 
 
 def refuse_unstackable(name: str, estimator: Any) -> None:

@@ -1,4 +1,25 @@
-"""Trials of a search in its study: asked for, recorded, told, taken up again after a crash."""
+"""Trials of a search in its study: asked for, recorded, told, taken up again after a crash.
+
+For those who are new here. A trial takes four steps, each of which the storage has at once:
+
+1. *asked for*: the study gives it a number, and its state is RUNNING;
+2. *signed*: the attribute `OWNER` says to which data it belongs and which process works on it, and
+   once more when all its parameters are suggested;
+3. *recorded*: the attribute `RECORD` has the scores of all its folds, as soon as the last is done;
+4. *told*: the study gets its values, trial by trial in the order of the batch, so that samplers
+   find the same study whichever process was first.
+
+So what a crash left is read from the trials alone (`recover`): one with a record is told by
+whoever comes next; one without is queued again with the parameters that it had, twice at most
+(`queue_again`). Whose process still lives, its own machine knows (`_worker`); of other machines
+optuna's heartbeats tell, which databases keep and files do not.
+
+Numbers of trials have gaps: some came to nothing. What counts is a trial's *rank*, the number of
+trials before it that have run or are running. It decides which sampler, with which seed, suggests
+its parameters, and whether it is one too many, so that several processes together make the very
+trials that one alone would make. Between steps 1 and 2 a trial is nobody's for a moment, and
+whoever asks for the next one waits for it to be signed (`_trials_once_settled`).
+"""
 
 from __future__ import annotations
 
