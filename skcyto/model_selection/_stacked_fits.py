@@ -71,17 +71,7 @@ class _NetRows:
 
 
 def is_net(estimator: Any) -> bool:
-    """Say whether an estimator is skcyto's MLP or a pipeline that ends in it.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Any.
-
-    Returns
-    -------
-    is_net : bool
-    """
+    """Say whether an estimator is skcyto's MLP or a pipeline that ends in it."""
     from skcyto.neural_network import ImbalancedMLPClassifier
 
     return isinstance(last_step(estimator), ImbalancedMLPClassifier)
@@ -89,13 +79,6 @@ def is_net(estimator: Any) -> bool:
 
 def refuse_unstackable(name: str, estimator: Any) -> None:
     """Raise an error where an estimator can't be fitted in a stack.
-
-    Parameters
-    ----------
-    name : str
-        What to call it.
-    estimator : estimator
-        With its parameters set.
 
     Raises
     ------

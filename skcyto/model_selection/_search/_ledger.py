@@ -144,17 +144,7 @@ class TrialLedger:
                     self.release(trial.number)
 
     def ask(self, n: int) -> list[Candidate]:
-        """Begin up to `n` trials, fewer where `n_trials` or the space end.
-
-        Parameters
-        ----------
-        n : int
-            Number of trials.
-
-        Returns
-        -------
-        candidates : list of Candidate
-        """
+        """Begin up to `n` trials, fewer where `n_trials` or the space end."""
         candidates: list[Candidate] = []
         while len(candidates) < n and not self.is_exhausted:
             trials = self._trials()
@@ -187,25 +177,11 @@ class TrialLedger:
             candidate.trial.set_user_attr(RECORD, {**record, CHECKSUM: checksum})
 
     def tell(self, candidate: Candidate, record: dict[str, Any]) -> None:
-        """Tell the study of a recorded trial.
-
-        Parameters
-        ----------
-        candidate : Candidate
-            The trial.
-        record : dict
-            As recorded.
-        """
+        """Tell the study of a recorded trial."""
         self._tell(candidate.number, record)
 
     def release(self, number: int) -> None:
-        """Give up a running trial and queue it again.
-
-        Parameters
-        ----------
-        number : int
-            Number of the trial.
-        """
+        """Give up a running trial and queue it again."""
         if self._finish(number, state=TrialState.FAIL):
             queue_again(self.study, self.study.get_trials(deepcopy=False)[number])
             self.is_exhausted = False
@@ -320,13 +296,6 @@ def queue_again(study: optuna.Study, trial: FrozenTrial) -> None:
     One that broke off while they were suggested gets all of them anew: the rest alone would come
     out otherwise than in a search that was not interrupted. Nothing of it had run, so it is no
     retry.
-
-    Parameters
-    ----------
-    study : optuna.Study
-        Its study.
-    trial : optuna.trial.FrozenTrial
-        Failed.
     """
     owner = trial.user_attrs.get(OWNER)
     if owner is None or RECORD in trial.user_attrs or owner["retries"] >= _MAX_RETRIES:
@@ -350,16 +319,7 @@ def queue_again(study: optuna.Study, trial: FrozenTrial) -> None:
 
 
 def key_of(trial: FrozenTrial) -> str | None:
-    """Return the key of the data that a trial belongs to, None where no search asked for it.
-
-    Parameters
-    ----------
-    trial : optuna.trial.FrozenTrial
-
-    Returns
-    -------
-    key : str or None
-    """
+    """Return the key of the data that a trial belongs to, None where no search asked for it."""
     owner = trial.user_attrs.get(OWNER)
     return None if owner is None else owner["key"]
 

@@ -51,11 +51,6 @@ class StudySnapshot:
     def open(self, number: int) -> optuna.Trial:
         """Return a trial of a copy of the study.
 
-        Parameters
-        ----------
-        number : int
-            Number of the trial.
-
         Returns
         -------
         trial : optuna.Trial
@@ -111,10 +106,6 @@ def final_net(estimator: Any) -> BaseEstimator | None:
     ----------
     estimator : estimator
         A net of skcyto or skorch, or a pipeline with one as its last step.
-
-    Returns
-    -------
-    net : estimator or None
     """
     estimator = last_step(estimator)
     if "skorch" not in sys.modules or not hasattr(estimator, "get_params"):
