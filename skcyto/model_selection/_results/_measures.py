@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skcyto.metrics import get_scorer
 from skcyto.metrics._class_dependence import describe_scorer, positive_class, try_scorer
 from skcyto.metrics._scorers import METRICS, Metric
 from skcyto.model_selection._fixed_predictions import FixedPredictions
@@ -277,7 +276,6 @@ def _measures_of(name: str, scorer: Any, classes: NDArray[Any], pos_label: Any) 
     if not isinstance(scorer, str) and not callable(scorer):
         raise TypeError(f"scoring[{name!r}] must be a name or callable, not {scorer!r}")
     unbounded = (-np.inf, np.inf)
-    scorer = get_scorer(scorer)
     facts = describe_scorer(scorer, classes, pos_label)
     if facts is None:
         return [Measure(name, name.replace("_", " "), True, unbounded, None, scorer)]
