@@ -90,10 +90,6 @@ class Measuring:
             Position of the fold.
         key : str
             Of the record in the checkpoint.
-
-        Returns
-        -------
-        outcome : FoldRecord or FoldFailure
         """
         try:
             model, seconds = fit()
@@ -130,10 +126,6 @@ def run_fold(
         All cases. By themselves, so that joblib's backends send each of them once.
     measuring : Measuring
         What is done with the fitted candidate.
-
-    Returns
-    -------
-    outcome : FoldRecord or FoldFailure
     """
     train, test = part.split
 

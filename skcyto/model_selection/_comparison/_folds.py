@@ -29,13 +29,6 @@ ENGINES = ("separate", "stacked")
 def check_engine(engine: str, candidates: Mapping[str, Any]) -> None:
     """Refuse an unknown engine, and networks that can't be stacked.
 
-    Parameters
-    ----------
-    engine : str
-        As the user gave it.
-    candidates : dict of str to estimator
-        All of them.
-
     Raises
     ------
     ValueError

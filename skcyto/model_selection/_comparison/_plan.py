@@ -101,15 +101,6 @@ class Plan:
     ) -> dict[str, dict[str, Outcome]]:
         """Fit every candidate once on all cases, and measure it on every external set.
 
-        Parameters
-        ----------
-        sets : list of ExternalSet
-            What to predict.
-        n_jobs : int or None
-            Fits at once.
-        verbose : int
-            Shows progress above 0.
-
         Returns
         -------
         outcomes : dict of str to dict

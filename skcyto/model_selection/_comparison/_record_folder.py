@@ -56,10 +56,6 @@ class RecordFolder:
         ----------
         drawn : int
             Seed to keep where there is none yet.
-
-        Returns
-        -------
-        seed : int
         """
         found = None
         paths = [self.folder / _SEED, self.folder / _COPY]
@@ -79,15 +75,6 @@ class RecordFolder:
         """Return a record, or None where there is none that holds the scores.
 
         A damaged file is named in a warning, set aside, and counts as none.
-
-        Parameters
-        ----------
-        key : str
-            What the record depends on.
-
-        Returns
-        -------
-        record : FoldRecord or None
         """
         path = self.folder / f"{key}.npz"
         if not path.exists():
@@ -107,15 +94,7 @@ class RecordFolder:
         return FoldRecord(predictions, kept, facts["fit_time"], facts["predict_time"])
 
     def write(self, key: str, record: FoldRecord) -> None:
-        """Keep a record.
-
-        Parameters
-        ----------
-        key : str
-            What it depends on.
-        record : FoldRecord
-            What is kept.
-        """
+        """Keep a record."""
         predictions = record.predictions
         facts = {
             "kind": predictions.kind,
@@ -171,10 +150,6 @@ def record_key(
         Seed of the fold.
     routes : dict
         Metadata that the candidate's ``fit`` gets.
-
-    Returns
-    -------
-    key : str
     """
     parts = [_FORMAT, data, estimator, seed, sorted(routes.items())]
     rows = [hashlib.sha256(part.astype("<i8").tobytes()).hexdigest() for part in split]

@@ -151,11 +151,6 @@ def change_points(
         Scores without bias.
     bias : ndarray of shape (n_classes,)
         Biases; that of `c` is not looked at.
-
-    Returns
-    -------
-    change : ndarray of shape (n_samples,)
-    rival : ndarray of int, shape (n_samples,)
     """
     others = scores + bias
     others[:, c] = -np.inf
@@ -174,17 +169,6 @@ def candidates(
     Where there are more such values than candidates, evenly spaced ranks are taken, half of them
     among the rows of class `c` and half among the others: spaced over all rows, hardly one would
     fall among those of a rare class.
-
-    Parameters
-    ----------
-    c : int
-        Position of the class.
-    folds : list of Fold
-        Rows that are scored.
-    bias : ndarray of shape (n_classes,)
-        Biases of the other classes.
-    n_candidates : int
-        About how many to take.
 
     Returns
     -------
@@ -213,19 +197,7 @@ def candidates(
 
 
 def first_biases(folds: list[Fold], n_classes: int) -> dict[str, NDArray[np.float64]]:
-    """Biases to start from: none, and those that treat all classes alike.
-
-    Parameters
-    ----------
-    folds : list of Fold
-        Rows that are scored.
-    n_classes : int
-        Number of classes.
-
-    Returns
-    -------
-    starts : dict of str to ndarray
-    """
+    """Biases to start from: none, and those that treat all classes alike."""
     share = sum(
         np.bincount(fold.codes, fold.score_params.get("sample_weight"), minlength=n_classes)
         for fold in folds

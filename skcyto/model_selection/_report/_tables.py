@@ -24,17 +24,6 @@ def formatted_scores(
 ) -> pd.DataFrame:
     """Return the cells "mean ± std [low, high]" of every model and score, as far as known.
 
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    metrics : list of str
-        Scores to show.
-    confidence_level : float
-        Coverage of the intervals.
-    digits : int, default=3
-        Decimals.
-
     Returns
     -------
     cells : DataFrame of str
@@ -63,19 +52,7 @@ def _cell(mean: str, std: str, low: str, high: str) -> str:
 
 
 def best_models(comparison: ComparisonData, metric: str) -> set[str]:
-    """Return the models with the best mean.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    metric : str
-        The score.
-
-    Returns
-    -------
-    models : set of str
-    """
+    """Return the models with the best mean."""
     means = score_table(comparison, metric)[metric]["mean"]
     if not comparison.measures[metric].greater_is_better:
         means = -means
@@ -85,21 +62,7 @@ def best_models(comparison: ComparisonData, metric: str) -> set[str]:
 def scores_to_markdown(
     comparison: ComparisonData, metrics: Sequence[str], confidence_level: float
 ) -> str:
-    """Write the table of scores as a Markdown pipe table.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    metrics : list of str
-        Scores to show.
-    confidence_level : float
-        Coverage of the intervals.
-
-    Returns
-    -------
-    text : str
-    """
+    """Write the table of scores as a Markdown pipe table."""
     cells = formatted_scores(comparison, metrics, confidence_level)
     lines = [
         ["model", *(escape_markdown(heading(comparison, metric)) for metric in metrics)],
@@ -119,21 +82,7 @@ def scores_to_markdown(
 def scores_to_latex(
     comparison: ComparisonData, metrics: Sequence[str], confidence_level: float
 ) -> str:
-    """Write the table of scores as a LaTeX table for the package booktabs.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    metrics : list of str
-        Scores to show.
-    confidence_level : float
-        Coverage of the intervals.
-
-    Returns
-    -------
-    text : str
-    """
+    """Write the table of scores as a LaTeX table for the package booktabs."""
     cells = formatted_scores(comparison, metrics, confidence_level)
     cells = cells.map(
         lambda cell: cell.replace("±", r"$\pm$").replace(MINUS, "$-$").replace(MISSING, "--")
@@ -157,13 +106,6 @@ def scores_to_latex(
 
 def score_tables(comparison: ComparisonData, confidence_level: float) -> list[tuple[str, Any, Any]]:
     """Return the tables of scores of the page.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    confidence_level : float
-        Coverage of the intervals.
 
     Returns
     -------
@@ -214,17 +156,7 @@ def _chunks(names: list[str]) -> list[list[str]]:
 
 
 def list_failures(comparison: ComparisonData) -> list[tuple[str, str, str]]:
-    """List the candidates that failed.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-
-    Returns
-    -------
-    failures : list of (name, summary, traceback)
-    """
+    """List the candidates that failed."""
     n_folds = len(comparison.splits.splits)
     return [
         (
@@ -237,19 +169,7 @@ def list_failures(comparison: ComparisonData) -> list[tuple[str, str, str]]:
 
 
 def caption(comparison: ComparisonData, confidence_level: float) -> str:
-    """Say what the cells of the table of scores are.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    confidence_level : float
-        Coverage of the intervals.
-
-    Returns
-    -------
-    text : str
-    """
+    """Say what the cells of the table of scores are."""
     if comparison.splits.one_test_set:
         return (
             f"{describe_set(comparison)}. Score with {confidence_level:.0%} confidence interval by "

@@ -42,11 +42,6 @@ _FEWEST_LOSSES = 25
 def describe_set(comparison: ComparisonData) -> str:
     """Say on what a comparison with one test set was tested, and on what it was trained.
 
-    Parameters
-    ----------
-    comparison : ComparisonData
-        With one test set.
-
     Returns
     -------
     text : str
@@ -66,17 +61,7 @@ def describe_set(comparison: ComparisonData) -> str:
 
 
 def unit(comparison: ComparisonData) -> str:
-    """Name what is independent in a test set.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        With one test set.
-
-    Returns
-    -------
-    unit : {"case", "group"}
-    """
+    """Name what is independent in a test set."""
     return "case" if comparison.groups is None else "group"
 
 
@@ -84,15 +69,6 @@ def one_set_table(
     comparison: ComparisonData, metrics: list[str], confidence_level: float
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """See :meth:`ModelComparison.table`.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        With one test set.
-    metrics : list of str
-        Scores.
-    confidence_level : float
-        Coverage.
 
     Returns
     -------
@@ -120,23 +96,7 @@ def one_set_table(
 def one_set_tests(
     comparison: ComparisonData, reference: str | None, metric: str, confidence_level: float
 ) -> pd.DataFrame:
-    """See :meth:`ModelComparison.permutation`.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        With one test set.
-    reference : str or None
-        Model to compare with.
-    metric : str
-        Score.
-    confidence_level : float
-        Coverage.
-
-    Returns
-    -------
-    table : DataFrame
-    """
+    """See :meth:`ModelComparison.permutation`."""
     if not comparison.splits.one_test_set:
         raise ValueError(
             "permutation() exchanges predictions for one test set, and there are folds, which "

@@ -58,12 +58,7 @@ class DeLongTable(NamedTuple):
     doubts: list[str]
 
     def list_warnings(self) -> list[str]:
-        """List what a caller should be warned of.
-
-        Returns
-        -------
-        texts : list of str
-        """
+        """List what a caller should be warned of."""
         texts = []
         if self.untested:
             texts.append(f"DeLong's test leaves out {_list_reasons(self.untested)}")
@@ -76,19 +71,6 @@ def delong_tests(
     comparison: ComparisonData, reference: str | None, confidence_level: float
 ) -> DeLongTable:
     """Test the areas of all classes that can be tested, and tell why the others can't.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    reference : str or None
-        Model to compare with.
-    confidence_level : float
-        Coverage.
-
-    Returns
-    -------
-    found : DeLongTable
 
     Raises
     ------
@@ -178,19 +160,7 @@ def _list_reasons(untested: dict[Any, str]) -> str:
 
 
 def mcnemar_tests(comparison: ComparisonData, reference: str | None) -> pd.DataFrame:
-    """See :meth:`ModelComparison.mcnemar`.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    reference : str or None
-        Model to compare with.
-
-    Returns
-    -------
-    table : DataFrame
-    """
+    """See :meth:`ModelComparison.mcnemar`."""
     pairs = model_pairs(comparison, reference)
     pooled = {name: pool(comparison, name) for name in comparison.models}
     factor = shared_training_factor(comparison.splits)
@@ -225,27 +195,7 @@ def bootstrap_intervals(
     confidence_level: float,
     random_state: int | np.random.RandomState,
 ) -> pd.DataFrame:
-    """See :meth:`ModelComparison.bootstrap`.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    reference : str or None
-        Model to compare with.
-    metric : str
-        Score.
-    n_resamples : int
-        Number of draws.
-    confidence_level : float
-        Coverage.
-    random_state : int or RandomState
-        Seed.
-
-    Returns
-    -------
-    table : DataFrame
-    """
+    """See :meth:`ModelComparison.bootstrap`."""
     base = check_reference(comparison, reference)
     measure = comparison.measures[metric]
     one = draw_scores(comparison, metric, n_resamples, random_state)
@@ -284,17 +234,6 @@ def draw_scores(
     random_state: int | np.random.RandomState,
 ) -> BootstrapResult:
     """Draw the tested cases anew, whole groups at once, and score all models on each draw.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    metric : str
-        Score.
-    n_resamples : int
-        Number of draws.
-    random_state : int or RandomState
-        Seed.
 
     Returns
     -------
@@ -373,10 +312,6 @@ def at_bounds(result: BootstrapResult, bounds: tuple[float, float]) -> NDArray[n
         The draws.
     bounds : tuple of float
         Smallest and largest value of the score.
-
-    Returns
-    -------
-    at_bounds : ndarray of bool, shape (n_statistics,)
     """
     draws = result.draws
     flat = np.nanmax(draws, axis=1, initial=-np.inf) - np.nanmin(draws, axis=1, initial=np.inf)

@@ -76,10 +76,6 @@ class FoldCall:
         ----------
         settings : mapping
             Those that are the same for all folds.
-
-        Returns
-        -------
-        keywords : dict
         """
         return {
             **settings,
@@ -166,11 +162,6 @@ def score_fitted(
         The candidate, fitted on the training rows of the fold.
     X, y, call, settings, scoring : object
         As of :func:`fit_fold`.
-
-    Returns
-    -------
-    call : FoldCall
-    outcome : FoldOutcome
     """
     estimator = fit.estimator
 

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial
 from sklearn.base import BaseEstimator
 
 from skcyto.model_selection._search._quiet_optuna import quiet_optuna
+from skcyto.utils._pipelines import last_step
 
 # Scores take their time, and storages theirs to keep them.
 _REPORTS_PER_FOLD = 20
@@ -49,11 +50,6 @@ class StudySnapshot:
 
     def open(self, number: int) -> optuna.Trial:
         """Return a trial of a copy of the study.
-
-        Parameters
-        ----------
-        number : int
-            Number of the trial.
 
         Returns
         -------
@@ -110,13 +106,8 @@ def final_net(estimator: Any) -> BaseEstimator | None:
     ----------
     estimator : estimator
         A net of skcyto or skorch, or a pipeline with one as its last step.
-
-    Returns
-    -------
-    net : estimator or None
     """
-    while hasattr(estimator, "steps"):
-        estimator = estimator.steps[-1][1]
+    estimator = last_step(estimator)
     if "skorch" not in sys.modules or not hasattr(estimator, "get_params"):
         return None
     params = estimator.get_params(deep=False)

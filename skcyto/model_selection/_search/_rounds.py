@@ -61,15 +61,7 @@ class BatchRunner:
     scoring: FoldScoring | None = None
 
     def run(self, batch: Sequence[Candidate], ledger: TrialLedger) -> None:
-        """Fit a batch and tell the study.
-
-        Parameters
-        ----------
-        batch : list of Candidate
-            Running trials.
-        ledger : TrialLedger
-            Keeps what comes out.
-        """
+        """Fit a batch and tell the study."""
         records: dict[int, dict[str, Any]] = {}
         if self.pruner is None:
             self._run_at_once(batch, ledger, records)
