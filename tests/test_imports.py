@@ -3,8 +3,6 @@
 import ast
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1] / "skcyto"
 MODULES = {
     ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path
@@ -91,17 +89,13 @@ def length_of_body(node):
 def test_no_function_is_longer_than_a_page():
     """At most 60 lines without the docstring; `__init__` that only assigns may be longer."""
     found = {
-        name
-        for name, node in functions()
-        if node.name != "__init__" and length_of_body(node) > 60
+        name for name, node in functions() if node.name != "__init__" and length_of_body(node) > 60
     }
     assert found == set(LONG_FUNCTIONS)
 
 
 def test_no_file_is_longer_than_500_lines():
-    found = {
-        name for name, path in MODULES.items() if len(path.read_text().splitlines()) > 500
-    }
+    found = {name for name, path in MODULES.items() if len(path.read_text().splitlines()) > 500}
     assert found == set(LONG_FILES)
 
 

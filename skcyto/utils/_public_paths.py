@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-
 _PAGES = "https://skcyto.github.io/skcyto/api/generated/{estimator_module}.{estimator_name}.html"
 
 
