@@ -361,10 +361,10 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         return table
 
     def _save_state(self, weights: Path) -> dict[str, Any]:
-        return save_extractor_state(self)
+        return save_extractor_state(vars(self))
 
     def _load_state(self, state: dict[str, Any], weights: Path | None) -> None:
-        load_extractor_state(self, state)
+        vars(self).update(load_extractor_state(state))
 
     def _peek(self, cases: list[Case]) -> tuple[int, int]:  # noqa: RET503
         """Dimension and channels of the first image that can be read."""

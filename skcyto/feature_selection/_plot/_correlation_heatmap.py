@@ -23,8 +23,7 @@ class CorrelationHeatmapDisplay:
 
     Frames mark the blocks of at least two, so a frame is what the filter turns into one feature.
 
-    Make it with :meth:`from_estimator` or
-    :meth:`CorrelationTTestFilter.plot_correlation_heatmap`.
+    Make it with :meth:`from_estimator`.
 
     Parameters
     ----------

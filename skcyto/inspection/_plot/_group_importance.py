@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class GroupImportanceDisplay:
     """Bars of the importance of structures, filters or feature classes, with their intervals.
 
-    Make it with :meth:`from_explanation` or :meth:`Explanation.plot_group_importance`.
+    Make it with :meth:`from_explanation`.
 
     Parameters
     ----------
@@ -117,50 +117,6 @@ class GroupImportanceDisplay:
                 "SHAP value", "summed SHAP value"
             ),
         ).plot(ax=ax)
-
-    @classmethod
-    def from_estimator(
-        cls,
-        pipeline: Any,
-        X: Any,
-        *,
-        by: str | Sequence[str] | Callable[[str], str] = "feature_class",
-        label: Any = None,
-        ax: Axes | None = None,
-        **explain_params: Any,
-    ) -> GroupImportanceDisplay:
-        """Explain a fitted pipeline and draw the importance of groups of its features.
-
-        Parameters
-        ----------
-        pipeline : estimator
-            Fitted.
-
-        X : array-like, DataFrame or images
-            Rows to explain.
-
-        by : str, callable or sequence of str, default="feature_class"
-            As for :meth:`Explanation.group_importance`.
-
-        label : str, default=None
-            Class to draw; the mean over the classes where None.
-
-        ax : matplotlib.axes.Axes, default=None
-            Axes to draw on; new ones where None.
-
-        **explain_params : dict
-            Given to :func:`explain`.
-
-        Returns
-        -------
-        display : GroupImportanceDisplay
-        """
-        from skcyto.inspection._shapley._explain import explain
-
-        explanation = explain(pipeline, X, **explain_params)
-        return cls.from_explanation(
-            explanation, by, label, ax=ax, random_state=explain_params.get("random_state")
-        )
 
     def plot(self, *, ax: Axes | None = None) -> GroupImportanceDisplay:
         """Draw the bars.

@@ -124,54 +124,6 @@ class ImportanceDisplay:
             axis_label=AXIS_LABELS[explanation.response_method],
         ).plot(ax=ax)
 
-    @classmethod
-    def from_estimator(
-        cls,
-        pipeline: Any,
-        X: Any,
-        *,
-        label: Any = None,
-        max_features: int = 20,
-        ax: Axes | None = None,
-        **explain_params: Any,
-    ) -> ImportanceDisplay:
-        """Explain a fitted pipeline and draw the importance of its features.
-
-        Parameters
-        ----------
-        pipeline : estimator
-            Fitted.
-
-        X : array-like, DataFrame or images
-            Rows to explain.
-
-        label : str, default=None
-            Class to draw; the mean over the classes where None.
-
-        max_features : int, default=20
-            Number of features to draw.
-
-        ax : matplotlib.axes.Axes, default=None
-            Axes to draw on; new ones where None.
-
-        **explain_params : dict
-            Given to :func:`explain`.
-
-        Returns
-        -------
-        display : ImportanceDisplay
-        """
-        from skcyto.inspection._shapley._explain import explain
-
-        explanation = explain(pipeline, X, **explain_params)
-        return cls.from_explanation(
-            explanation,
-            label,
-            max_features=max_features,
-            ax=ax,
-            random_state=explain_params.get("random_state"),
-        )
-
     def plot(self, *, ax: Axes | None = None) -> ImportanceDisplay:
         """Draw the bars.
 
