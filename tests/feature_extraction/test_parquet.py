@@ -56,7 +56,7 @@ def parts_of(directory):
 
 def test_rows_are_those_of_transform(embedder, image_paths, tmp_path):
     info = embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=5)
-    frame = read(info.directory)
+    frame = read(info.path)
     assert info == (tmp_path / "tiles", 12, 3, 3, 0)
     assert frame["path"].tolist() == image_paths
     assert frame.columns[1:-1].tolist() == embedder.get_feature_names_out().tolist()
@@ -67,7 +67,7 @@ def test_rows_are_those_of_transform(embedder, image_paths, tmp_path):
 
 
 def test_every_reader_gives_the_same(embedder, image_paths, tmp_path):
-    folder = embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=5).directory
+    folder = embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=5).path
     expected = read(folder)
     dask_frame = pytest.importorskip("dask.dataframe", reason="extra dask")
     found = {
@@ -149,8 +149,8 @@ def test_an_interrupted_call_goes_on(embedder, image_paths, tmp_path, monkeypatc
     info = embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=3)
     assert info.n_new_parts == 2
     assert [batch[0] for batch in seen] == [image_paths[i] for i in (0, 3, 6, 6, 9)]
-    for name in parts_of(whole.directory):
-        assert (whole.directory / name).read_bytes() == (info.directory / name).read_bytes()
+    for name in parts_of(whole.path):
+        assert (whole.path / name).read_bytes() == (info.path / name).read_bytes()
 
 
 def test_what_is_left_of_a_killed_process_is_removed(embedder, image_paths, tmp_path):
@@ -236,8 +236,8 @@ def test_a_damaged_manifest_is_set_aside(embedder, image_paths, tmp_path, conten
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "other"])
 def test_a_damaged_part_is_made_again(embedder, image_paths, tmp_path, damage):
-    folder = embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=6).directory
-    other = embed_to_parquet(embedder, image_paths[::-1], tmp_path / "other", part_size=6).directory
+    folder = embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=6).path
+    other = embed_to_parquet(embedder, image_paths[::-1], tmp_path / "other", part_size=6).path
     part = folder / "part-00000001.parquet"
     before = part.read_bytes()
     content = {
@@ -259,7 +259,7 @@ def test_a_damaged_part_is_made_again(embedder, image_paths, tmp_path, damage):
     ("change", "message"),
     [
         ({"embedder": {"tokens": "class"}}, "embedder.tokens: then .'all'., now .'class'."),
-        ({"embedder": {"normalize": False}}, "embedder.normalize: then True, now False"),
+        ({"embedder": {"final_norm": False}}, "embedder.final_norm: then True, now False"),
         ({"embedder": {"image_size": 42}}, "embedder.image_size: then 28, now 42"),
         ({"embedder": {"random_state": 1}}, "embedder.weights: then .*, now "),
         ({"embedder": {"precision": "bfloat16"}}, "precision: then 'float32', now 'bfloat16'"),
@@ -326,14 +326,14 @@ def test_one_unreadable_image_in_many(tmp_path, image_paths):
     with pytest.warns(InvalidInputWarning, match=r"1 of 1008 .*\n.*bad\.png \(row 777\): not an"):
         info = embed_to_parquet(embedder, paths, tmp_path / "tiles", part_size=250)
     assert (info.n_parts, info.n_unreadable) == (5, 1)
-    frame = read(info.directory)
+    frame = read(info.path)
     assert frame["path"].tolist() == paths
     assert np.flatnonzero(frame["error"].notna()).tolist() == [777]
     assert np.flatnonzero(np.isnan(features_of(frame)).any(axis=1)).tolist() == [777]
     assert frame["error"][777] == "not an image that Pillow can read"
     # It is counted again where its part was done before, and warned of no more.
     assert embed_to_parquet(embedder, paths, tmp_path / "tiles", part_size=250) == (
-        info.directory,
+        info.path,
         1008,
         5,
         0,

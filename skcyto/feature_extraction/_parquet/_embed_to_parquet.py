@@ -48,7 +48,7 @@ class ParquetEmbeddingInfo(NamedTuple):
 
     Parameters
     ----------
-    directory : pathlib.Path
+    path : pathlib.Path
         The data set.
     n_images : int
         Its rows.
@@ -68,7 +68,7 @@ class ParquetEmbeddingInfo(NamedTuple):
     3
     """
 
-    directory: Path
+    path: Path
     n_images: int
     n_parts: int
     n_new_parts: int
@@ -78,8 +78,8 @@ class ParquetEmbeddingInfo(NamedTuple):
 @validate_params(
     {
         "embedder": [EVA02TokenEmbedder],
-        "paths": "no_validation",
-        "directory": [str, os.PathLike],
+        "X": "no_validation",
+        "path": [str, os.PathLike],
         "client": "no_validation",
         "part_size": [Interval(Integral, 1, None, closed="left")],
         "verbose": ["verbose"],
@@ -88,8 +88,8 @@ class ParquetEmbeddingInfo(NamedTuple):
 )
 def embed_to_parquet(
     embedder: EVA02TokenEmbedder,
-    paths: Any,
-    directory: str | os.PathLike[str],
+    X: Any,
+    path: str | os.PathLike[str],
     *,
     client: Client | None = None,
     part_size: int = 4096,
@@ -108,15 +108,15 @@ def embed_to_parquet(
         fine-tuned first. Its `on_error` says what becomes of images that cannot be read: "raise"
         stops with their names, "nan" gives them rows of NaN with the reason beside them.
 
-    paths : sequence of str or path-like of length n_images
+    X : sequence of str or path-like of length n_images
         Image files: a list, a one-dimensional array, a Series, or a data frame of one column.
 
-    directory : str or path-like
+    path : str or path-like
         Folder of the data set; made where it does not exist.
 
     client : distributed.Client or None, default=None
         Dask cluster whose workers embed the parts. They must see the same files under the same
-        paths, and write to the same `directory`. A worker that dies loses the part it was at,
+        paths, and write to the same `path`. A worker that dies loses the part it was at,
         which another one does again. None embeds in this process.
 
     part_size : int, default=4096
@@ -128,7 +128,7 @@ def embed_to_parquet(
     Returns
     -------
     info : ParquetEmbeddingInfo
-        Named tuple of directory, number of images, parts, parts new in this call, and images that
+        Named tuple of path, number of images, parts, parts new in this call, and images that
         could not be read.
 
     Raises
@@ -151,7 +151,7 @@ def embed_to_parquet(
     Notes
     -----
     Files are named ``part-00000000.parquet`` and so on, so that readers that sort by name give the
-    rows in the order of `paths`. The columns are ``path``; one float32 column a feature, named as
+    rows in the order of `X`. The columns are ``path``; one float32 column a feature, named as
     by ``get_feature_names_out``; and ``error``, the reason where an image could not be read, else
     null. ``_manifest.json`` holds what the data set was begun with. ``_SUCCESS`` is written when
     all parts are there, and removed by a call that finds some missing, damaged or to be done again.
@@ -176,14 +176,14 @@ def embed_to_parquet(
     ...     for i, path in enumerate(paths):
     ...         Image.new("RGB", (28, 28), (40 * i, 0, 0)).save(path)
     ...     info = embed_to_parquet(embedder, paths, Path(folder, "tiles"), part_size=2)
-    ...     frame = pd.read_parquet(info.directory)
+    ...     frame = pd.read_parquet(info.path)
     >>> info.n_parts, frame.shape
     (3, (5, 194))
     """
     import_parquet()
-    images = PathList(paths, int(part_size))
+    images = PathList(X, int(part_size))
     embedder = _fit_if_needed(embedder, images)
-    folder = Path(directory).expanduser().absolute()
+    folder = Path(path).expanduser().absolute()
     runner: Runner = LocalRunner(embedder) if client is None else ClusterRunner(embedder, client)
     description = runner.describe()
     manifest = make_manifest(description, images, int(part_size))

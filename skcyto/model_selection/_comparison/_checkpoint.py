@@ -90,9 +90,10 @@ class Checkpoint:
         record : FoldRecord or None
         """
         path = self.folder / f"{key}.npz"
-        if not path.exists():
+        try:
+            reason = find_damage(path, key)
+        except FileNotFoundError:
             return None
-        reason = find_damage(path, key)
         if reason is not None:
             report_damage(path, reason, "its fold is computed anew")
             return None

@@ -97,9 +97,10 @@ class Checkpoint:
         damaged = []
         state = None
         for path in (self.path, self.previous):
-            if not path.exists():
+            try:
+                reason = find_damage(path, _FILE)
+            except FileNotFoundError:
                 continue
-            reason = find_damage(path, _FILE)
             if reason is None:
                 state = self._read(path)
                 break
@@ -146,7 +147,7 @@ class Checkpoint:
             # No text of torch's: it advises to allow the file to run code.
             raise ValueError(
                 f"{path} is whole but no checkpoint of EVA02Classifier ({type(error).__name__}). "
-                "Choose another checkpoint_dir"
+                "Choose another checkpoint"
             ) from error
         differences = _list_differences(found, self._fingerprint)
         if version != _FORMAT:
@@ -154,8 +155,8 @@ class Checkpoint:
         if differences:
             raise ValueError(
                 f"the checkpoint {path} belongs to another fit: {'; '.join(differences)}. "
-                f"Choose another checkpoint_dir, or delete {_FILE} and {_PREVIOUS} to begin anew. "
-                "For a cross-validation or a search, put '{fit}' into checkpoint_dir, as in "
+                f"Choose another checkpoint, or delete {_FILE} and {_PREVIOUS} to begin anew. "
+                "For a cross-validation or a search, put '{fit}' into checkpoint, as in "
                 "'checkpoints/{fit}': each fit then has a folder of its own"
             )
         return state

@@ -35,7 +35,7 @@ def save_classifier_state(classifier: EVA02Classifier, weights: Path) -> dict[st
     """
     state = dict(vars(classifier))
     state["device"] = str(classifier.device)
-    state["checkpoint_dir"] = None
+    state["checkpoint"] = None
     if isinstance(classifier.weights, os.PathLike):
         state["weights"] = os.fspath(classifier.weights)
     network, criterion = state.pop("network_", None), state.pop("criterion_", None)
@@ -65,22 +65,25 @@ def load_classifier_state(
     InvalidModelError
         If the network cannot be built as described, or the tensors do not fit it.
     """
-    classifier.__dict__.update(state, checkpoint_dir=None)
+    classifier.__dict__.update(state, checkpoint=None)
     if "classes_" not in state:
         return
     if weights is None:
         raise InvalidModelError(f"the weights of {type(classifier).__name__} are missing")
     tensors = read_tensors(weights)
     try:
-        # Models saved by earlier releases have neither.
+        # Models saved by earlier releases have none of these.
+        for name in ("model_kwargs", "crop_mode", "fill", "views"):
+            classifier.__dict__.setdefault(name, None)
+        classifier.__dict__.setdefault("_backbone_name", classifier.model_name)
         classifier.__dict__.setdefault("_backbone_size", classifier.image_size)
         classifier.__dict__.setdefault("_backbone_options", {})
         size = classifier._backbone_size
         options = BackboneOptions.from_dict(classifier._backbone_options)
-        info = describe_backbone(classifier.model_name, size, options)
+        info = describe_backbone(classifier._backbone_name, size, options)
         with torch_seed(0):
             network = TransformerClassifier(
-                BackboneSource(classifier.model_name, size, None, options=options),
+                BackboneSource(classifier._backbone_name, size, None, options=options),
                 info,
                 len(classifier.classes_),
                 cosine_head=classifier.loss_.needs_cosine_head,

@@ -254,7 +254,7 @@ class TestCache:
         assert len(computed) == 6
         np.testing.assert_array_equal(extractor.transform(paths)[:3], first)
         assert len(computed) == 10
-        more = clone(extractor).set_params(labels=[5, 1, 2]).fit(paths)
+        more = clone(extractor).set_params(mask_labels=[5, 1, 2]).fit(paths)
         values = more.transform(paths)
         assert computed[10:] == [5] * 5
         width = first.shape[1] // 2
