@@ -123,7 +123,7 @@ def finetune(inputs: Path, folder: Path) -> Any:
         max_epochs=3,
         batch_size=6,
         validation_fraction=None,
-        checkpoint_dir=folder / "checkpoint",
+        checkpoint=folder / "checkpoint",
         random_state=0,
     )
     return classifier.fit(X, np.arange(len(X)) % 3).predict_proba(X)

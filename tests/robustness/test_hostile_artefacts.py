@@ -471,7 +471,7 @@ def test_checkpoint_of_a_fine_tuning(content, sealed, attack):
         image_size=32,
         max_epochs=1,
         validation_fraction=None,
-        checkpoint_dir=attack.folder,
+        checkpoint=attack.folder,
     )
     if sealed:
         with pytest.raises(ValueError, match="no checkpoint") as caught:

@@ -61,7 +61,7 @@ def finetuning():
     from skcyto.neural_network import EVA02Classifier
     classifier = EVA02Classifier(
         "test_vit", weights=None, image_size=32, max_epochs=2, validation_fraction=None,
-        checkpoint_dir=place, random_state=0,
+        checkpoint=place, random_state=0,
     )
     return classifier.fit(images[:12], np.arange(12) % 2).predict_proba(images)[:, 0].sum()
 

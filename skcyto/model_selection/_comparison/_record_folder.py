@@ -77,9 +77,10 @@ class RecordFolder:
         A damaged file is named in a warning, set aside, and counts as none.
         """
         path = self.folder / f"{key}.npz"
-        if not path.exists():
+        try:
+            reason = find_damage(path, key)
+        except FileNotFoundError:
             return None
-        reason = find_damage(path, key)
         if reason is not None:
             report_damage(path, reason, "its fold is computed anew")
             return None

@@ -97,9 +97,10 @@ class Checkpoint:
         damaged = []
         state = None
         for path in (self.path, self.previous):
-            if not path.exists():
+            try:
+                reason = find_damage(path, _FILE)
+            except FileNotFoundError:
                 continue
-            reason = find_damage(path, _FILE)
             if reason is None:
                 state = self._read(path)
                 break
