@@ -82,7 +82,8 @@ def _find(options: argparse.Namespace) -> Inputs:
         found = load_image_mask_folder(word, image=options.image, mask=options.mask)
     except (OSError, ValueError) as error:
         raise CommandError(str(error)) from error
-    rows = [(str(image), str(mask)) for image, mask in found.data[["image", "mask"]].to_numpy()]
+    pairs = found.data[["image", "mask"]].to_numpy()
+    rows: list[tuple[str, ...]] = [(str(image), str(mask)) for image, mask in pairs]
     return Inputs(("image", "mask"), rows, [])
 
 

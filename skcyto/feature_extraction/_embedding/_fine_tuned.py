@@ -14,6 +14,7 @@ from sklearn.utils import _safe_indexing
 
 from skcyto.exceptions import InvalidImageError, InvalidInputWarning
 from skcyto.utils._backbones._options import BackboneOptions
+from skcyto.utils._backbones._request import OPTION_NAMES
 from skcyto.utils._backbones._source import BackboneInfo, describe_backbone
 from skcyto.utils._images._inputs import ImageInputs, list_bad_images
 from skcyto.utils._warnings import warn
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 _OF_THE_NETWORK = (
     *("model_name", "weights", "image_size"),
-    *("mean", "std", "crop_pct", "interpolation"),
+    *OPTION_NAMES,
 )
 
 
@@ -69,7 +70,7 @@ class FineTunedSource:
     @property
     def model_name(self) -> str:
         """Name of the timm model."""
-        return self.classifier.model_name
+        return self.classifier._backbone_name
 
     @property
     def image_size(self) -> int | None:
@@ -103,7 +104,8 @@ class FineTunedSource:
             A timm model without a classifier.
         """
         model = copy.deepcopy(self.classifier.network_.backbone).cpu()
-        model.set_grad_checkpointing(False)
+        if hasattr(model, "set_grad_checkpointing"):
+            model.set_grad_checkpointing(False)
         return model.float().eval()
 
 
@@ -159,19 +161,17 @@ def fine_tune(
     return FineTunedSource.of(clone(finetune).fit(**data))
 
 
-def network_parameters(embedder: EVA02TokenEmbedder) -> tuple[str, Any, int | None]:
-    """Return model name, weights and image size that count for an embedder.
+def network_owner(embedder: EVA02TokenEmbedder) -> EVA02TokenEmbedder | EVA02Classifier:
+    """Return the estimator whose parameters say which network an embedder has.
 
     Parameters
     ----------
     embedder : EVA02TokenEmbedder
-        Whose own they are, or those of its `finetune`.
+        Itself, or its `finetune` where it has one.
 
     Returns
     -------
-    model_name : str
-    weights : str, path or None
-    image_size : int or None
+    owner : EVA02TokenEmbedder or EVA02Classifier
 
     Raises
     ------
@@ -180,7 +180,7 @@ def network_parameters(embedder: EVA02TokenEmbedder) -> tuple[str, Any, int | No
     """
     finetune = embedder.finetune
     if finetune is None:
-        return embedder.model_name, embedder.weights, embedder.image_size
+        return embedder
     defaults = inspect.signature(type(embedder)).parameters
     for name in _OF_THE_NETWORK:
         own, theirs = getattr(embedder, name), getattr(finetune, name)
@@ -189,7 +189,7 @@ def network_parameters(embedder: EVA02TokenEmbedder) -> tuple[str, Any, int | No
                 f"{name}={own!r}, but finetune has {name}={theirs!r}. With finetune, the network "
                 f"is the one that it describes: give {name} to it, and leave it out here"
             )
-    return finetune.model_name, finetune.weights, finetune.image_size
+    return finetune
 
 
 def _equal(one: Any, other: Any) -> bool:

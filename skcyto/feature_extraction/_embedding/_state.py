@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from skcyto.exceptions import InvalidModelError, PretrainedWeightsError
 from skcyto.feature_extraction._embedding._fine_tuned import FineTunedSource
+from skcyto.feature_extraction._embedding._tokens import POOLED
+from skcyto.utils._backbones._folder import is_folder
 from skcyto.utils._backbones._options import NO_OPTIONS, BackboneOptions, make_metadata
 from skcyto.utils._backbones._source import BackboneSource
 from skcyto.utils._persistence import check_tensors, write_tensors
@@ -43,6 +45,7 @@ def save_embedder_state(embedder: EVA02TokenEmbedder, weights: Path) -> dict[str
     source = state.pop("_source", None)
     identity = state.pop("_weights_identity", None)
     if isinstance(source, BackboneSource):
+        state["_backbone_name"] = source.model_name
         state["_backbone_size"] = source.image_size
         state["_backbone_options"] = source.options.to_dict()
     if source is None or "finetune_" in state:
@@ -84,6 +87,8 @@ def load_embedder_state(
     # A file says neither which weights are read nor where anything is written.
     state = {k: v for k, v in state.items() if k not in ("_source", "_weights_identity", "cache")}
     embedder.__dict__.update(state, cache=None)
+    for name in ("model_kwargs", "crop_mode", "fill", "views"):
+        embedder.__dict__.setdefault(name, None)  # Models saved by earlier releases.
     if not hasattr(embedder, "embedding_dim_"):
         return
     try:
@@ -91,9 +96,10 @@ def load_embedder_state(
         info = source.describe()
     except (ValueError, TypeError, AttributeError) as error:
         raise InvalidModelError(f"{type(embedder).__name__} cannot be built: {error}") from error
-    if (info.embedding_dim, info.image_size) != (embedder.embedding_dim_, embedder.image_size_):
+    dim = info.pooled_dim if embedder._kind == POOLED else info.embedding_dim
+    if (dim, info.image_size) != (embedder.embedding_dim_, embedder.image_size_):
         raise InvalidModelError(
-            f"model_name={source.model_name!r} has tokens of length {info.embedding_dim} on "
+            f"model_name={source.model_name!r} has tokens of length {dim} on "
             f"images of {info.image_size} pixels here; the saved {type(embedder).__name__} has "
             f"{embedder.embedding_dim_} on {embedder.image_size_}"
         )
@@ -110,9 +116,12 @@ def _find_source(
         raise InvalidModelError("its weights are missing")
     check_tensors(weights)
     path = os.path.abspath(weights)
-    if embedder.weights not in ("pretrained", None):
-        embedder.weights = path  # so that a clone can be fitted without the former file
-    # Models saved by earlier releases have neither.
+    # Models saved by earlier releases have none of the three.
+    name = getattr(embedder, "_backbone_name", embedder.model_name)
+    own_folder = is_folder(embedder.model_name) and "hub:" not in embedder.model_name
+    if own_folder or embedder.weights not in ("pretrained", None):
+        # So that a clone can be fitted without the former files.
+        embedder.model_name, embedder.weights = name, path
     size = getattr(embedder, "_backbone_size", embedder.image_size)
     options = BackboneOptions.from_dict(getattr(embedder, "_backbone_options", {}))
-    return BackboneSource(embedder.model_name, size, path, options=options)
+    return BackboneSource(name, size, path, options=options)

@@ -262,9 +262,9 @@ def caption(comparison: ComparisonData, confidence_level: float) -> str:
         f"Mean ± standard deviation over {len(comparison.splits.splits)} folds{grouped} "
         f"({rounds} round{'s' if rounds > 1 else ''}), with {confidence_level:.0%} confidence "
         f"interval: of recalls and accuracy by {by} (binomial, mid-P), of areas under ROC curves "
-        "by DeLong and Newcombe, both at least as wide as folds vary where there are enough cases "
-        "to tell; of other scores from folds, corrected for the training data that they share "
-        "(Nadeau and Bengio). No interval: nothing is known of how the score varies."
+        "by DeLong and Newcombe, of other scores from folds, all widened for the training data "
+        "that folds share (Nadeau and Bengio). No interval: nothing is known of how the score "
+        "varies."
     )
     areas = [
         heading(comparison, name)

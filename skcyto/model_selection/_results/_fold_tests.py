@@ -14,6 +14,7 @@ from skcyto.model_selection._statistics._folds import (
     bayesian_correlated_ttest,
     corrected_resampled_ttest,
 )
+from skcyto.utils._pvalues import correct_pvalues
 
 ALL_PAIRS = "all"
 
@@ -247,11 +248,6 @@ def with_holm(
     -------
     table : DataFrame
     """
-    from statsmodels.stats.multitest import multipletests
-
     table = _frame(rows, keys, columns, names)
-    known = table["pvalue"].notna().to_numpy()
-    if known.any():
-        corrected = multipletests(table.loc[known, "pvalue"], method="holm")[1]
-        table.loc[known, "p_holm"] = corrected
+    table["p_holm"] = correct_pvalues(table["pvalue"].to_numpy(dtype=float), "holm")
     return table

@@ -307,7 +307,7 @@ def _check_resampling(comparison: ComparisonData, metric: str, model: str) -> No
         loss = -np.log(np.maximum(own, 1e-15)) if metric == "log_loss" else (1 - own) ** 2
         by_unit = np.bincount(codes, loss)
         if by_unit.sum() ** 2 < _FEWEST_LOSSES * (by_unit**2).sum():
-            raise ValueError(f"most of it comes from a few {kept}s")
+            raise ValueError(f"fewer than {_FEWEST_LOSSES} {kept}s carry it")
 
 
 def _draw(comparison: ComparisonData, metric: str) -> tuple[BootstrapResult | None, str]:

@@ -27,13 +27,14 @@ from skcyto.neural_network._transformer._loop import FineTuning, TrainingSetting
 from skcyto.neural_network._transformer._network import TransformerClassifier
 from skcyto.neural_network._transformer._targets import Targets
 from skcyto.utils._backbones._memory import inference_memory, training_memory
-from skcyto.utils._backbones._options import BackboneOptions, BackboneRequest, options_of
+from skcyto.utils._backbones._options import BackboneOptions
+from skcyto.utils._backbones._request import OPTION_NAMES, BackboneRequest
 from skcyto.utils._backbones._source import (
     BackboneInfo,
     BackboneSource,
     describe_backbone,
-    resolve_weights_path,
 )
+from skcyto.utils._backbones._views import list_views
 from skcyto.utils._devices._batch_halver import BatchHalver, describe_shortage, shortage_raises
 from skcyto.utils._devices._device import resolve_device, resolve_precision
 from skcyto.utils._devices._reservation import reserve_memory
@@ -55,12 +56,14 @@ _NOT_IN_FINGERPRINT = {
     "device",
     "gradient_checkpointing",
     "image_size",
-    *("mean", "std", "crop_pct", "interpolation"),
+    *OPTION_NAMES,
     "loss",
+    "model_name",
     "n_jobs",
     "predict_proba_prior",
     "random_state",
     "verbose",
+    "views",
     "weights",
 }
 
@@ -118,18 +121,14 @@ def fine_tune(estimator: EVA02Classifier, inputs: ImageInputs, targets: Targets)
     -------
     result : FineTuned
     """
-    weights = resolve_weights_path(estimator.weights)
-    image_size, options = BackboneRequest(
-        estimator.model_name, estimator.image_size, weights, options_of(estimator)
-    ).resolve()
-    info = describe_backbone(estimator.model_name, image_size, options)
     device = resolve_device(estimator.device)
     precision = resolve_precision(estimator.precision, device)
     loss = get_loss(estimator.loss)
     # Independent of one another: a change of the split does not change the initial weights.
     rng = check_random_state(estimator.random_state)
     seeds = [draw_seed(rng) for _ in range(3)]
-    source = BackboneSource(estimator.model_name, image_size, weights, seeds[1], options)
+    source = BackboneRequest.of(estimator).resolve(seeds[1])
+    info = source.describe()
     with torch_seed(seeds[1]):
         network = TransformerClassifier(
             source,
@@ -247,7 +246,7 @@ def describe_fitted(estimator: EVA02Classifier) -> BackboneInfo:
     info : BackboneInfo
     """
     options = BackboneOptions.from_dict(estimator._backbone_options)
-    return describe_backbone(estimator.model_name, estimator._backbone_size, options)
+    return describe_backbone(estimator._backbone_name, estimator._backbone_size, options)
 
 
 def _run(
@@ -306,7 +305,7 @@ def predict_logits(estimator: EVA02Classifier, inputs: ImageInputs) -> torch.Ten
 
     Returns
     -------
-    logits : torch.Tensor of shape (n_images, n_classes), dtype float32
+    logits : torch.Tensor of shape (n_images, n_views, n_classes), dtype float32
         On the estimator's device, as are network and criterion from now on.
     """
     missing = inputs.find_missing_files()
@@ -320,25 +319,28 @@ def predict_logits(estimator: EVA02Classifier, inputs: ImageInputs) -> torch.Ten
         estimator.batch_size,
         partial(describe_shortage, device, "for", info.model_name, info.image_size, remedy),
     )
-    n_batches = -(-len(inputs) // estimator.batch_size)
+    views = list_views(estimator.views)
+    n_together = max(1, estimator.batch_size // len(views))
+    n_batches = -(-len(inputs) // n_together)
     stream = ImageStream(
         inputs,
-        plain_draws(np.arange(len(inputs)), estimator.batch_size),
+        plain_draws(np.arange(len(inputs)), n_together),
         info=info,
+        views=views,
         n_workers=min(resolve_n_workers(estimator.n_jobs, device), n_batches),
         pin_memory=device.type == "cuda",
     )
-    bar = progress_bar(
-        total=len(inputs), desc="Predicting", unit="image", verbose=estimator.verbose
-    )
+    n_passes = len(inputs) * len(views)
+    bar = progress_bar(total=n_passes, desc="Predicting", unit="image", verbose=estimator.verbose)
     precision = resolve_precision(estimator.precision, device)
-    needed = inference_memory(info, min(estimator.batch_size, len(inputs)), precision)
+    needed = inference_memory(info, min(estimator.batch_size, n_passes), precision)
     with reserve_memory(device, needed):
         with shortage_raises(batches.make_error):
             network = _place(estimator.network_, device).eval()
             estimator.criterion_.to(device)
         with bar, torch.inference_mode():
-            return compute_logits(network, stream, precision, batches, advance=bar.update)
+            logits = compute_logits(network, stream, precision, batches, advance=bar.update)
+            return logits.reshape(len(inputs), len(views), -1)
 
 
 def _place(network: TransformerClassifier, device: torch.device) -> TransformerClassifier:
@@ -367,6 +369,8 @@ def _make_fingerprint(
     weights = "random" if source.weights is None else source.identify_weights()
     class_weight = estimator.class_weight
     return params | {
+        "model_name": source.model_name,
+        "model_args": [list(pair) for pair in source.options.model_args],
         "image_size": info.image_size,
         "preprocessing": json.loads(json.dumps(dict(info.data_config))),
         "weights": weights,

@@ -72,15 +72,18 @@ def load_classifier_state(
         raise InvalidModelError(f"the weights of {type(classifier).__name__} are missing")
     tensors = read_tensors(weights)
     try:
-        # Models saved by earlier releases have neither.
+        # Models saved by earlier releases have none of these.
+        for name in ("model_kwargs", "crop_mode", "fill", "views"):
+            classifier.__dict__.setdefault(name, None)
+        classifier.__dict__.setdefault("_backbone_name", classifier.model_name)
         classifier.__dict__.setdefault("_backbone_size", classifier.image_size)
         classifier.__dict__.setdefault("_backbone_options", {})
         size = classifier._backbone_size
         options = BackboneOptions.from_dict(classifier._backbone_options)
-        info = describe_backbone(classifier.model_name, size, options)
+        info = describe_backbone(classifier._backbone_name, size, options)
         with torch_seed(0):
             network = TransformerClassifier(
-                BackboneSource(classifier.model_name, size, None, options=options),
+                BackboneSource(classifier._backbone_name, size, None, options=options),
                 info,
                 len(classifier.classes_),
                 cosine_head=classifier.loss_.needs_cosine_head,

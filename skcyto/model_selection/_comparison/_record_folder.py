@@ -24,7 +24,7 @@ _SEED = "seed.json"
 _COPY = "seed.copy.json"
 
 
-class Checkpoint:
+class RecordFolder:
     """A folder with one file for every finished (candidate, fold).
 
     Files are named by what they depend on: data, labels, training and test rows, metadata, the
@@ -96,11 +96,11 @@ class Checkpoint:
         if reason is not None:
             report_damage(path, reason, "its fold is computed anew")
             return None
-        # Opened here: numpy leaves a file open that it cannot make sense of.
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            facts = json.loads(str(file["facts"]))
-            response = file["response"] if facts["kind"] else None
-            predictions = Predictions(file["codes"], response, facts["kind"])
+        try:
+            facts, predictions = _parse(path)
+        except Exception as error:  # A forged record has a checksum, too, and may hold anything.
+            report_damage(path, f"it is no record: {error}", "its fold is computed anew")
+            return None
         if any(facts["scorers"].get(name) != digest for name, digest in self._scorers.items()):
             return None
         kept = {name: facts["scores"][name] for name in self._scorers}
@@ -131,6 +131,19 @@ class Checkpoint:
         np.savez(buffer, **arrays)
         content = buffer.getvalue()
         write_atomically(self.folder / f"{key}.npz", content + make_seal(content, key))
+
+
+def _parse(path: Path) -> tuple[dict[str, Any], Predictions]:
+    # Opened here: numpy leaves a file open that it cannot make sense of.
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        facts = json.loads(str(file["facts"]))
+        response = file["response"] if facts["kind"] else None
+        predictions = Predictions(file["codes"], response, facts["kind"])
+    if predictions.codes.ndim != 1:
+        raise ValueError(f"predictions of shape {predictions.codes.shape}")
+    if response is not None and not np.all(np.isfinite(response)):
+        raise ValueError("scores of classes that are NaN or infinite")
+    return facts, predictions
 
 
 def _read_seed(path: Path) -> int | None:
