@@ -361,10 +361,10 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         return table
 
     def _save_state(self, weights: Path) -> dict[str, Any]:
-        return save_extractor_state(vars(self))
+        return save_extractor_state(self.__dict__)
 
     def _load_state(self, state: dict[str, Any], weights: Path | None) -> None:
-        vars(self).update(load_extractor_state(state))
+        self.__dict__.update(load_extractor_state(state))
 
     def _peek(self, cases: list[Case]) -> tuple[int, int]:  # noqa: RET503
         """Dimension and channels of the first image that can be read."""
