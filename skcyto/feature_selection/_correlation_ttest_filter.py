@@ -19,10 +19,10 @@ from skcyto.feature_selection._blocks import batches, rows_in_memory
 from skcyto.feature_selection._class_tests import (
     ClassTests,
     compare_classes,
-    correct_pvalues,
     has_welch_anova,
 )
 from skcyto.feature_selection._correlation_scan import scan_correlated
+from skcyto.utils._pvalues import correct_pvalues
 from skcyto.utils._validation import plain_vector
 from skcyto.utils._warnings import warn
 

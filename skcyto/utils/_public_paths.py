@@ -36,7 +36,7 @@ def use_public_paths(package: str, namespace: Mapping[str, Any], names: Iterable
             if hasattr(item, "_doc_link_module"):
                 # The question mark in scikit-learn's diagrams leads to skcyto's own page.
                 item._doc_link_module = "skcyto"
-                item._doc_link_template = _PAGES
+                item._doc_link_template = _PAGES  # type: ignore[attr-defined]
             if "__firstlineno__" in vars(item):
                 # A line of the private module: Python 3.13 would show that of the package instead.
                 del item.__firstlineno__  # type: ignore[attr-defined]

@@ -90,7 +90,7 @@ def test_group_importance_display(pipeline, colours):
     labels = [text.get_text() for text in display.ax_.get_yticklabels()]
     assert labels == ["a (2)", "b (1)"]
     assert [bar.get_width() for bar in display.bars_] == [2, 1]
-    assert display.ax_.get_ylabel() == "structure (number of features)"
+    assert display.ax_.get_ylabel() == "structure\n(number of features)"
     assert "decision function" in display.ax_.get_xlabel()
     explanation = explain(pipeline, colours[:3], background=3, random_state=0)
     other = GroupImportanceDisplay.from_explanation(explanation, ["warm", "cold", "cold"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from skcyto.inspection._plot._importance import AXIS_LABELS, draw_bars
+from skcyto.inspection._plot._importance import AXIS_LABELS, TITLE_WIDTH, draw_bars
+from skcyto.utils._plotting import choose_fonts, wrap
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,6 +137,8 @@ class GroupImportanceDisplay:
             [f"{name or 'none'} ({size})" for name, size in sizes.items()]
         )
         self.figure_, self.ax_, self.bars_ = draw_bars(labelled, ax, self.axis_label)
-        self.ax_.set_ylabel(f"{self.group_name} (number of features)")
-        self.ax_.set_title("All classes" if self.class_name is None else f"Class {self.class_name}")
+        self.ax_.set_ylabel(f"{wrap(self.group_name, 20)}\n(number of features)")
+        title = "All classes" if self.class_name is None else f"Class {self.class_name}"
+        self.ax_.set_title(wrap(title, TITLE_WIDTH))
+        choose_fonts(self.figure_)
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +118,11 @@ class Explanation:
             f"<Explanation of {self.response_method}: {self.n_samples} samples, "
             f"{self.n_features} features, classes {', '.join(self.class_names)}>"
         )
+
+    def _repr_html_(self) -> str:
+        top = self.global_importance(n_resamples=200, random_state=0).head(10)
+        title = html.escape(repr(self))
+        return f"<p>{title}</p>{top.to_html(float_format='{:.3g}'.format)}"
 
     def __len__(self) -> int:
         return self.n_outputs
