@@ -146,7 +146,7 @@ class CriticalDifferenceDisplay:
         names = [wrap(self.models[model], 40) for model in order]
         start = 0.35 + 0.3 * len(groups)
         bottom = start + _STEP * half + 0.3
-        # Inches: names left and right of the scale, and lines that are as far apart as they are high.
+        # In inches: names left and right of the scale; lines as far apart as they are high.
         scale = max(3.0, 0.45 * k)
         sides = [text_width(part, _SIZE) + 0.8 for part in (names[:half], names[half:])]
         said = wrap(self._caption(), int((scale + sides[1]) / text_width("x", _SIZE)))
