@@ -126,7 +126,7 @@ class CalibrationComparisonDisplay:
         self.ax_.set(xlabel=wrap(self._titles()[0], 46), ylabel=wrap(self._titles()[1], 46))
         if legend:
             draw_legend(self.ax_, "upper left", len(self.curves), own_figure=ax is None)
-        choose_fonts(self.ax_.get_figure(root=True))
+        choose_fonts(self.ax_.figure.canvas.figure)
         return self
 
     def plot_grid(self, *, n_columns: int | None = None) -> CalibrationComparisonDisplay:

@@ -180,7 +180,7 @@ class CriticalDifferenceDisplay:
         inch = max(k - 1, cd) / scale
         ax.set_xlim(1 - sides[0] * inch, max(k, 1 + cd) + sides[1] * inch)
         ax.axis("off")
-        choose_fonts(ax.get_figure(root=True))
+        choose_fonts(ax.figure.canvas.figure)
         return self
 
     def _draw_difference(self, ax: Axes, said: str) -> None:

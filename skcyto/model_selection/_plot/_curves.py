@@ -99,7 +99,7 @@ class _FoldCurveDisplay:
         self._frame(self.ax_)
         if legend:
             draw_legend(self.ax_, self._legend, len(self.curves), own_figure=ax is None)
-        choose_fonts(self.ax_.get_figure(root=True))
+        choose_fonts(self.ax_.figure.canvas.figure)
         return self
 
     def plot_grid(self, *, n_columns: int | None = None) -> Self:

@@ -129,7 +129,7 @@ def draw_legend(ax: Axes, loc: str, n_curves: int, *, own_figure: bool) -> None:
         ax.figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     else:
         ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=7, frameon=False)
-        figure = ax.get_figure(root=True)
+        figure = ax.figure.canvas.figure
         if figure.get_layout_engine() is None:  # else the legend would lie outside of the figure
             figure.set_layout_engine("constrained")
 

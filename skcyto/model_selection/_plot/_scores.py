@@ -191,7 +191,7 @@ class ScoreComparisonDisplay:
             right.axvspan(-self.rope, self.rope, color="#f0e9d2", zorder=0.5)
         left.set_xlabel(wrap(self.title, 40))
         right.set_xlabel(wrap(f"difference in {self.title} from {self.reference}", 46))
-        choose_fonts(left.get_figure(root=True))
+        choose_fonts(left.figure.canvas.figure)
         return self
 
     def _draw_row(
