@@ -17,7 +17,13 @@ from skcyto.inspection._pipeline_features import (
     transform_to_features,
     without_tuners,
 )
-from skcyto.inspection._plot._image_grid import CAPTION_SIZE, LINE, place_cell, read_pictures, wrap_caption
+from skcyto.inspection._plot._image_grid import (
+    CAPTION_SIZE,
+    LINE,
+    place_cell,
+    read_pictures,
+    wrap_caption,
+)
 from skcyto.inspection._shapley._explain import explain
 from skcyto.inspection._shapley._explanation import Explanation
 from skcyto.inspection._tables import TableEncoder
