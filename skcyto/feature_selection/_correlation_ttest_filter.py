@@ -25,6 +25,7 @@ from skcyto.feature_selection._correlation_scan import scan_correlated
 from skcyto.utils._pvalues import correct_pvalues
 from skcyto.utils._validation import plain_vector
 from skcyto.utils._warnings import warn
+from skcyto.utils._wording import list_some
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -385,7 +386,5 @@ def _refuse(fit_params: dict[str, Any]) -> None:
         )
 
 
-def _list_names(names: np.ndarray, limit: int = 5) -> str:
-    shown = ", ".join(repr(str(name)) for name in names[:limit])
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return f"{len(names)} feature(s) ({shown}{rest})"
+def _list_names(names: np.ndarray) -> str:
+    return f"{len(names)} feature(s) ({list_some(repr(str(name)) for name in names)})"
