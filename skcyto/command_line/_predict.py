@@ -56,7 +56,7 @@ def predict(options: argparse.Namespace) -> int:
     inputs = (
         find_images(options.inputs, options.column)
         if model.columns is None
-        else find_scans(options.inputs, model.columns)
+        else find_scans(options.inputs, model.columns, model.n_paths)
     )
     if inputs.ignored:
         print(

@@ -203,7 +203,14 @@ def scans(folder: Path) -> list[Call]:
     def run(X: Any, **params: Any) -> int:
         return len(RadiomicsExtractor(**params).fit(X).transform(X))
 
-    return [Call("RadiomicsExtractor", run, arguments, {"X": "pairs"}, _left_out(arguments))]
+    split = feature_extraction.split_lesions
+    return [
+        Call("RadiomicsExtractor", run, arguments, {"X": "pairs"}, _left_out(arguments)),
+        _function(
+            split, {"X": "pairs", "path": "path"}, X=arguments["X"], path=folder / "lesions",
+            mask_labels=[1], min_volume=0.0, image_column="image", mask_column="mask",
+        ),
+    ]  # fmt: skip
 
 
 def statistics() -> list[Call]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from skcyto.exceptions import InvalidModelError
 from skcyto.feature_extraction._radiomics._schema import (
-    CHANNELS,
+    channel_names,
     column_names,
     feature_table,
     make_schema,
@@ -76,7 +76,8 @@ def load_extractor_state(extractor: RadiomicsExtractor, state: dict[str, Any]) -
         )
     try:
         extractor._settings = resolve_settings(extractor.settings_, extractor.n_dims_)
-        channels = CHANNELS if "__red__" in str(columns) else ("",)
+        n_channels = 3 if "__red__" in str(columns) else 1
+        channels = channel_names(extractor.image_column, n_channels)
         extractor._schema = make_schema(extractor._settings, extractor.n_dims_, channels)
         extractor.feature_table_ = feature_table(extractor._schema, list(extractor.labels_))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
