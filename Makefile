@@ -88,6 +88,7 @@ contracts: install
 
 docs: install
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/python tools/check_site.py docs/_build/html
 
 # Each example that needs no data has a setting that finishes in a minute or so; results go to
 # output/.
@@ -129,4 +130,4 @@ changelog: install
 	$(BIN)/python -m towncrier build --draft --version next
 
 clean:
-	rm -rf $(VENV) .env-lower-bounds .env-python-* .env-wheel build dist output docs/_build docs/api/generated
+	rm -rf $(VENV) .env-lower-bounds .env-python-* .env-wheel build dist output docs/_build docs/api/generated docs/gallery docs/_generated

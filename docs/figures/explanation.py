@@ -35,7 +35,7 @@ def main():
 
     shares = {"healthy": 0.4, "rubbish": 0.3, "unhealthy": 0.3}
     cells = make_cell_images(
-        500, weights=shares, image_size=112, cells_per_slide=10, random_state=0
+        500, class_proportions=shares, image_size=112, cells_per_slide=10, random_state=0
     )
     splitter = GroupShuffleSplit(1, test_size=0.3, random_state=0)
     train, test = next(splitter.split(cells.images, groups=cells.groups))
@@ -68,7 +68,7 @@ def main():
     print(display.samples.to_string())
 
     six = pd.Series(range(len(y))).groupby(y).head(2)
-    display = TokenMapDisplay.from_estimator(pipeline, images[six], class_name="unhealthy")
+    display = TokenMapDisplay.from_estimator(pipeline, images[six], label="unhealthy")
     print([y[i] for i in six])
     save_photographs(display.figure_, "explanation_token_map")
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import glob
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from skcyto.datasets._files import IMAGE_EXTENSIONS, walk_files
+from skcyto.utils._file_names import as_utf8
 
 _LISTS = (".csv",)
 _SEPARATORS = (",", ";", "\t")  # spreadsheets write the second where a comma is the decimal point
@@ -89,7 +91,9 @@ def find_images(words: Sequence[str], column: str | None) -> Inputs:
     return Inputs(("input",), rows, ignored)
 
 
-def find_scans(words: Sequence[str], columns: tuple[str, ...], n_paths: int) -> Inputs:
+def find_scans(
+    words: Sequence[str], columns: tuple[str, ...], n_paths: int | None = None
+) -> Inputs:
     """Read lists of images and masks.
 
     Parameters
@@ -98,8 +102,8 @@ def find_scans(words: Sequence[str], columns: tuple[str, ...], n_paths: int) -> 
         As given on the command line.
     columns : tuple of str
         Columns of images and masks, and of labels.
-    n_paths : int
-        How many of the columns hold paths: the first ones.
+    n_paths : int or None, default=None
+        How many of the columns hold paths: the first ones; None for all.
 
     Returns
     -------
@@ -119,6 +123,21 @@ def find_scans(words: Sequence[str], columns: tuple[str, ...], n_paths: int) -> 
             )
         rows += list(_read_list(word, columns, n_paths))
     return Inputs(columns, rows, [])
+
+
+def tell_ignored(inputs: Inputs) -> None:
+    """Say on standard error how many files of folders are left out.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    """
+    if inputs.ignored:
+        print(
+            f"left out {len(inputs.ignored)} files that are no images by their names, such as "
+            f"{as_utf8(inputs.ignored[0])}",
+            file=sys.stderr,
+        )
 
 
 def _read_list(

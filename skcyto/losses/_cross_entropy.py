@@ -40,7 +40,7 @@ class CrossEntropyCriterion(Criterion):
         if weight is not None:
             weight = weight.to(logits)
         logits = self.adjust(logits, target)
-        by_weight = self.normalize == "weight_sum" or weight is None
+        by_weight = self.reduction == "weight_sum" or weight is None
         if sample_weight is None and by_weight and len(target) and not self._has_zero_weight:
             return functional.cross_entropy(
                 logits, target, weight, label_smoothing=self.label_smoothing
@@ -101,14 +101,14 @@ class CrossEntropy(Loss):
         class_counts: torch.Tensor,
         *,
         class_weight: ClassWeight,
-        normalize: str,
+        reduction: str,
         max_epochs: int | None,
     ) -> Criterion:
         """Make the criterion; see :meth:`Loss.make_criterion`."""
         return CrossEntropyCriterion(
             class_counts,
             class_weight=class_weight,
-            normalize=normalize,
+            reduction=reduction,
             label_smoothing=self.label_smoothing,
         )
 

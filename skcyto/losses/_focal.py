@@ -99,12 +99,12 @@ class Focal(Loss):
         class_counts: torch.Tensor,
         *,
         class_weight: ClassWeight,
-        normalize: str,
+        reduction: str,
         max_epochs: int | None,
     ) -> Criterion:
         """Make the criterion; see :meth:`Loss.make_criterion`."""
         return _focal_criterion(
-            class_counts, self.gamma, class_weight=class_weight, normalize=normalize
+            class_counts, self.gamma, class_weight=class_weight, reduction=reduction
         )
 
 
@@ -158,7 +158,7 @@ class ClassBalanced(Loss):
         class_counts: torch.Tensor,
         *,
         class_weight: ClassWeight,
-        normalize: str,
+        reduction: str,
         max_epochs: int | None,
     ) -> Criterion:
         """Make the criterion; see :meth:`Loss.make_criterion`."""
@@ -171,7 +171,7 @@ class ClassBalanced(Loss):
             class_counts,
             self.gamma,
             class_weight=class_weight_from_counts("effective", class_counts, beta=self.beta),
-            normalize=normalize,
+            reduction=reduction,
         )
 
 
@@ -219,14 +219,14 @@ class Poly1(Loss):
         class_counts: torch.Tensor,
         *,
         class_weight: ClassWeight,
-        normalize: str,
+        reduction: str,
         max_epochs: int | None,
     ) -> Criterion:
         """Make the criterion; see :meth:`Loss.make_criterion`."""
         if self.epsilon == 0:
             return CrossEntropyCriterion(
-                class_counts, class_weight=class_weight, normalize=normalize
+                class_counts, class_weight=class_weight, reduction=reduction
             )
         return Poly1Criterion(
-            class_counts, class_weight=class_weight, normalize=normalize, epsilon=self.epsilon
+            class_counts, class_weight=class_weight, reduction=reduction, epsilon=self.epsilon
         )

@@ -82,12 +82,12 @@ class BalancedSoftmax(Loss):
         class_counts: torch.Tensor,
         *,
         class_weight: ClassWeight,
-        normalize: str,
+        reduction: str,
         max_epochs: int | None,
     ) -> Criterion:
         """Make the criterion; see :meth:`Loss.make_criterion`."""
         return VectorScalingCriterion(
-            class_counts, class_weight=class_weight, normalize=normalize, gamma=0.0, tau=1.0
+            class_counts, class_weight=class_weight, reduction=reduction, gamma=0.0, tau=1.0
         )
 
 
@@ -136,14 +136,14 @@ class LogitAdjusted(Loss):
         class_counts: torch.Tensor,
         *,
         class_weight: ClassWeight,
-        normalize: str,
+        reduction: str,
         max_epochs: int | None,
     ) -> Criterion:
         """Make the criterion; see :meth:`Loss.make_criterion`."""
         return VectorScalingCriterion(
             class_counts,
             class_weight=class_weight,
-            normalize=normalize,
+            reduction=reduction,
             gamma=0.0,
             tau=float(self.tau),
         )
@@ -198,14 +198,14 @@ class VectorScaling(Loss):
         class_counts: torch.Tensor,
         *,
         class_weight: ClassWeight,
-        normalize: str,
+        reduction: str,
         max_epochs: int | None,
     ) -> Criterion:
         """Make the criterion; see :meth:`Loss.make_criterion`."""
         return VectorScalingCriterion(
             class_counts,
             class_weight=class_weight,
-            normalize=normalize,
+            reduction=reduction,
             gamma=float(self.gamma),
             tau=float(self.tau),
         )

@@ -85,7 +85,7 @@ def build_criterion(
     counts: ArrayLike,
     *,
     class_weight: str | Sequence[float] | None,
-    normalize: str,
+    reduction: str,
     max_epochs: int,
     sampler: str | None,
     batch_size: int,
@@ -101,7 +101,7 @@ def build_criterion(
         Class counts of the rows that train.
     class_weight : str, sequence or None
         In the order of the classes.
-    normalize : {"weight_sum", "count"}
+    reduction : {"weight_sum", "count"}
         Reduction of weighted losses.
     max_epochs : int
         Length of the training, for deferred re-weighting.
@@ -118,7 +118,7 @@ def build_criterion(
     """
     counts = np.asarray(counts, dtype=np.float64)
     criterion = loss.build(
-        counts, class_weight=class_weight, normalize=normalize, max_epochs=max_epochs
+        counts, class_weight=class_weight, reduction=reduction, max_epochs=max_epochs
     )
     # LDAM with class weights is its authors' own recipe (deferred re-weighting), and the class
     # weights of ClassBalanced are its own: neither counts twice.
@@ -175,7 +175,7 @@ def rebuild_criterion(classifier: Any) -> Criterion:
             classifier.loss_,
             classifier.class_counts_,
             class_weight=class_weight_in_order(classifier.class_weight, classifier.classes_),
-            normalize=classifier.normalize,
+            reduction=classifier.reduction,
             max_epochs=classifier.max_epochs,
             sampler=classifier.sampler,
             batch_size=classifier.batch_size,

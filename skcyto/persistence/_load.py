@@ -16,6 +16,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 from skcyto.exceptions import InvalidModelError, ModelVersionWarning
 from skcyto.persistence._categories import rebuild_category_encoder
+from skcyto.persistence._former_parameters import use_present_parameters
 from skcyto.persistence._manifest import ESTIMATOR, check_files, read_manifest
 from skcyto.persistence._moved_types import use_public_names
 from skcyto.persistence._neighbors import rebuild_search_tree
@@ -118,6 +119,7 @@ def load(
     model = _build(folder, list(trusted))
     items = list(walk(model))
     for item in items:
+        use_present_parameters(item)
         if isinstance(item, BaseEstimator):
             _adapt(item, device)
     for item in reversed(items):  # what an estimator holds, before itself

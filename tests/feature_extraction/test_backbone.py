@@ -92,7 +92,7 @@ def test_tokens_equal_timms_own(name, image_size, place):
             True: {k: kept(v).numpy() for k, v in pooled.items()},
             False: {k: v.numpy() for k, v in pooled.items()},
         }
-        expected["ps3c"] = {**expected[False], "image": expected[True]["image"]}
+        expected["image"] = {**expected[False], "image": expected[True]["image"]}
         # What timm itself calls pooled features, where they are defined the same way.
         model.global_pool = "token"
         timm_class = model.forward_head(own, pre_logits=True).numpy()
@@ -119,9 +119,9 @@ def test_several_tokens_are_concatenated_in_the_order_given():
     backbone = TokenBackbone(model, info)
     embeddings = backbone.forward(torch.zeros((2, 3, 28, 28), dtype=torch.uint8), torch.float32)
     parts = [
-        combine_tokens(embeddings.numpy(), backbone.head, [t], "ps3c") for t in ("image", "class")
+        combine_tokens(embeddings.numpy(), backbone.head, [t], "image") for t in ("image", "class")
     ]
-    both = combine_tokens(embeddings.numpy(), backbone.head, ["image", "class"], "ps3c")
+    both = combine_tokens(embeddings.numpy(), backbone.head, ["image", "class"], "image")
     np.testing.assert_array_equal(both, np.hstack(parts))
 
 

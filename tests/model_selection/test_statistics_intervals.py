@@ -155,10 +155,10 @@ def test_coverage_of_an_area_of_few_cases(area):
     [
         (lambda: proportion_interval([0.5, 1.5]), "between 0 and 1"),
         (lambda: proportion_interval([1, 0], groups=["a"]), "1 groups were given for 2 cases"),
-        (lambda: proportion_interval([1, 0], confidence=95), "confidence=95"),
+        (lambda: proportion_interval([1, 0], confidence_level=95), "confidence_level=95"),
         (lambda: mid_p_interval(6, 5), "hits=6"),
         (lambda: auc_interval([1, 0, 0], [1, 2, 3]), "1 positive and 2 negative"),
-        (lambda: area_interval(0.5, 0.0, [1], [1], confidence=0), "confidence=0"),
+        (lambda: area_interval(0.5, 0.0, [1], [1], confidence_level=0), "confidence_level=0"),
     ],
 )
 def test_bad_input_is_named(call, message):

@@ -139,13 +139,13 @@ def tiny_classifier(**params):
 
 @pytest.mark.parametrize("loss", ["focal", "ldam"])
 def test_fine_tuned_classifier(cells, tmp_path, loss):
-    classifier = tiny_classifier(loss=loss, checkpoint_dir=tmp_path / "checkpoints")
+    classifier = tiny_classifier(loss=loss, checkpoint=tmp_path / "checkpoints")
     classifier = fitted(classifier, (cells.images, cells.target))
     loaded = skcyto.load(skcyto.save(classifier, tmp_path / "model"))
     np.testing.assert_allclose(
         loaded.predict_proba(cells.images), classifier.predict_proba(cells.images), atol=1e-6
     )
-    assert loaded.checkpoint_dir is None
+    assert loaded.checkpoint is None
     assert loaded.history_ == classifier.history_
 
 

@@ -87,9 +87,9 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         none of these, as they do not describe a place nor, by themselves, the image. A model
         without a class token has "image" only.
 
-    normalize : bool or "ps3c", default=True
+    final_norm : bool or "image", default=True
         Whether the model's own final norm is applied, to the pooled vector. False gives the
-        output of the last block as it is. "ps3c" is the mixture used in [2]_: "image" with the
+        output of the last block as it is. "image" is the mixture used in [2]_: "image" with the
         norm, "class" and "all" without. The few models that have no final norm give the same in
         each case.
 
@@ -219,7 +219,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
     _parameter_constraints: dict = {
         "model_name": [str],
         "tokens": [StrOptions(set(_TOKENS)), list, tuple],
-        "normalize": ["boolean", StrOptions({"ps3c"})],
+        "final_norm": ["boolean", StrOptions({"image"})],
         "weights": [str, os.PathLike, None],
         "image_size": [Interval(Integral, 1, None, closed="left"), None],
         "mean": ["array-like", None],
@@ -242,7 +242,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         model_name: str = "eva02_base_patch14_448.mim_in22k_ft_in22k_in1k",
         tokens: str | list[str] = "all",
         *,
-        normalize: bool | str = True,
+        final_norm: bool | str = True,
         weights: str | os.PathLike[str] | None = "pretrained",
         image_size: int | None = None,
         mean: Sequence[float] | None = None,
@@ -261,7 +261,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
     ) -> None:
         self.model_name = model_name
         self.tokens = tokens
-        self.normalize = normalize
+        self.final_norm = final_norm
         self.weights = weights
         self.image_size = image_size
         self.mean = mean
@@ -279,7 +279,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, groups: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, sample_weight: Any = None, groups: Any = None) -> Self:
         """Check the parameters, and fine-tune the network where `finetune` is given.
 
         Without `finetune`, nothing is learnt from the images, and none is read.
@@ -405,7 +405,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         if result.head is None:
             shape = (len(inputs), len(self._token_names) * info.embedding_dim)
             return np.full(shape, np.nan, dtype=np.float32)
-        return combine_tokens(result.embeddings, result.head, self._token_names, self.normalize)
+        return combine_tokens(result.embeddings, result.head, self._token_names, self.final_norm)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the features: ``all_0``, ``all_1`` and so on.

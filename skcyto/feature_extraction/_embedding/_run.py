@@ -72,7 +72,7 @@ class EmbeddingResult:
 @dataclass(frozen=True)
 class _Miss:
     index: int
-    key: bytes
+    key: str
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ class EmbeddingRun:
         self, loaded: Iterator[tuple[int, LoadedImage | Exception]]
     ) -> Iterator[_ReadMiss]:
         """Set aside copies, take what is stored, and yield the rest."""
-        first: dict[bytes, int] = {}
+        first: dict[str, int] = {}
         more = True
         while more:
             fresh: deque[tuple[int, LoadedImage]] = deque()
@@ -256,7 +256,7 @@ class EmbeddingRun:
                     if n_bytes > _MAX_LOOK_UP_BYTES:
                         break
             keys = make_keys(self._fingerprint, [image.digest for _, image in fresh])
-            found, damaged = ({}, []) if self._store is None else self._store.get(keys)
+            found, damaged = ({}, []) if self._store is None else self._store.look_up(keys)
             image = None  # An image is let go as soon as it is handed on.
             for key in keys:
                 index, content = fresh.popleft()
@@ -345,16 +345,16 @@ class EmbeddingRun:
         return self._backbone
 
     def _look_up_head(self) -> PoolingHead | None:
-        data = None if self._store is None else self._store.get_head(self._fingerprint)
+        data = None if self._store is None else self._store.get_head(self._fingerprint.hex())
         return None if data is None else PoolingHead.from_bytes(data, self._info)
 
-    def _save(self, vectors: dict[bytes, bytes]) -> None:
+    def _save(self, vectors: dict[str, bytes]) -> None:
         if self._store is None:
             return
         try:
             if self._head is None:
                 self._head = self._get_backbone().head
-                self._store.put_head(self._fingerprint, self._head.to_bytes())
+                self._store.put_head(self._fingerprint.hex(), self._head.to_bytes())
             self._store.put(vectors)
         except OSError as error:
             self._do_without_store("embeddings can no longer be stored", error)

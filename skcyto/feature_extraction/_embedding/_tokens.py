@@ -177,7 +177,7 @@ def combine_tokens(
     embeddings: np.ndarray,
     head: PoolingHead,
     tokens: Sequence[str],
-    normalize: Any,
+    final_norm: Any,
 ) -> np.ndarray:
     """Make features of class tokens and patch means.
 
@@ -189,8 +189,8 @@ def combine_tokens(
         Number of patches, and the norm.
     tokens : sequence of {"class", "image", "all"}
         What to concatenate.
-    normalize : bool or "ps3c"
-        Whether the norm is applied to each pooled vector; "ps3c" applies it to "image" alone.
+    final_norm : bool or "image"
+        Whether the norm is applied to each pooled vector; "image" applies it to "image" alone.
 
     Returns
     -------
@@ -209,7 +209,7 @@ def combine_tokens(
         else:
             n_patches = np.float32(head.n_patches)
             block = (class_token + n_patches * patch_mean) / (n_patches + 1)
-        if normalize is True or (normalize == "ps3c" and name == "image"):
+        if final_norm is True or (final_norm == "image" and name == "image"):
             with torch.inference_mode():
                 block = head.norm(torch.from_numpy(np.ascontiguousarray(block))).numpy()
         blocks.append(block)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skcyto.feature_extraction._radiomics._cases import ScanProblem
 from skcyto.feature_extraction._radiomics._checks import (
@@ -34,6 +36,8 @@ from skcyto.feature_extraction._radiomics._filters import (
 from skcyto.feature_extraction._radiomics._reasons import one_sentence
 from skcyto.feature_extraction._radiomics._runtime import collect_messages, geometry_tolerance
 from skcyto.feature_extraction._radiomics._settings import Settings
+from skcyto.feature_extraction._radiomics._textures import BinnedRegion, compute, trusted_classes
+from skcyto.feature_extraction._radiomics._voxels import Voxels
 
 # More than any unfiltered region has with a sensible binWidth. Filters stretch intensities, so that
 # the same binWidth gives some of their images several times as many.
@@ -93,6 +97,23 @@ class Region:
     n_binned: int = 0
     messages: list[str] = field(default_factory=list)
     problem: ScanProblem | None = None
+
+
+class _Where:
+    """Where a region is: for kernels, and for pyradiomics' own classes where these are needed."""
+
+    def __init__(self, region: Region, distance: int) -> None:
+        import SimpleITK as sitk
+
+        self._mask, self._label, self._distance = region.mask, region.label, distance
+        self._box = region.box
+        mask = crop(region.mask, region.box)  # a view does not keep its image alive
+        inside = sitk.GetArrayViewFromImage(mask) == region.label
+        self.voxels = Voxels(inside, region.box, distance)
+
+    @cached_property
+    def patch(self) -> Patch:
+        return Patch(crop(self._mask, self._box), self._label, self._distance)
 
 
 def prepare(
@@ -236,9 +257,7 @@ def extract(
 def _compute_group(group: list[Region], settings: Settings, *, whole: bool) -> None:
     """Compute all but shape of regions that share an image."""
     distance = _largest_distance(settings)
-    patches = {
-        region.key: Patch(crop(region.mask, region.box), region.label, distance) for region in group
-    }
+    places = {region.key: _Where(region, distance) for region in group}
     box = union([region.box for region in group])
     for image_type, custom in settings.image_types.items():
         kwargs = {**settings.setting, **custom}
@@ -249,14 +268,14 @@ def _compute_group(group: list[Region], settings: Settings, *, whole: bool) -> N
                     for filtered in filtered_images(
                         region.image, region.mask, image_type, own, region.box, whole=True
                     ):
-                        _compute_textures(region, filtered, patches[region.key], settings)
+                        _compute_textures(region, filtered, places[region.key], settings)
             continue
         for filtered in filtered_images(
             group[0].image, group[0].mask, image_type, kwargs, box, whole=whole
         ):
             for region in group:
                 with _failing_alone(region):
-                    _compute_textures(region, filtered, patches[region.key], settings)
+                    _compute_textures(region, filtered, places[region.key], settings)
 
 
 @contextmanager
@@ -338,15 +357,12 @@ def _largest_distance(settings: Settings) -> int:
     return max(max(setting.get("distances") or [1]) for setting in everywhere)
 
 
-def _compute_textures(region: Region, filtered: Filtered, patch: Patch, settings: Settings) -> None:
-    import SimpleITK as sitk
-
-    whole = crop(filtered.image, region.box.within(filtered.frame))
-    image = patch.take(whole)
+def _compute_textures(
+    region: Region, filtered: Filtered, where: _Where, settings: Settings
+) -> None:
     kwargs = {**filtered.kwargs, "label": region.label}
-    shared = share_bins(
-        sitk.GetArrayViewFromImage(image), patch.inside, kwargs, max_levels=_MAX_LEVELS
-    )
+    values = where.voxels.values(filtered.image, filtered.frame)
+    shared = share_bins(values, kwargs, max_levels=_MAX_LEVELS)
     levels = shared["levels"]
     region.n_binned += 1
     classes = [name for name in settings.feature_classes if not name.startswith("shape")]
@@ -362,26 +378,58 @@ def _compute_textures(region: Region, filtered: Filtered, patch: Patch, settings
         _MANY_LEVELS if filtered.name == "original" else _MANY_FILTERED_LEVELS
     ):
         region.many_levels[filtered.name] = levels
-    elif matrices and _are_too_few(shared, sitk.GetArrayViewFromImage(image), patch, filtered.name):
+    elif matrices and _are_too_few(shared, values, filtered.name):
         region.few_levels[filtered.name] = len(shared["present"])
+    if not classes:
+        return
+    wanted = settings.feature_classes
+    binned = BinnedRegion(
+        where.voxels,
+        values,
+        shared["ranks"],
+        shared["present"],
+        filtered.image.GetSpacing()[::-1],
+        kwargs,
+        wanted,
+    )
+    found = compute(binned, trusted_classes().intersection(classes))
     for name in classes:
-        names = settings.feature_classes[name]
-        if name in LOCAL_CLASSES and (name != "glrlm" or patch.keeps_runs(kwargs)):
-            own = {**kwargs, SHARED: shared}
-            _run_class(region, name, names, filtered.name, image, patch.mask, own)
-        else:
-            mask = crop(region.mask, region.box)
-            _run_class(region, name, names, filtered.name, whole, mask, kwargs)
-    if "glcm" in classes and not patch.has_neighbours(kwargs):
+        features, unsure = found.get(name, ({}, set()))
+        left = [each for each in wanted[name] if each not in features or each in unsure]
+        for each in wanted[name]:
+            if each not in left:
+                region.values[f"{filtered.name}_{name}_{each}"] = features[each]
+        if left:
+            _compute_by_radiomics(region, filtered, where, shared, name, left)
+    if "glcm" in classes and "glcm" not in found and not where.patch.has_neighbours(kwargs):
         region.messages.append("no two of its voxels are neighbours, which the GLCM counts")
 
 
-def _are_too_few(shared: dict[str, Any], values: Any, patch: Patch, image_type: str) -> bool:
+def _compute_by_radiomics(
+    region: Region,
+    filtered: Filtered,
+    where: _Where,
+    shared: dict[str, Any],
+    class_name: str,
+    names: list[str],
+) -> None:
+    """Compute by pyradiomics' own class what no kernel computes, or not surely enough."""
+    kwargs = {**filtered.kwargs, "label": region.label}
+    image = crop(filtered.image, region.box.within(filtered.frame))
+    mask = crop(region.mask, region.box)
+    if class_name in LOCAL_CLASSES:
+        kwargs[SHARED] = shared
+        if class_name != "glrlm" or where.patch.keeps_runs(kwargs):
+            image, mask = where.patch.take(image), where.patch.mask
+    _run_class(region, class_name, names, filtered.name, image, mask, kwargs)
+
+
+def _are_too_few(shared: dict[str, Any], values: NDArray[Any], image_type: str) -> bool:
     """Say whether bins leave hardly any of a region's different intensities apart."""
     n_levels = len(shared["present"])
     if n_levels > (_FEW_LEVELS if image_type == "original" else _FEW_FILTERED_LEVELS):
         return False
-    return len(np.unique(values[patch.inside])) > 2 * n_levels
+    return len(np.unique(values)) > 2 * n_levels
 
 
 def _run_class(

@@ -62,7 +62,7 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    labels : None, list of int, or dict of str to int or list of int, default=None
+    mask_labels : None, list of int, or dict of str to int or list of int, default=None
         Labels of the masks to extract, with a structure's name each in a dict; a list there is
         the union of its labels, as in ``{"whole": [1, 2, 4], "core": [1, 4], "edema": 2}``, of
         those that a mask holds. A label without a name is called ``label_<value>``. None takes
@@ -88,7 +88,7 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         Column of `X` where it is a DataFrame.
     label_column : str or None, default=None
         Column of `X`, a DataFrame, with the label of each row, as :func:`split_lesions` and
-        pyradiomics' batch command have it. It also names the one structure; `labels` is None.
+        pyradiomics' batch command have it. It also names the one structure; `mask_labels` is None.
     largest_component : bool, default=False
         Whether only the largest connected part of each structure is measured. Voxels that share a
         face, an edge or a corner are connected.
@@ -96,7 +96,7 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         Filter a crop around the labels where the result is the same. False filters whole
         images: slower, for those who want to check.
     on_missing_label : {"nan", "raise"}, default="nan"
-        What to do where a mask lacks one of `labels`: NaN columns and a warning, or an error.
+        What to do where a mask lacks one of `mask_labels`: NaN columns and a warning, or an error.
     on_error : {"raise", "nan"}, default="raise"
         What to do with cases and labels that give no features: one error that lists them, or
         NaN and a warning. NaN fills the whole row where the case is bad, the label's columns
@@ -114,7 +114,7 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
 
     Attributes
     ----------
-    labels_ : dict of str to int or list of int
+    mask_labels_ : dict of str to int or list of int
         Structures and their labels, in the order of the columns; an empty list where each row has
         a label of its own.
     feature_table_ : pandas.DataFrame
@@ -188,7 +188,7 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        "labels": [None, "array-like", Mapping],
+        "mask_labels": [None, "array-like", Mapping],
         "settings": [str, os.PathLike, Mapping],
         "image_column": [str, Sequence],
         "mask_column": [str],
@@ -204,7 +204,7 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        labels: Sequence[int] | Mapping[str, int] | None = None,
+        mask_labels: Sequence[int] | Mapping[str, int | Sequence[int]] | None = None,
         settings: str | os.PathLike[str] | Mapping[str, Any] = "ted1648",
         *,
         image_column: str | Sequence[str] = "image",
@@ -218,7 +218,7 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         cache: str | os.PathLike[str] | None = None,
         verbose: int = 0,
     ) -> None:
-        self.labels = labels
+        self.mask_labels = mask_labels
         self.settings = settings
         self.image_column = image_column
         self.mask_column = mask_column
@@ -299,10 +299,10 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
                 warn(
                     f"the masks hold {len(found)} labels, from {found[0]} to {found[-1]}: "
                     f"{len(found) * len(self._schema.features)} columns. A label must mean the "
-                    "same structure in all masks; name those that do with labels=",
+                    "same structure in all masks; name those that do with mask_labels=",
                     InvalidInputWarning,
                 )
-        self.labels_ = labels
+        self.mask_labels_ = labels
         self.feature_table_ = feature_table(self._schema, list(labels))
         self.settings_ = {
             "setting": dict(self._settings.setting),
@@ -365,7 +365,7 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
             ``structure__imagetype_class_feature``.
         """
         check_is_fitted(self)
-        return np.array(column_names(self._schema, list(self.labels_)), dtype=object)
+        return np.array(column_names(self._schema, list(self.mask_labels_)), dtype=object)
 
     def diagnostics(self, X: Any) -> pd.DataFrame:
         """Tabulate pyradiomics' ``diagnostics_*``: versions, hashes, sizes, voxel counts.
@@ -397,13 +397,13 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         load_extractor_state(self, state)
 
     def _check_mask_labels(self) -> dict[str, int | list[int]] | None:
-        labels = check_mask_labels(self.labels)
+        labels = check_mask_labels(self.mask_labels)
         if self.label_column is None:
             return labels
         if labels is not None:
             raise ValueError(
                 f"label_column={self.label_column!r} gives each row a label of its own: leave "
-                "labels at None"
+                "mask_labels at None"
             )
         if not self.label_column or "__" in self.label_column:
             raise ValueError(
@@ -416,7 +416,7 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         return check_columns(self.image_column, self.mask_column, self.label_column)
 
     def _structures(self) -> list[Structure]:
-        return make_structures(self.labels_, largest=self.largest_component)
+        return make_structures(self.mask_labels_, largest=self.largest_component)
 
     def _peek(self, cases: list[Case]) -> tuple[int, int]:  # noqa: RET503
         """Dimension and channels of the first image that can be read."""

@@ -45,6 +45,11 @@ class Box:
         stop = np.minimum(np.array(self.stop) + by, size)
         return Box(tuple(map(int, start)), tuple(map(int, stop)))
 
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """Cut the box out of an array, whose axes are the other way round."""
+        return tuple(map(slice, self.start[::-1], self.stop[::-1]))
+
     def within(self, outer: Box) -> Box:
         """Give the same box in the coordinates of a crop to `outer`."""
         shift = np.array(outer.start)
@@ -119,18 +124,22 @@ def filtered_images(
     ------
     filtered : Filtered
     """
+    import SimpleITK as sitk
+
     run = filter_of(image_type)
     everything = Box((0,) * image.GetDimension(), image.GetSize())
     for part in [kwargs] if image_type != "LoG" else _one_sigma_each(kwargs):
         frame = everything if whole else _frame(image, image_type, part, box)
-        source = crop(image, frame)
         if image_type == "LoG" and not whole and _log.is_exact():
-            sigma = part["sigma"][0]
+            sigma, inner = part["sigma"][0], box.within(frame)
             if _log.fits(image, sigma):
-                inner = box.within(frame)
-                result = _log.laplacian_of_gaussian(source, sigma, inner.start, inner.stop)
+                array = sitk.GetArrayViewFromImage(image)[frame.slices]
+                result = _log.laplacian_of_gaussian(
+                    array, image.GetSpacing(), sigma, inner.start, inner.stop
+                )
                 yield Filtered(result, box, _log.name_of(sigma), kwargs)
                 continue
+        source = crop(image, frame)
         if image_type in _SCALED_BY_MAXIMUM and frame != everything:
             source = _with_extreme_voxel(source, image)
         for result, name, settings in run(source, mask, **part):

@@ -42,7 +42,7 @@ def save_extractor_state(extractor: RadiomicsExtractor) -> dict[str, Any]:
     if isinstance(settings, str | os.PathLike) and settings not in PRESETS:
         # The content of a parameter file, which need not be where the model is loaded.
         state["settings"] = extractor.settings_
-    state["_saved_columns"] = column_names(extractor._schema, list(extractor.labels_))
+    state["_saved_columns"] = column_names(extractor._schema, list(extractor.mask_labels_))
     for name in ("_settings", "_schema", "feature_table_"):
         del state[name]
     return state
@@ -79,7 +79,7 @@ def load_extractor_state(extractor: RadiomicsExtractor, state: dict[str, Any]) -
         n_channels = 3 if "__red__" in str(columns) else 1
         channels = channel_names(extractor.image_column, n_channels)
         extractor._schema = make_schema(extractor._settings, extractor.n_dims_, channels)
-        extractor.feature_table_ = feature_table(extractor._schema, list(extractor.labels_))
+        extractor.feature_table_ = feature_table(extractor._schema, list(extractor.mask_labels_))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InvalidModelError(f"{type(extractor).__name__} cannot be built: {error}") from error
     if extractor.feature_table_.index.tolist() != list(columns):

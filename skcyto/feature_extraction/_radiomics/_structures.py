@@ -74,34 +74,36 @@ def check_mask_labels(mask_labels: Any) -> dict[str, int | list[int]] | None:
         for name in named:
             if not isinstance(name, str) or not name or "__" in name:
                 raise ValueError(
-                    f"labels: the structure's name {name!r} must be a string without '__'"
+                    f"mask_labels: the structure's name {name!r} must be a string without '__'"
                 )
     elif is_list and not isinstance(mask_labels, str | bytes):
         for value in mask_labels:
             if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes):
                 raise ValueError(
-                    f"labels: the union {list(value)} needs a name: give a dict, such as "
+                    f"mask_labels: the union {list(value)} needs a name: give a dict, such as "
                     f"{{'whole': {list(value)}}}"
                 )
         values = [_check_label(value) for value in mask_labels]
         twice = sorted({value for value in values if values.count(value) > 1})
         if twice:
-            raise ValueError(f"labels names the values {twice} twice")
+            raise ValueError(f"mask_labels names the values {twice} twice")
         named = {structure_name(value): value for value in values}
     else:
         raise ValueError(
-            "labels must be None, a list of integers or a dict {name: integer, or list of "
+            "mask_labels must be None, a list of integers or a dict {name: integer, or list of "
             f"integers for their union}}, got {mask_labels!r}"
         )
     if not named:
-        raise ValueError("labels is empty: give at least one label, or None for all of the masks")
+        raise ValueError(
+            "mask_labels is empty: give at least one label, or None for all of the masks"
+        )
     labels = {name: _check_labels(name, value) for name, value in named.items()}
     seen: dict[str, str] = {}
     for structure in make_structures(labels, largest=False):
         if structure.key in seen:
             values = sorted(structure.labels)
             raise ValueError(
-                f"labels names the values {values} twice, as {seen[structure.key]!r} and "
+                f"mask_labels names the values {values} twice, as {seen[structure.key]!r} and "
                 f"{structure.name!r}"
             )
         seen[structure.key] = structure.name
@@ -114,7 +116,7 @@ def _check_labels(name: str, value: Any) -> int | list[int]:
     values = [_check_label(each) for each in value]
     if not values or len(set(values)) < len(values):
         what = "is empty" if not values else "names a value twice"
-        raise ValueError(f"labels: the union {name!r}, {values}, {what}")
+        raise ValueError(f"mask_labels: the union {name!r}, {values}, {what}")
     return values
 
 
@@ -122,10 +124,10 @@ def _check_label(value: Any) -> int:
     if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
         hint = f"; write {int(value)}" if isinstance(value, str) and value.isdigit() else ""
         raise ValueError(
-            f"labels must be integers, got {value!r} of type {type(value).__name__}{hint}"
+            f"mask_labels must be integers, got {value!r} of type {type(value).__name__}{hint}"
         )
     if not 0 < int(value) < 2**32:
-        raise ValueError(f"labels must be positive (0 is the background), got {value}")
+        raise ValueError(f"mask_labels must be positive (0 is the background), got {value}")
     return int(value)
 
 

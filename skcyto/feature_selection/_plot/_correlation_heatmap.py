@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class CorrelationHeatmapDisplay:
     """Correlations among features; each kept one is followed by those dropped for it.
 
-    Frames mark the groups of at least two, so a frame is what the filter turns into one feature.
+    Frames mark the blocks of at least two, so a frame is what the filter turns into one feature.
 
     Make it with :meth:`from_estimator` or
     :meth:`CorrelationTTestFilter.plot_correlation_heatmap`.
@@ -31,7 +31,7 @@ class CorrelationHeatmapDisplay:
     correlations : ndarray of shape (n_features, n_features)
         Correlation matrix.
 
-    groups : ndarray of shape (n_features,), int, default=None
+    blocks : ndarray of shape (n_features,), int, default=None
         Group of each feature; equal values stand side by side. No frames where None.
 
     feature_names : ndarray of shape (n_features,), default=None
@@ -60,7 +60,7 @@ class CorrelationHeatmapDisplay:
     >>> import numpy as np
     >>> from skcyto.feature_selection import CorrelationHeatmapDisplay
     >>> r = np.array([[1, 0.95, 0.1], [0.95, 1, 0.2], [0.1, 0.2, 1]])
-    >>> display = CorrelationHeatmapDisplay(r, groups=[0, 0, 1]).plot()
+    >>> display = CorrelationHeatmapDisplay(r, blocks=[0, 0, 1]).plot()
     >>> len(display.ax_.patches)
     1
     """
@@ -69,12 +69,12 @@ class CorrelationHeatmapDisplay:
         self,
         correlations: ArrayLike,
         *,
-        groups: ArrayLike | None = None,
+        blocks: ArrayLike | None = None,
         feature_names: ArrayLike | None = None,
         method: str = "pearson",
     ) -> None:
         self.correlations = correlations
-        self.groups = groups
+        self.blocks = blocks
         self.feature_names = feature_names
         self.method = method
 
@@ -117,13 +117,13 @@ class CorrelationHeatmapDisplay:
             raise ValueError("the filter kept no feature, so there is nothing to correlate")
         X = validate_data(selector, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=False)
         names = selector._input_names()
-        columns, groups = _grouped_columns(selector)
+        columns, blocks = _grouped_columns(selector)
         n_significant = len(columns)
-        columns, groups = columns[:max_features], groups[:max_features]
+        columns, blocks = columns[:max_features], blocks[:max_features]
         rows = standardise(np.asarray(X)[:, columns].T.copy(), selector.method)
         display = cls(
             np.clip(correlate(rows, rows, selector.method), -1, 1),
-            groups=groups,
+            blocks=blocks,
             feature_names=names[columns],
             method=selector.method,
         ).plot(ax=ax)
@@ -151,9 +151,9 @@ class CorrelationHeatmapDisplay:
         self.figure_.colorbar(
             self.im_, ax=self.ax_, label=f"r ({self.method.capitalize()})", shrink=0.8
         )
-        if self.groups is not None:
-            groups = np.asarray(self.groups)
-            edges = np.flatnonzero(np.diff(groups, prepend=groups[0] - 1, append=groups[-1] - 1))
+        if self.blocks is not None:
+            blocks = np.asarray(self.blocks)
+            edges = np.flatnonzero(np.diff(blocks, prepend=blocks[0] - 1, append=blocks[-1] - 1))
             for start, stop in pairwise(edges.tolist()):
                 if stop - start > 1:
                     size = stop - start

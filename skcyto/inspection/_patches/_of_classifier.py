@@ -19,7 +19,7 @@ from skcyto.utils._images._inputs import explain as explain_error
 _SAME = 1e-3  # of the size of the features: what rounding may do to them
 
 
-def contribute_to_classes(classifier: Any, images: Any, class_name: Any) -> TokenContributions:
+def contribute_to_classes(classifier: Any, images: Any, label: Any) -> TokenContributions:
     """Take each patch token out of the network's own pool and see what the log-odds lose.
 
     As for tokens of an embedder: a token is replaced by the mean of the image's patch tokens. What
@@ -31,7 +31,7 @@ def contribute_to_classes(classifier: Any, images: Any, class_name: Any) -> Toke
         Fitted.
     images : sequence of paths, PIL images or arrays
         Images to map.
-    class_name : object
+    label : object
         Class to map; None takes each image's predicted class.
 
     Returns
@@ -46,13 +46,13 @@ def contribute_to_classes(classifier: Any, images: Any, class_name: Any) -> Toke
         If an image cannot be read.
     """
     classes = [str(label) for label in classifier.classes_]
-    if class_name is not None and str(class_name) not in classes:
-        raise ValueError(f"class_name={class_name!r} must be one of {', '.join(classes)}")
+    if label is not None and str(label) not in classes:
+        raise ValueError(f"label={label!r} must be one of {', '.join(classes)}")
     inputs = as_image_inputs(images)
-    if class_name is None:
+    if label is None:
         targets = [str(label) for label in classifier.predict(images)]
     else:
-        targets = [str(class_name)] * len(inputs)
+        targets = [str(label)] * len(inputs)
     model: EVA02Classifier = without_tuners(classifier)
     model.network_.eval()
     transform = make_transform(describe_fitted(model))

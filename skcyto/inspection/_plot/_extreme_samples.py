@@ -331,7 +331,7 @@ def _own_importances(classifier: Any, table: Any, n_features: int, random_state:
 
 def _find_top(importances: Any, names: list[str]) -> int:
     if isinstance(importances, Explanation):
-        importances = importances.global_importance(n_bootstrap=1)
+        importances = importances.global_importance(n_resamples=1)
     if hasattr(importances, "columns"):
         return find_feature(str(importances["importance"].idxmax()), names)
     numbers = np.asarray(importances, dtype=np.float64)

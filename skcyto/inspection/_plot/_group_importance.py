@@ -81,7 +81,7 @@ class GroupImportanceDisplay:
         cls,
         explanation: Explanation,
         by: str | Sequence[str] | Callable[[str], str] = "feature_class",
-        class_name: Any = None,
+        label: Any = None,
         *,
         ax: Axes | None = None,
         **kwargs: Any,
@@ -96,7 +96,7 @@ class GroupImportanceDisplay:
         by : str, callable or sequence of str, default="feature_class"
             As for :meth:`Explanation.group_importance`.
 
-        class_name : str, default=None
+        label : str, default=None
             Class to draw; the mean over the classes where None.
 
         ax : matplotlib.axes.Axes, default=None
@@ -110,9 +110,9 @@ class GroupImportanceDisplay:
         display : GroupImportanceDisplay
         """
         return cls(
-            explanation.group_importance(by, class_name, **kwargs),
+            explanation.group_importance(by, label, **kwargs),
             group_name=by.replace("_", " ") if isinstance(by, str) else "group",
-            class_name=None if class_name is None else str(class_name),
+            class_name=None if label is None else str(label),
             axis_label=AXIS_LABELS[explanation.response_method].replace(
                 "SHAP value", "summed SHAP value"
             ),
@@ -125,7 +125,7 @@ class GroupImportanceDisplay:
         X: Any,
         *,
         by: str | Sequence[str] | Callable[[str], str] = "feature_class",
-        class_name: Any = None,
+        label: Any = None,
         ax: Axes | None = None,
         **explain_params: Any,
     ) -> GroupImportanceDisplay:
@@ -142,7 +142,7 @@ class GroupImportanceDisplay:
         by : str, callable or sequence of str, default="feature_class"
             As for :meth:`Explanation.group_importance`.
 
-        class_name : str, default=None
+        label : str, default=None
             Class to draw; the mean over the classes where None.
 
         ax : matplotlib.axes.Axes, default=None
@@ -159,7 +159,7 @@ class GroupImportanceDisplay:
 
         explanation = explain(pipeline, X, **explain_params)
         return cls.from_explanation(
-            explanation, by, class_name, ax=ax, random_state=explain_params.get("random_state")
+            explanation, by, label, ax=ax, random_state=explain_params.get("random_state")
         )
 
     def plot(self, *, ax: Axes | None = None) -> GroupImportanceDisplay:

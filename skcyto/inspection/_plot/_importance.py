@@ -88,7 +88,7 @@ class ImportanceDisplay:
     def from_explanation(
         cls,
         explanation: Explanation,
-        class_name: Any = None,
+        label: Any = None,
         *,
         max_features: int = 20,
         ax: Axes | None = None,
@@ -101,7 +101,7 @@ class ImportanceDisplay:
         explanation : Explanation
             From :func:`explain`.
 
-        class_name : str, default=None
+        label : str, default=None
             Class to draw; the mean over the classes where None.
 
         max_features : int, default=20
@@ -118,9 +118,9 @@ class ImportanceDisplay:
         display : ImportanceDisplay
         """
         return cls(
-            explanation.global_importance(class_name, **kwargs),
+            explanation.global_importance(label, **kwargs),
             max_features=max_features,
-            class_name=None if class_name is None else str(class_name),
+            class_name=None if label is None else str(label),
             axis_label=AXIS_LABELS[explanation.response_method],
         ).plot(ax=ax)
 
@@ -130,7 +130,7 @@ class ImportanceDisplay:
         pipeline: Any,
         X: Any,
         *,
-        class_name: Any = None,
+        label: Any = None,
         max_features: int = 20,
         ax: Axes | None = None,
         **explain_params: Any,
@@ -145,7 +145,7 @@ class ImportanceDisplay:
         X : array-like, DataFrame or images
             Rows to explain.
 
-        class_name : str, default=None
+        label : str, default=None
             Class to draw; the mean over the classes where None.
 
         max_features : int, default=20
@@ -166,7 +166,7 @@ class ImportanceDisplay:
         explanation = explain(pipeline, X, **explain_params)
         return cls.from_explanation(
             explanation,
-            class_name,
+            label,
             max_features=max_features,
             ax=ax,
             random_state=explain_params.get("random_state"),

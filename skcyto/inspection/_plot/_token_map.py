@@ -105,7 +105,7 @@ class TokenMapDisplay:
         images: Any,
         *,
         feature: str | int | None = None,
-        class_name: Any = None,
+        label: Any = None,
         ax: Axes | None = None,
     ) -> TokenMapDisplay:
         """Map the patches of some images and draw the maps.
@@ -124,7 +124,7 @@ class TokenMapDisplay:
         feature : str or int, default=None
             Name or column of a feature among those that reach the classifier.
 
-        class_name : object, default=None
+        label : object, default=None
             Class to map where `feature` is None; the predicted class of each image where None.
 
         ax : matplotlib.axes.Axes, default=None
@@ -149,18 +149,18 @@ class TokenMapDisplay:
         from skcyto.inspection._patches._of_embedder import contribute_by_token
         from skcyto.neural_network import EVA02Classifier
 
-        if feature is not None and class_name is not None:
-            raise ValueError("give a feature or a class_name, not both")
+        if feature is not None and label is not None:
+            raise ValueError("give a feature or a label, not both")
         steps, classifier = split_pipeline(pipeline)
         if not steps and isinstance(without_tuners(classifier), EVA02Classifier):
             if feature is not None:
                 raise ValueError(
                     f"feature={feature!r}: an EVA02Classifier has no features to map; give a "
-                    "class_name, or neither"
+                    "label, or neither"
                 )
-            result = contribute_to_classes(classifier, images, class_name)
+            result = contribute_to_classes(classifier, images, label)
         else:
-            result = contribute_by_token(pipeline, images, feature=feature, class_name=class_name)
+            result = contribute_by_token(pipeline, images, feature=feature, label=label)
         return cls(result.pictures, result.maps, result.targets, values=result.values).plot(ax=ax)
 
     def plot(self, *, ax: Axes | None = None) -> TokenMapDisplay:

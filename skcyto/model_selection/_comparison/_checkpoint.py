@@ -6,8 +6,6 @@ import hashlib
 import io
 import json
 import os
-import uuid
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,11 +15,13 @@ import numpy as np
 from skcyto.model_selection._fingerprints import fingerprint_estimator
 from skcyto.model_selection._results._records import FoldRecord, Predictions
 from skcyto.model_selection._splits import Split
-from skcyto.utils._warnings import warn
+from skcyto.utils._atomic import clear_parts, write_atomically, write_once
+from skcyto.utils._damage import find_damage, make_seal, report_damage, seal_json, unseal_json
 
 # Raised whenever what a record means changes, so that older ones are not taken for it.
-_FORMAT = 2
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+_FORMAT = 3
+_SEED = "seed.json"
+_COPY = "seed.copy.json"
 
 
 class Checkpoint:
@@ -29,8 +29,8 @@ class Checkpoint:
 
     Files are named by what they depend on: data, labels, training and test rows, metadata, the
     candidate with all its parameters, the seed. Whatever changes, its records are not found and
-    are computed anew; the others are found. Files appear whole or not at all, and hold arrays and
-    numbers only: reading one runs no code.
+    are computed anew; the others are found. Files appear whole or not at all, carry a checksum of
+    content and name, and hold arrays and numbers only: reading one runs no code.
 
     Parameters
     ----------
@@ -47,6 +47,7 @@ class Checkpoint:
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"checkpoint={str(folder)!r} is a file; give a folder")
         self.folder.mkdir(parents=True, exist_ok=True)
+        clear_parts(self.folder)
 
     def seed(self, drawn: int) -> int:
         """Return the seed of the folder's first comparison without one, or keep `drawn` as that.
@@ -60,16 +61,24 @@ class Checkpoint:
         -------
         seed : int
         """
-        path = self.folder / "seed.json"
-        if path.exists():
-            return int(json.loads(path.read_text(encoding="utf-8"))["seed"])
-        self._write(path, json.dumps({"seed": drawn}).encode())
-        return drawn
+        found = None
+        paths = [self.folder / _SEED, self.folder / _COPY]
+        for path in paths:
+            if found is None and path.exists():
+                found = _read_seed(path)
+        if found is None:
+            # Of processes that begin at once, all take the seed of the first.
+            write_once(paths[0], seal_json({"seed": drawn}))
+            found = _read_seed(paths[0])
+        for path in paths:
+            if not path.exists():
+                write_once(path, seal_json({"seed": found}))
+        return drawn if found is None else found
 
     def read(self, key: str) -> FoldRecord | None:
         """Return a record, or None where there is none that holds the scores.
 
-        A damaged file is named in a warning and counts as none.
+        A damaged file is named in a warning, set aside, and counts as none.
 
         Parameters
         ----------
@@ -83,17 +92,15 @@ class Checkpoint:
         path = self.folder / f"{key}.npz"
         if not path.exists():
             return None
-        try:
-            # Opened here: numpy leaves a file open that it cannot make sense of.
-            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                facts = json.loads(str(file["facts"]))
-                response = file["response"] if facts["kind"] else None
-                predictions = Predictions(file["codes"], response, facts["kind"])
-                _check(predictions)
-        except _DAMAGE as error:
-            reason = f"{type(error).__name__}: {error}"
-            warn(f"the record {path} is damaged, so its fold is computed anew ({reason})")
+        reason = find_damage(path, key)
+        if reason is not None:
+            report_damage(path, reason, "its fold is computed anew")
             return None
+        # Opened here: numpy leaves a file open that it cannot make sense of.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            facts = json.loads(str(file["facts"]))
+            response = file["response"] if facts["kind"] else None
+            predictions = Predictions(file["codes"], response, facts["kind"])
         if any(facts["scorers"].get(name) != digest for name, digest in self._scorers.items()):
             return None
         kept = {name: facts["scores"][name] for name in self._scorers}
@@ -122,27 +129,18 @@ class Checkpoint:
             arrays["response"] = predictions.response
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
-        self._write(self.folder / f"{key}.npz", buffer.getvalue())
-
-    def _write(self, path: Path, content: bytes) -> None:
-        temporary = self.folder / f"{path.name}.{uuid.uuid4().hex}.part"
-        try:
-            with open(temporary, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        content = buffer.getvalue()
+        write_atomically(self.folder / f"{key}.npz", content + make_seal(content, key))
 
 
-def _check(predictions: Predictions) -> None:
-    response = predictions.response
-    if predictions.codes.ndim != 1:
-        raise ValueError(f"predictions of shape {predictions.codes.shape}")
-    if response is not None and not np.all(np.isfinite(response)):
-        raise ValueError("scores of classes that are NaN or infinite")
+def _read_seed(path: Path) -> int | None:
+    try:
+        return int(unseal_json(path.read_bytes())["seed"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        report_damage(path, error, "its copy is looked for, else another seed is drawn")
+        return None
 
 
 def record_key(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
 
+from skcyto.model_selection._fixed_predictions import FixedPredictions
 from skcyto.model_selection._logit_bias._folds import Fold
 
 # Scores closer than this are equal: they differ by how sums were rounded.
@@ -26,19 +26,6 @@ class Objective(Protocol):
         self, c: int, bias: NDArray[np.float64], candidates: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Scores with the bias of class `c` at each candidate."""
-
-
-class FixedPredictions(ClassifierMixin, BaseEstimator):
-    """A classifier that predicts what it is told, to be handed to a scorer."""
-
-    def __init__(self, labels: NDArray, classes: NDArray) -> None:
-        self.labels = labels
-        self.classes = classes
-        self.classes_ = classes
-
-    def predict(self, X: Any) -> NDArray:
-        """Return the labels."""
-        return self.labels
 
 
 class ScorerObjective:

@@ -248,7 +248,7 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
     # estimator is not validated yet
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(
-        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any
+        self, X: Any, y: ArrayLike, *, sample_weight: ArrayLike | None = None, **params: Any
     ) -> TunedLogitBiasClassifierCV:
         """Fit the classifier and tune the biases.
 

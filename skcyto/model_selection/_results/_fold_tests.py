@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from skcyto.model_selection._results._data import ComparisonData, check_reference
 from skcyto.model_selection._results._rounds import count_independent, error_of_areas
 from skcyto.model_selection._statistics._folds import (
     bayesian_correlated_ttest,
     corrected_resampled_ttest,
 )
 
-if TYPE_CHECKING:
-    from skcyto.model_selection._results._data import ModelComparison
-
 ALL_PAIRS = "all"
 
 
 def model_pairs(
-    comparison: ModelComparison, reference: str | None, models: list[str] | None = None
+    comparison: ComparisonData, reference: str | None, models: list[str] | None = None
 ) -> list[tuple[str, str]]:
     """List which models are compared with which.
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     reference : str or None
         Name of a model, "all", or None for the first candidate.
@@ -46,7 +44,7 @@ def model_pairs(
     models = comparison.models if models is None else models
     if reference == ALL_PAIRS and ALL_PAIRS not in comparison.models:
         return [(second, first) for first, second in combinations(models, 2)]
-    reference = comparison.check_reference(reference)
+    reference = check_reference(comparison, reference)
     if reference not in models:
         others = f"name one of {models}" if models else "nor does any other model"
         raise ValueError(
@@ -56,25 +54,26 @@ def model_pairs(
 
 
 def fold_tests(
-    comparison: ModelComparison, reference: str | None, metric: str, confidence: float
+    comparison: ComparisonData, reference: str | None, metric: str, confidence_level: float
 ) -> pd.DataFrame:
-    """See :meth:`ModelComparison.test`.
+    """See :meth:`ModelComparison.ttest`.
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     reference : str or None
         Model to compare with.
     metric : str
         Score.
-    confidence : float
+    confidence_level : float
         Coverage.
 
     Returns
     -------
     table : DataFrame
     """
+    _refuse_one_set(comparison, "ttest")
     pairs = model_pairs(comparison, reference)
     refuse_pooled(comparison, metric)
     rows = []
@@ -84,7 +83,7 @@ def fold_tests(
             comparison.splits.test_train_ratio,
             df=count_independent(comparison) - 1,
             least_error=error_of_areas(comparison, model, other, metric),
-            confidence=confidence,
+            confidence_level=confidence_level,
         )
         rows.append(
             {
@@ -93,17 +92,17 @@ def fold_tests(
                 "ci_high": result.ci_high,
                 "t": result.statistic,
                 "df": result.df,
-                "p_value": result.pvalue,
+                "pvalue": result.pvalue,
                 "p_holm": np.nan,
                 "effect_size": result.effect_size,
                 "n_folds": result.n_folds,
             }
         )
-    columns = [*("difference", "ci_low", "ci_high", "t", "df", "p_value", "p_holm")]
+    columns = [*("difference", "ci_low", "ci_high", "t", "df", "pvalue", "p_holm")]
     return with_holm(rows, pairs, [*columns, "effect_size", "n_folds"])
 
 
-def refuse_pooled(comparison: ModelComparison, metric: str) -> None:
+def refuse_pooled(comparison: ComparisonData, metric: str) -> None:
     """Refuse a test over folds of a score that folds do not have.
 
     Rounds of pooled predictions are no way out: all score the same cases, so that what varies
@@ -111,7 +110,7 @@ def refuse_pooled(comparison: ModelComparison, metric: str) -> None:
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     metric : str
         Score.
@@ -129,14 +128,22 @@ def refuse_pooled(comparison: ModelComparison, metric: str) -> None:
         )
 
 
+def _refuse_one_set(comparison: ComparisonData, method: str) -> None:
+    if comparison.splits.one_test_set:
+        raise ValueError(
+            f"{method}() learns from folds how scores vary, and there is one test set: use "
+            "permutation(), bootstrap(), mcnemar() or delong()"
+        )
+
+
 def bayesian_tests(
-    comparison: ModelComparison, reference: str | None, metric: str, rope: float
+    comparison: ComparisonData, reference: str | None, metric: str, rope: float
 ) -> pd.DataFrame:
     """See :meth:`ModelComparison.bayesian`.
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     reference : str or None
         Model to compare with.
@@ -149,11 +156,7 @@ def bayesian_tests(
     -------
     table : DataFrame
     """
-    if comparison.splits.one_test_set:
-        raise ValueError(
-            "bayesian() learns from folds how scores vary, and there is one test set: use test(), "
-            "bootstrap(), mcnemar() or delong()"
-        )
+    _refuse_one_set(comparison, "bayesian")
     pairs = model_pairs(comparison, reference)
     refuse_pooled(comparison, metric)
     better = comparison.measures[metric].greater_is_better
@@ -203,7 +206,7 @@ def without_variance(tests: pd.DataFrame) -> dict[tuple[str, str], float]:
     """
     if "n_folds" not in tests:
         return {}
-    same = tests["p_value"].isna() & tests["difference"].notna() & (tests["n_folds"] > 1)
+    same = tests["pvalue"].isna() & tests["difference"].notna() & (tests["n_folds"] > 1)
     return {
         (str(pair[0]), str(pair[1])): float(value)
         for pair, value in tests.loc[same, "difference"].items()
@@ -247,8 +250,8 @@ def with_holm(
     from statsmodels.stats.multitest import multipletests
 
     table = _frame(rows, keys, columns, names)
-    known = table["p_value"].notna().to_numpy()
+    known = table["pvalue"].notna().to_numpy()
     if known.any():
-        corrected = multipletests(table.loc[known, "p_value"], method="holm")[1]
+        corrected = multipletests(table.loc[known, "pvalue"], method="holm")[1]
         table.loc[known, "p_holm"] = corrected
     return table

@@ -5,18 +5,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn import config_context
 
-from skcyto.model_selection._plot._panels import check_label
+from skcyto.model_selection._results._choices import choose_classes
+from skcyto.model_selection._results._data import ComparisonData, check_reference, gives_scores
 from skcyto.model_selection._results._fold_tests import model_pairs, with_holm
 from skcyto.model_selection._results._intervals import half_width, pooled_interval
 from skcyto.model_selection._results._records import Predictions
 from skcyto.model_selection._results._rounds import (
+    FEW,
     areas_of_class,
     fold_of_cases,
     pool,
@@ -31,71 +33,69 @@ from skcyto.model_selection._statistics._pooled import (
     discount,
     mcnemar_test,
 )
-from skcyto.utils._warnings import warn
-
-if TYPE_CHECKING:
-    from skcyto.model_selection._results._data import ModelComparison
-
-# Fewer independent cases of a class than these make p-values rough.
-FEW = 10
 
 
-def delong_tests(
-    comparison: ModelComparison, reference: str | None, confidence: float
-) -> pd.DataFrame:
-    """See :meth:`ModelComparison.delong`.
+class DeLongTable(NamedTuple):
+    """What :func:`delong_tests` finds.
 
     Parameters
     ----------
-    comparison : ModelComparison
-        The comparison.
-    reference : str or None
-        Model to compare with.
-    confidence : float
-        Coverage.
-
-    Returns
-    -------
-    table : DataFrame
-    """
-    table, untested, doubts = delong_table(comparison, reference, confidence)
-    if untested:
-        warn(f"DeLong's test leaves out {_list_reasons(untested)}")
-    if doubts:
-        warn(" ".join(doubts))
-    return table
-
-
-def delong_table(
-    comparison: ModelComparison, reference: str | None, confidence: float
-) -> tuple[pd.DataFrame, dict[Any, str], list[str]]:
-    """Test the areas of all classes that can be tested, and tell why the others can't.
-
-    Parameters
-    ----------
-    comparison, reference, confidence : object
-        As of :func:`delong_tests`.
-
-    Returns
-    -------
     table : DataFrame
         The rows of a class that can't be tested are NaN.
     untested : dict of label to str
         Reason for each of them.
     doubts : list of str
         What is said of the tests that there are: few cases, no variance.
+    """
+
+    table: pd.DataFrame
+    untested: dict[Any, str]
+    doubts: list[str]
+
+    def list_warnings(self) -> list[str]:
+        """List what a caller should be warned of.
+
+        Returns
+        -------
+        texts : list of str
+        """
+        texts = []
+        if self.untested:
+            texts.append(f"DeLong's test leaves out {_list_reasons(self.untested)}")
+        if self.doubts:
+            texts.append(" ".join(self.doubts))
+        return texts
+
+
+def delong_tests(
+    comparison: ComparisonData, reference: str | None, confidence_level: float
+) -> DeLongTable:
+    """Test the areas of all classes that can be tested, and tell why the others can't.
+
+    Parameters
+    ----------
+    comparison : ComparisonData
+        The comparison.
+    reference : str or None
+        Model to compare with.
+    confidence_level : float
+        Coverage.
+
+    Returns
+    -------
+    found : DeLongTable
 
     Raises
     ------
     ValueError
         If no class can be tested.
     """
-    models = [name for name in comparison.models if comparison.gives_scores(name)]
+    models = [name for name in comparison.models if gives_scores(comparison, name)]
     pairs = model_pairs(comparison, reference, models)
-    columns = ["auc", "auc_reference", "difference", "ci_low", "ci_high", "t", "df", "p_value"]
+    columns = ["auc", "auc_reference", "difference", "ci_low", "ci_high", "t", "df", "pvalue"]
     columns.append("p_holm")
     pooled = {name: pool(comparison, name) for name in models} if pairs else {}
-    codes = check_label(comparison, None)
+    codes = choose_classes(comparison, None)
     labels = comparison.classes.tolist()
     statistics, untested = {}, {}
     for code in codes if pairs else ():
@@ -120,7 +120,7 @@ def delong_table(
                 factor * found.covariance[np.ix_(which, which)],
                 # Cases that train each other's models count for less, here too.
                 found.df / factor,
-                confidence=confidence,
+                confidence_level=confidence_level,
             )
             if np.isnan(result.pvalue):
                 same.append(f"{model} and {other} (class {labels[code]})")
@@ -133,7 +133,7 @@ def delong_table(
                     "ci_high": result.ci_high,
                     "t": result.statistic,
                     "df": result.df,
-                    "p_value": result.pvalue,
+                    "pvalue": result.pvalue,
                     "p_holm": np.nan,
                 }
             )
@@ -152,7 +152,8 @@ def delong_table(
             f"The difference of areas has no variance, and so no p-value, for {', '.join(same)}: "
             "all cases are in the same order, or in none."
         )
-    return with_holm(table, keys, columns, ["model", "reference", "class"]), untested, doubts
+    frame = with_holm(table, keys, columns, ["model", "reference", "class"])
+    return DeLongTable(frame, untested, doubts)
 
 
 def _list_reasons(untested: dict[Any, str]) -> str:
@@ -166,12 +167,12 @@ def _list_reasons(untested: dict[Any, str]) -> str:
     )
 
 
-def mcnemar_tests(comparison: ModelComparison, reference: str | None) -> pd.DataFrame:
+def mcnemar_tests(comparison: ComparisonData, reference: str | None) -> pd.DataFrame:
     """See :meth:`ModelComparison.mcnemar`.
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     reference : str or None
         Model to compare with.
@@ -197,28 +198,28 @@ def mcnemar_tests(comparison: ModelComparison, reference: str | None) -> pd.Data
             {
                 "only_model": float(np.mean([result.only_a for result in results])),
                 "only_reference": float(np.mean([result.only_b for result in results])),
-                "p_value": pvalues[0]
+                "pvalue": pvalues[0]
                 if len(pvalues) == 1
                 else min(1.0, 2 * float(np.median(pvalues))),
                 "p_holm": np.nan,
             }
         )
-    return with_holm(table, pairs, ["only_model", "only_reference", "p_value", "p_holm"])
+    return with_holm(table, pairs, ["only_model", "only_reference", "pvalue", "p_holm"])
 
 
 def bootstrap_intervals(
-    comparison: ModelComparison,
+    comparison: ComparisonData,
     reference: str | None,
     metric: str,
     n_resamples: int,
-    confidence: float,
+    confidence_level: float,
     random_state: int | np.random.RandomState,
 ) -> pd.DataFrame:
     """See :meth:`ModelComparison.bootstrap`.
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     reference : str or None
         Model to compare with.
@@ -226,7 +227,7 @@ def bootstrap_intervals(
         Score.
     n_resamples : int
         Number of draws.
-    confidence : float
+    confidence_level : float
         Coverage.
     random_state : int or RandomState
         Seed.
@@ -235,16 +236,13 @@ def bootstrap_intervals(
     -------
     table : DataFrame
     """
-    base = comparison.check_reference(reference)
+    base = check_reference(comparison, reference)
     measure = comparison.measures[metric]
     one = draw_scores(comparison, metric, n_resamples, random_state)
     units = rarest_units(comparison)
-    if units < FEW:
-        unit = "cases" if comparison.groups is None else "groups"
-        warn(f"the bootstrap rests on {units} {unit} of the rarest class: its intervals are rough")
     widen = np.sqrt(shared_training_factor(comparison.splits))
     limits = [
-        pooled_interval(comparison, model, metric, estimate, error, confidence)
+        pooled_interval(comparison, model, metric, estimate, error, confidence_level)
         for model, estimate, error in zip(
             comparison.models, one.estimate, widen * draw_errors(one, units), strict=True
         )
@@ -255,7 +253,7 @@ def bootstrap_intervals(
     number = comparison.models.index(base)
     paired = one.less(number)
     half = np.array(
-        [half_width(error, units, confidence) for error in widen * draw_errors(paired, units)]
+        [half_width(error, units, confidence_level) for error in widen * draw_errors(paired, units)]
     )
     # A score that no draw changes, all cases being right, is not as sure as that.
     certain = at_bounds(one, measure.bounds)
@@ -270,7 +268,7 @@ def bootstrap_intervals(
 
 
 def draw_scores(
-    comparison: ModelComparison,
+    comparison: ComparisonData,
     metric: str,
     n_resamples: int,
     random_state: int | np.random.RandomState,
@@ -279,7 +277,7 @@ def draw_scores(
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     metric : str
         Score.

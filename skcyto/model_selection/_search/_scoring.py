@@ -24,7 +24,7 @@ from skcyto.metrics._class_dependence import (
     takes_pos_label,
     try_scorer,
 )
-from skcyto.model_selection._logit_bias._ascent import FixedPredictions
+from skcyto.model_selection._fixed_predictions import FixedPredictions
 from skcyto.model_selection._splits import number_rounds
 from skcyto.utils._validation import check_vector
 

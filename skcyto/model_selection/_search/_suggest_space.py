@@ -147,7 +147,7 @@ _LOSS_PARAMETERS: dict[str, dict[str, Any]] = {
 
 def _token_embedder(estimator: Any) -> dict[str, Any]:
     # With a cache all of them come from one pass of the images.
-    return {"tokens": ["class", "image", "all"], "normalize": [True, False]}
+    return {"tokens": ["class", "image", "all"], "final_norm": [True, False]}
 
 
 def _importance_threshold(estimator: Any) -> dict[str, Any]:

@@ -9,26 +9,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn import config_context
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.func import functional_call
 
-from skcyto.losses import Loss, get_loss
-from skcyto.neural_network._imbalance import CLASS_WEIGHTS
+from skcyto.losses import Criterion, Loss
 from skcyto.neural_network._mlp._prepared import (
-    check_prior,
     make_net,
     prepare_fit,
     stack_memory,
 )
 from skcyto.neural_network._mlp._state import load_mlp_state, save_mlp_state
 from skcyto.neural_network._modules import ACTIVATIONS
-from skcyto.neural_network._samplers import SAMPLERS
-from skcyto.neural_network._stages import find_best_epoch
-from skcyto.neural_network._training import LR_SCHEDULERS, OPTIMIZERS, one_thread
+from skcyto.neural_network._neural_classifier import TRAINING_PARAMETERS, NeuralClassifierMixin
+from skcyto.neural_network._training import OPTIMIZERS, one_thread
 from skcyto.utils._devices._reservation import reserve_memory
 from skcyto.utils._random import torch_seed
 
@@ -36,7 +33,7 @@ from skcyto.utils._random import torch_seed
 _PREDICTION_BATCH = 65_536
 
 
-class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
+class ImbalancedMLPClassifier(NeuralClassifierMixin, BaseEstimator):
     """Multi-layer perceptron with losses, weights and samplers for imbalanced classes.
 
     Every setting that depends on the classes (weights, margins, priors) is fitted to the rows
@@ -55,7 +52,7 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
         Weights of the classes in the loss: "balanced" is n / (C n_c), "max_ratio" max(n) / n_c,
         "effective" (1 - beta) / (1 - beta**n_c) scaled to sum C; a dict is keyed by the labels of
         `y` and a label that it leaves out weighs 1.
-    normalize : {"weight_sum", "count"}, default="weight_sum"
+    reduction : {"weight_sum", "count"}, default="weight_sum"
         Whether the weighted loss of a batch is divided by the sum of its weights, as torch does,
         or by its number of rows, which is unbiased in small batches.
     sampler : {"balanced", "stratified", "grouped"} or None, default=None
@@ -178,32 +175,15 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
+        **TRAINING_PARAMETERS,
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        # Any string, since `get_loss` has an error that names the nearest loss.
-        "loss": [str, Loss],
-        "class_weight": [StrOptions(set(CLASS_WEIGHTS)), dict, None],
-        "normalize": [StrOptions({"weight_sum", "count"})],
-        "sampler": [StrOptions(set(SAMPLERS)), None],
-        "predict_proba_prior": [StrOptions({"train"}), "array-like", None],
         "cosine_head": ["boolean", StrOptions({"auto"})],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "batch_norm": ["boolean"],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "optimizer": [StrOptions(set(OPTIMIZERS)), type],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "lr_scheduler": [StrOptions(set(LR_SCHEDULERS)), None],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left"), None],
-        "early_stopping": ["boolean"],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "restore_best_weights": ["boolean"],
-        "device": [str, torch.device],
-        "random_state": ["random_state"],
         "callbacks": [list, None],
         "net_params": [dict, None],
-        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -212,7 +192,7 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
         *,
         loss: str | Loss = "ce",
         class_weight: str | Mapping[Any, float] | None = None,
-        normalize: str = "weight_sum",
+        reduction: str = "weight_sum",
         sampler: str | None = None,
         predict_proba_prior: str | ArrayLike | None = None,
         cosine_head: bool | str = "auto",
@@ -238,7 +218,7 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.loss = loss
         self.class_weight = class_weight
-        self.normalize = normalize
+        self.reduction = reduction
         self.sampler = sampler
         self.predict_proba_prior = predict_proba_prior
         self.cosine_head = cosine_head
@@ -261,28 +241,12 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
         self.net_params = net_params
         self.verbose = verbose
 
-    def set_params(self, **params: Any) -> ImbalancedMLPClassifier:
-        """Set parameters; ``loss__gamma`` works with a loss that is given by its name too.
-
-        Parameters
-        ----------
-        **params : dict
-            As for every estimator of scikit-learn.
-
-        Returns
-        -------
-        self : ImbalancedMLPClassifier
-        """
-        nested = any(name.startswith("loss__") for name in params)
-        if nested and isinstance(params.get("loss", self.loss), str):
-            params["loss"] = get_loss(params.get("loss", self.loss))
-        return super().set_params(**params)
-
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,
         X: ArrayLike,
         y: ArrayLike,
+        *,
         sample_weight: ArrayLike | None = None,
         groups: ArrayLike | None = None,
     ) -> ImbalancedMLPClassifier:
@@ -322,54 +286,7 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
         self._store_history()
         return self
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Compute the probability of each class.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        probabilities : ndarray of float, shape (n_samples, n_classes)
-            In the order of ``classes_``; rows sum to one.
-        """
-        return torch.softmax(self._scores(X), dim=1).numpy()
-
-    def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Compute the logarithm of the probability of each class.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        log_probabilities : ndarray of float, shape (n_samples, n_classes)
-            In the order of ``classes_``; finite even where a probability is 0 to rounding.
-        """
-        return torch.log_softmax(self._scores(X), dim=1).numpy()
-
-    def predict(self, X: ArrayLike) -> NDArray:
-        """Predict the most probable class.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        labels : ndarray of shape (n_samples,)
-            Of the type of ``classes_``.
-        """
-        scores = self._scores(X)
-        return self.classes_[scores.argmax(dim=1).numpy()]
-
-    def _scores(self, X: ArrayLike) -> torch.Tensor:
-        """Compute float64 scores on the CPU whose softmax are the probabilities."""
+    def _network_scores(self, X: ArrayLike) -> tuple[torch.Tensor, Criterion]:
         check_is_fitted(self)
         with config_context(array_api_dispatch=False):
             X = validate_data(self, X, dtype=np.float32, reset=False)
@@ -393,14 +310,7 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
                     for rows in torch.from_numpy(X).split(_PREDICTION_BATCH)
                 ]
             )
-            if self.predict_proba_prior is not None:
-                prior = self.predict_proba_prior
-                if not isinstance(prior, str):
-                    prior = check_prior(prior, self.classes_)
-                scores = scores + criterion.log_prior_correction(prior).to("cpu", torch.float64)
-                # A class shown k times as often looks k times as frequent, whatever its weights.
-                scores = scores - torch.from_numpy(self.draws_per_row_).log()
-        return scores
+        return scores, criterion
 
     def _save_state(self, weights: Path) -> dict[str, Any]:
         return save_mlp_state(self, weights)
@@ -411,8 +321,5 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
     def _store_history(self) -> None:
         """Keep what users look at in plain Python types."""
         keys = ("epoch", "train_loss", "valid_loss", "learning_rate", "dur")
-        self.history_ = [{k: row[k] for k in keys if k in row} for row in self.net_.history]
-        self.n_iter_ = len(self.history_)
-        monitor = "valid_loss" if "valid_loss" in self.history_[0] else "train_loss"
-        losses = [row[monitor] for row in self.history_]
-        self.best_epoch_ = find_best_epoch(losses, self.net_.criterion_)
+        rows = [{k: row[k] for k in keys if k in row} for row in self.net_.history]
+        self._keep_history(rows, self.net_.criterion_)

@@ -32,6 +32,7 @@ from skcyto.neural_network._imbalance import (
 )
 from skcyto.neural_network._inner_split import inner_split
 from skcyto.neural_network._modules import MLPModule
+from skcyto.neural_network._neural_classifier import check_prior
 from skcyto.neural_network._row_checks import check_groups, check_labels
 from skcyto.neural_network._samplers import draws_per_row, make_batch_sampler, validation_weight
 from skcyto.neural_network._training import (
@@ -187,7 +188,7 @@ def prepare_fit(
         classifier.loss_,
         classifier.class_counts_,
         class_weight=class_weight_in_order(classifier.class_weight, classes),
-        normalize=classifier.normalize,
+        reduction=classifier.reduction,
         max_epochs=classifier.max_epochs,
         sampler=classifier.sampler,
         batch_size=min(classifier.batch_size, len(train)),
@@ -374,37 +375,6 @@ def stack_memory(prepared: Sequence[PreparedFit], batch_size: int) -> int:
     widths = [first.data.X.shape[1], *first.layer_sizes, n_classes]
     nets = sum(network_memory(widths, len(fit.train), batch_size) for fit in prepared)
     return nets + sum(tables.values())
-
-
-def check_prior(prior: Any, classes: NDArray) -> NDArray[np.float64] | None:
-    """Check a `predict_proba_prior` that is given as an array.
-
-    Parameters
-    ----------
-    prior : str, array-like or None
-        As the user gave it.
-    classes : ndarray of shape (n_classes,)
-        Labels.
-
-    Returns
-    -------
-    prior : ndarray of float, or None where it is none or a name
-    """
-    if prior is None or isinstance(prior, str):
-        return None
-    try:
-        shares = np.asarray(prior, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"predict_proba_prior={prior!r} must be None, 'train' or one number a class"
-        ) from error
-    n_classes = len(classes)
-    if shares.shape != (n_classes,) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
-        raise ValueError(
-            f"predict_proba_prior={prior!r} must hold {n_classes} positive "
-            f"probabilities that sum to 1, in the order of the classes {classes.tolist()}"
-        )
-    return shares
 
 
 def take_rows(data: TensorData, rows: NDArray[np.intp]) -> TensorData:

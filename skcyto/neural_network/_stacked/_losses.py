@@ -36,7 +36,7 @@ class StackedLoss(ABC):
     def __init__(self, criteria: Sequence[Criterion], device: torch.device) -> None:
         self.criteria = list(criteria)
         self.device = device
-        self.by_count = self.numbers(lambda c: c.normalize == "count", torch.bool)
+        self.by_count = self.numbers(lambda c: c.reduction == "count", torch.bool)
         self.class_weight = self.numbers(lambda c: c.class_weight)
         self.is_weighted = any(c._is_weighted for c in criteria)
         #: Whether gradients have the bits of those of the criteria.
@@ -123,7 +123,7 @@ class StackedLoss(ABC):
         return class_weight if weight is None else class_weight * weight
 
     def divisor(self, weight: torch.Tensor, models: slice) -> torch.Tensor:
-        """Choose what weighted sums are divided by, as `normalize` says."""
+        """Choose what weighted sums are divided by, as `reduction` says."""
         total = weight.sum(1)
         total = total + (total == 0)
         return torch.where(self.by_count[models], float(weight.shape[1]), total)
@@ -172,7 +172,7 @@ class _CrossEntropies(StackedLoss):
         self.is_exact = not (
             self._smooths
             or any(isinstance(c, LDAMCriterion) for c in criteria)
-            or any(c._is_weighted and c.normalize == "count" for c in criteria)
+            or any(c._is_weighted and c.reduction == "count" for c in criteria)
             or any(c._has_zero_weight for c in criteria)
         )
 

@@ -11,19 +11,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skcyto.losses import Loss, get_loss
-from skcyto.neural_network._imbalance import CLASS_WEIGHTS
-from skcyto.neural_network._samplers import SAMPLERS
-from skcyto.neural_network._stages import find_best_epoch
-from skcyto.neural_network._training import LR_SCHEDULERS
+from skcyto.losses import Criterion, Loss
+from skcyto.neural_network._neural_classifier import (
+    TRAINING_PARAMETERS,
+    NeuralClassifierMixin,
+    check_prior,
+)
 from skcyto.neural_network._transformer._fit import describe_fitted, fine_tune, predict_logits
-from skcyto.neural_network._transformer._loop import monitored_loss
 from skcyto.neural_network._transformer._state import load_classifier_state, save_classifier_state
 from skcyto.neural_network._transformer._targets import check_targets
 from skcyto.neural_network._transformer._weights import write_weights
@@ -32,7 +32,7 @@ from skcyto.utils._backbones._transforms import AUGMENTATIONS
 from skcyto.utils._images._inputs import check_image_input
 
 
-class EVA02Classifier(ClassifierMixin, BaseEstimator):
+class EVA02Classifier(NeuralClassifierMixin, BaseEstimator):
     """Fine-tune a pretrained vision transformer on images.
 
     A transformer of `timm <https://huggingface.co/docs/timm>`_, EVA-02 [1]_ by default, gets a
@@ -70,11 +70,13 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         ``Focal(gamma=1.5)``, whose parameters are searched as ``loss__gamma``.
     class_weight : {"balanced", "max_ratio", "effective"}, dict or None, default=None
         Weights of the classes in the loss, as in :class:`ImbalancedMLPClassifier`.
-    normalize : {"weight_sum", "count"}, default="weight_sum"
+    reduction : {"weight_sum", "count"}, default="weight_sum"
         Whether the weighted loss of a batch is divided by the sum of its weights, as torch does,
         or by its number of images, which is unbiased in small batches.
     sampler : {"balanced", "stratified", "grouped"} or None, default=None
         How batches are drawn, as in :class:`ImbalancedMLPClassifier`. None shuffles.
+    predict_proba_prior : "train", array-like of shape (n_classes,) or None, default=None
+        Class prior of the probabilities, as in :class:`ImbalancedMLPClassifier`.
     learning_rate : float, default=1e-5
         Initial learning rate of AdamW.
     weight_decay : float, default=0.05
@@ -102,10 +104,15 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         Share of the images that chooses the best epoch, stratified by class and, where `groups`
         are given, never splitting a group. None trains on all images and looks at the training
         loss.
+    early_stopping : bool, default=False
+        Stop after `n_iter_no_change` epochs without improvement. Where the loss defers its class
+        weights, as ``LDAM(drw_start=0.8)``, they are counted once the weights are in force.
+    n_iter_no_change : int, default=5
+        Patience of `early_stopping`, in epochs.
     restore_best_weights : bool, default=True
         Put the weights of the epoch with the lowest validation loss (without validation: training
         loss) back at the end; False keeps those of the last epoch.
-    checkpoint_dir : str, path or None, default=None
+    checkpoint : str, path or None, default=None
         Folder that keeps the state of the training after each epoch. A fit that was interrupted
         goes on from there, and one that was finished is not repeated. The folder belongs to one
         fit: another model, other images or parameters are an error. ``{fit}`` in the name, as in
@@ -140,6 +147,8 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         Images of each class among those that trained; sums of weights with `sample_weight`.
     class_weight_ : ndarray of float, shape (n_classes,)
         Weight of each class in the loss; ones where there is none.
+    draws_per_row_ : ndarray of float, shape (n_classes,)
+        How often, on average, an epoch showed an image of each class: ones without a `sampler`.
     loss_ : skcyto.losses.Loss
         Loss that was used.
     criterion_ : skcyto.losses.Criterion
@@ -209,7 +218,8 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
     ['dark', 'pale']
     """
 
-    _parameter_constraints: dict[str, list[Any] | str] = {
+    _parameter_constraints: dict[str, list[Any]] = {
+        **TRAINING_PARAMETERS,
         "model_name": [str],
         "weights": [str, os.PathLike, None],
         "image_size": [Interval(Integral, 1, None, closed="left"), None],
@@ -218,29 +228,15 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         "crop_pct": [Interval(Real, 0, 1, closed="right"), None],
         "interpolation": [StrOptions(set(INTERPOLATIONS)), None],
         "augment": [StrOptions(set(AUGMENTATIONS)), None],
-        "loss": [str, Loss],  # get_loss names the nearest of a misspelt one
-        "class_weight": [StrOptions(set(CLASS_WEIGHTS)), dict, None],
-        "normalize": [StrOptions({"weight_sum", "count"})],
-        "sampler": [StrOptions(set(SAMPLERS)), None],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "lr_scheduler": [StrOptions(set(LR_SCHEDULERS)), None],
         "layer_decay": [Interval(Real, 0, 1, closed="right")],
         "freeze": [Interval(Integral, 0, None, closed="left")],
         "drop_path": [Interval(Real, 0, 1, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
         "grad_accumulation": [Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
-        "restore_best_weights": ["boolean"],
-        "checkpoint_dir": [str, os.PathLike, None],
-        "device": "no_validation",
+        "checkpoint": [str, os.PathLike, None],
         "precision": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
         "gradient_checkpointing": ["boolean"],
         "compile": ["boolean"],
         "n_jobs": [Integral, None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -256,8 +252,9 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         augment: str | None = "light",
         loss: str | Loss = "ce",
         class_weight: str | Mapping[Any, float] | None = None,
-        normalize: str = "weight_sum",
+        reduction: str = "weight_sum",
         sampler: str | None = None,
+        predict_proba_prior: str | ArrayLike | None = None,
         learning_rate: float = 1e-5,
         weight_decay: float = 0.05,
         lr_scheduler: str | None = "plateau",
@@ -268,8 +265,10 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         grad_accumulation: int = 1,
         max_epochs: int = 20,
         validation_fraction: float | None = 0.1,
+        early_stopping: bool = False,
+        n_iter_no_change: int = 5,
         restore_best_weights: bool = True,
-        checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         device: str | torch.device = "auto",
         precision: str = "auto",
         gradient_checkpointing: bool = False,
@@ -288,8 +287,9 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         self.augment = augment
         self.loss = loss
         self.class_weight = class_weight
-        self.normalize = normalize
+        self.reduction = reduction
         self.sampler = sampler
+        self.predict_proba_prior = predict_proba_prior
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.lr_scheduler = lr_scheduler
@@ -300,8 +300,10 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         self.grad_accumulation = grad_accumulation
         self.max_epochs = max_epochs
         self.validation_fraction = validation_fraction
+        self.early_stopping = early_stopping
+        self.n_iter_no_change = n_iter_no_change
         self.restore_best_weights = restore_best_weights
-        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint = checkpoint
         self.device = device
         self.precision = precision
         self.gradient_checkpointing = gradient_checkpointing
@@ -310,28 +312,12 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def set_params(self, **params: Any) -> EVA02Classifier:
-        """Set parameters; ``loss__gamma`` works with a loss that is given by its name too.
-
-        Parameters
-        ----------
-        **params : dict
-            As for every estimator of scikit-learn.
-
-        Returns
-        -------
-        self : EVA02Classifier
-        """
-        nested = any(name.startswith("loss__") for name in params)
-        if nested and isinstance(params.get("loss", self.loss), str):
-            params["loss"] = get_loss(params.get("loss", self.loss))
-        return super().set_params(**params)
-
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,
         X: Any,
         y: ArrayLike,
+        *,
         sample_weight: ArrayLike | None = None,
         groups: ArrayLike | None = None,
     ) -> EVA02Classifier:
@@ -375,59 +361,18 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
             groups,
             is_validated=self.validation_fraction is not None,
         )
+        check_prior(self.predict_proba_prior, targets.classes)
         result = fine_tune(self, inputs, targets)
         self.classes_ = targets.classes
         self.network_, self.criterion_ = result.network, result.criterion
         self.loss_ = result.loss
-        self.class_counts_ = result.class_counts
+        self.class_counts_, self.draws_per_row_ = result.class_counts, result.draws_per_row
         self.class_weight_ = result.criterion.class_weight.numpy(force=True).astype(np.float64)
         self.image_size_ = result.info.image_size
         self._backbone_size = result.source.image_size
         self._backbone_options = result.source.options.to_dict()
-        self.history_ = result.history
-        self.n_iter_ = len(self.history_)
-        monitor = monitored_loss(self.history_[0])
-        losses = [row[monitor] for row in self.history_]
-        self.best_epoch_ = find_best_epoch(losses, self.criterion_)
+        self._keep_history(result.history, result.criterion)
         return self
-
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Compute the probability of each class.
-
-        Parameters
-        ----------
-        X : sequence, array or data frame of n_images images
-            As in `fit`.
-
-        Returns
-        -------
-        probabilities : ndarray of float, shape (n_images, n_classes)
-            In the order of ``classes_``; rows sum to one.
-
-        Raises
-        ------
-        InvalidImageError
-            If images cannot be read; it lists all of them.
-        DeviceMemoryError
-            If the device's memory does not hold one image.
-        """
-        return torch.softmax(self._scores(X), dim=1).numpy()
-
-    def predict(self, X: Any) -> NDArray:
-        """Predict the most probable class.
-
-        Parameters
-        ----------
-        X : sequence, array or data frame of n_images images
-            As in `fit`.
-
-        Returns
-        -------
-        labels : ndarray of shape (n_images,)
-            Of the type of ``classes_``.
-        """
-        scores = self._scores(X)
-        return self.classes_[scores.argmax(dim=1).numpy()]
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Write the weights as a safetensors file, under timm's own names.
@@ -446,11 +391,10 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         write_weights(path, self.network_, describe_fitted(self), self.classes_)
 
-    def _scores(self, X: Any) -> torch.Tensor:
-        """Compute float64 scores on the CPU whose softmax are the probabilities."""
+    def _network_scores(self, X: Any) -> tuple[torch.Tensor, Criterion]:
         check_is_fitted(self)
         logits = predict_logits(self, check_image_input(self, X, reset=False))
-        return self.criterion_.scores(logits).to("cpu", torch.float64)
+        return self.criterion_.scores(logits).to("cpu", torch.float64), self.criterion_
 
     def _save_state(self, weights: Path) -> dict[str, Any]:
         return save_classifier_state(self, weights)

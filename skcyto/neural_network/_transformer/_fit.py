@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 # Parameters of which the result of a fit does not depend, or that are in the fingerprint already.
 _NOT_IN_FINGERPRINT = {
-    "checkpoint_dir",
+    "checkpoint",
     "class_weight",
     "compile",
     "device",
@@ -58,6 +58,7 @@ _NOT_IN_FINGERPRINT = {
     *("mean", "std", "crop_pct", "interpolation"),
     "loss",
     "n_jobs",
+    "predict_proba_prior",
     "random_state",
     "verbose",
     "weights",
@@ -82,6 +83,8 @@ class FineTuned:
         The loss fitted to the class counts.
     class_counts : ndarray of float
         Images of each class among those that trained.
+    draws_per_row : ndarray of float
+        How often an epoch showed an image of each class.
     history : list of dict
         One row an epoch.
     """
@@ -92,6 +95,7 @@ class FineTuned:
     loss: Loss
     criterion: Criterion
     class_counts: NDArray[np.float64]
+    draws_per_row: NDArray[np.float64]
     history: list[dict[str, Any]]
 
 
@@ -147,9 +151,9 @@ def fine_tune(estimator: EVA02Classifier, inputs: ImageInputs, targets: Targets)
             advance=bar.update,
         )
     checkpoint, state = None, None
-    if estimator.checkpoint_dir is not None:
+    if estimator.checkpoint is not None:
         fingerprint = _make_fingerprint(estimator, source, info, digests, targets, seeds)
-        checkpoint = Checkpoint(estimator.checkpoint_dir, fingerprint)
+        checkpoint = Checkpoint(estimator.checkpoint, fingerprint)
         state = checkpoint.load()
         if state is not None:
             seeds = state["seeds"]
@@ -170,7 +174,7 @@ def fine_tune(estimator: EVA02Classifier, inputs: ImageInputs, targets: Targets)
         loss,
         counts,
         class_weight=class_weight_in_order(estimator.class_weight, targets.classes),
-        normalize=estimator.normalize,
+        reduction=estimator.reduction,
         max_epochs=estimator.max_epochs,
         sampler=estimator.sampler,
         batch_size=min(estimator.batch_size, len(train)),
@@ -211,6 +215,7 @@ def fine_tune(estimator: EVA02Classifier, inputs: ImageInputs, targets: Targets)
                     lr_scheduler=estimator.lr_scheduler,
                     layer_decay=estimator.layer_decay,
                     max_epochs=estimator.max_epochs,
+                    patience=estimator.n_iter_no_change if estimator.early_stopping else None,
                     restore_best_weights=estimator.restore_best_weights,
                     compile=estimator.compile,
                 ),
@@ -224,7 +229,9 @@ def fine_tune(estimator: EVA02Classifier, inputs: ImageInputs, targets: Targets)
                 tuning.load_state_dict(state)
         _run(estimator, inputs, info, tuning, plan, checkpoint, seeds, device)
         tuning.restore_best()
-    return FineTuned(network.eval(), source, info, loss, criterion, counts, tuning.history)
+    return FineTuned(
+        network.eval(), source, info, loss, criterion, counts, tuning.draws_per_row, tuning.history
+    )
 
 
 def describe_fitted(estimator: EVA02Classifier) -> BackboneInfo:

@@ -35,7 +35,7 @@ def save_classifier_state(classifier: EVA02Classifier, weights: Path) -> dict[st
     """
     state = dict(vars(classifier))
     state["device"] = str(classifier.device)
-    state["checkpoint_dir"] = None
+    state["checkpoint"] = None
     if isinstance(classifier.weights, os.PathLike):
         state["weights"] = os.fspath(classifier.weights)
     network, criterion = state.pop("network_", None), state.pop("criterion_", None)
@@ -65,7 +65,7 @@ def load_classifier_state(
     InvalidModelError
         If the network cannot be built as described, or the tensors do not fit it.
     """
-    classifier.__dict__.update(state, checkpoint_dir=None)
+    classifier.__dict__.update(state, checkpoint=None)
     if "classes_" not in state:
         return
     if weights is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import timm
 import torch
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from skcyto.neural_network._transformer._network import TransformerClassifier
+from skcyto.utils._atomic import written_whole
 from skcyto.utils._backbones._options import make_metadata
 from skcyto.utils._backbones._source import BackboneInfo
+from skcyto.utils._backbones._tensor_checksum import add_checksum
 from skcyto.utils._file_modes import mode_of_umask
 
 
@@ -51,14 +54,9 @@ def write_weights(
     state = {key: value.detach().to("cpu", copy=True).contiguous() for key, value in state.items()}
     metadata = make_metadata(info.model_name, info.image_size, info.data_config, info.options)
     metadata["classes"] = json.dumps(classes.tolist(), default=str)
-    part = f"{path}.{os.getpid()}.part"
-    try:
-        with mode_of_umask(part):
-            save_file(state, part, metadata)
-        os.replace(part, path)
-    finally:
-        if os.path.exists(part):
-            os.remove(part)
+    metadata = add_checksum(state, metadata)
+    with written_whole(Path(path)) as part, mode_of_umask(part):
+        save_file(state, part, metadata)
 
 
 def _head_names(model_name: str) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ def model_card(
     data: str | None = None,
     intended_use: str | None = None,
     limits: str | None = None,
-    confidence: float = 0.95,
+    confidence_level: float = 0.95,
     top: int = 10,
     path: str | os.PathLike[str] | None = None,
 ) -> str:
@@ -81,7 +81,7 @@ def model_card(
         What the model is for, by whom, on which images.
     limits : str or None, default=None
         Where it must not be used, and what is known to go wrong.
-    confidence : float, default=0.95
+    confidence_level : float, default=0.95
         Coverage of the intervals.
     top : int, default=10
         Number of features of `explanation` to name.
@@ -140,9 +140,9 @@ def model_card(
                 "Validation" if comparison.splits.one_test_set else "Folds",
                 folds_section(comparison),
             ),
-            ("Scores", scores_section(comparison, name, confidence)),
+            ("Scores", scores_section(comparison, name, confidence_level)),
             ("Calibration", calibration_section(comparison, name)),
-            *external_sections(comparison, name, confidence),
+            *external_sections(comparison, name, confidence_level),
         ]
     sections += [
         ("Loss", describe_loss(pipeline)),
@@ -150,7 +150,7 @@ def model_card(
         ("Model", describe_steps(pipeline)),
     ]
     if explanation is not None:
-        sections.append(("Features", explanation_section(explanation, confidence, top)))
+        sections.append(("Features", explanation_section(explanation, confidence_level, top)))
     sections.append(("Use", f"{_USE}\n\n{_versions()}"))
     body = "\n\n".join(f"## {heading}\n\n{text.strip()}" for heading, text in sections)
     card = f"# {title or ', '.join(kinds)}\n\n{body}\n"

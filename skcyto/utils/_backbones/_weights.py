@@ -9,6 +9,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from skcyto.exceptions import PretrainedWeightsError
+from skcyto.utils._backbones._tensor_checksum import check_checksum
 
 if TYPE_CHECKING:
     from torch import nn
@@ -189,7 +190,11 @@ def _read_state_dict(path: str) -> dict[str, Any]:
             "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
         )
     try:
+        if path.endswith(".safetensors"):
+            check_checksum(path)
         state_dict = timm.models.load_state_dict(path, device="cpu", weights_only=True)
+    except PretrainedWeightsError:
+        raise
     except Exception as error:  # Each format's reader has errors of its own.
         raise PretrainedWeightsError(
             f"{path} could not be read as weights: {textwrap.shorten(str(error), 1000)}. Only "

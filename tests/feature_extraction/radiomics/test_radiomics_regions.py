@@ -65,7 +65,7 @@ def test_a_union_is_what_pyradiomics_measures_in_a_mask_of_it(scans, volume, set
     for name, labels in unions.items():
         plain = scans.plain_radiomics(settings, image, region(mask, np.isin(values, labels)), 1)
         scans.assert_same_values(scans.by_radiomics_name(row, name), plain)
-    assert extractor.labels_ == {"all": [5, 1, 2], "pair": [1, 2], "two": 2}
+    assert extractor.mask_labels_ == {"all": [5, 1, 2], "pair": [1, 2], "two": 2}
 
 
 def test_a_union_is_of_what_a_mask_holds_and_missing_without_any(volume):
