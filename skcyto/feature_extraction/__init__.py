@@ -11,15 +11,18 @@ from skcyto.feature_extraction._radiomics._dicom_masks import masks_from_dicom
 from skcyto.feature_extraction._radiomics._extractor import RadiomicsExtractor
 from skcyto.feature_extraction._radiomics._lesions import split_lesions
 from skcyto.feature_extraction._radiomics._perturbed_masks import perturb_masks
+from skcyto.utils._backbones._recipes import BackboneRecipe, known_backbones
 from skcyto.utils._public_paths import use_public_paths
 
 __all__ = [
+    "BackboneRecipe",
     "EVA02TokenEmbedder",
     "EmbeddingCache",
     "EmbeddingCacheInfo",
     "ParquetEmbeddingInfo",
     "RadiomicsExtractor",
     "embed_to_parquet",
+    "known_backbones",
     "masks_from_dicom",
     "perturb_masks",
     "split_lesions",

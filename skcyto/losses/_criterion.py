@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.nn import functional
@@ -60,6 +60,11 @@ class Criterion(torch.nn.Module):
 
     class_counts: torch.Tensor
     class_weight: torch.Tensor
+
+    #: Names of the numbers that may differ between criteria which are called as one by
+    #: :func:`torch.func.vmap`: formulas take tensors in their place. None where no formula of the
+    #: class stands such a call, which is what a subclass has that says nothing else.
+    stackable_numbers: ClassVar[tuple[str, ...] | None] = ()
 
     #: Set to False where a row's weight has no meaning; sample weights are then refused.
     supports_sample_weight: bool = True
@@ -243,6 +248,11 @@ class Criterion(torch.nn.Module):
             return max(n_samples, 1)
         weight_sum = weight.sum()
         return weight_sum + (weight_sum == 0)
+
+    @property
+    def is_stackable(self) -> bool:
+        """Whether criteria of this kind are called as one where many networks train together."""
+        return vars(type(self)).get("stackable_numbers") is not None
 
     def set_epoch(self, epoch: int) -> None:
         """Tell the criterion which epoch begins; only deferred re-weighting listens.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.nn import functional
@@ -18,6 +18,7 @@ class CrossEntropyCriterion(Criterion):
     torch's own function does the work, with its weights and label smoothing.
     """
 
+    stackable_numbers: ClassVar[tuple[str, ...] | None] = ()
     _no_prior_correction = "label smoothing pulls its minimum towards equal probabilities"
 
     def __init__(self, class_counts: Any, *, label_smoothing: float = 0.0, **kwargs: Any) -> None:

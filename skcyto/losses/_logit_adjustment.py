@@ -15,6 +15,7 @@ from skcyto.losses._weights import ClassWeight
 class VectorScalingCriterion(CrossEntropyCriterion):
     """Cross-entropy of factor * logits + offset, one of each a class."""
 
+    stackable_numbers = ()
     factor: torch.Tensor
     offset: torch.Tensor
     _no_prior_correction = (

@@ -12,6 +12,7 @@ from skcyto.losses._weights import ClassWeight
 class SoftF1Criterion(Criterion):
     """One minus the mean F1 of the classes present, on probabilities."""
 
+    stackable_numbers = ()
     _no_prior_correction = "it rewards sure decisions, not right probabilities"
 
     def compute(

@@ -155,13 +155,13 @@ def build_criterion(
     return criterion
 
 
-def rebuild_criterion(classifier: Any) -> Criterion:
+def rebuild_criterion(state: Mapping[str, Any]) -> Criterion:
     """Build the criterion of a fitted classifier once more.
 
     Parameters
     ----------
-    classifier : ImbalancedMLPClassifier or EVA02Classifier
-        Fitted.
+    state : mapping
+        Parameters and attributes of an ImbalancedMLPClassifier or EVA02Classifier.
 
     Returns
     -------
@@ -172,14 +172,14 @@ def rebuild_criterion(classifier: Any) -> Criterion:
         warnings.simplefilter("ignore", ImbalanceWarning)
         warnings.simplefilter("ignore", MissingClassWarning)
         criterion = build_criterion(
-            classifier.loss_,
-            classifier.class_counts_,
-            class_weight=class_weight_in_order(classifier.class_weight, classifier.classes_),
-            reduction=classifier.reduction,
-            max_epochs=classifier.max_epochs,
-            sampler=classifier.sampler,
-            batch_size=classifier.batch_size,
-            classes=classifier.classes_,
+            state["loss_"],
+            state["class_counts_"],
+            class_weight=class_weight_in_order(state["class_weight"], state["classes_"]),
+            reduction=state["reduction"],
+            max_epochs=state["max_epochs"],
+            sampler=state["sampler"],
+            batch_size=state["batch_size"],
+            classes=state["classes_"],
         )
-    criterion.set_epoch(classifier.n_iter_ - 1)
+    criterion.set_epoch(state["n_iter_"] - 1)
     return criterion

@@ -22,7 +22,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from skcyto.exceptions import DamagedFileWarning
 from skcyto.model_selection import compare_models
-from skcyto.model_selection._comparison._checkpoint import Checkpoint
+from skcyto.model_selection._comparison._record_folder import RecordFolder
 from skcyto.model_selection._fingerprints import fingerprint_data, fingerprint_estimator
 
 FITS = []
@@ -347,7 +347,7 @@ def test_files_count_by_what_is_in_them(tmp_path):
 
 
 def test_a_half_written_record_never_appears(tmp_path, monkeypatch):
-    store = Checkpoint(tmp_path, {})
+    store = RecordFolder(tmp_path, {})
     monkeypatch.setattr(os, "fsync", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         store.seed(3)
@@ -356,20 +356,22 @@ def test_a_half_written_record_never_appears(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"seed": 4}', b"no json"])
 def test_a_damaged_seed_is_set_aside_and_its_copy_goes_on(tmp_path, content):
-    assert Checkpoint(tmp_path, {}).seed(3) == 3
+    assert RecordFolder(tmp_path, {}).seed(3) == 3
     sound = (tmp_path / "seed.json").read_bytes()
     (tmp_path / "seed.json").write_bytes(content)
     with pytest.warns(DamagedFileWarning, match="seed.json is damaged .* set aside as"):
-        assert Checkpoint(tmp_path, {}).seed(5) == 3
+        assert RecordFolder(tmp_path, {}).seed(5) == 3
     (aside,) = tmp_path.glob("seed.json.damaged-*")
     assert aside.read_bytes() == content
     assert (tmp_path / "seed.json").read_bytes() == sound
-    assert Checkpoint(tmp_path, {}).seed(5) == 3
+    assert RecordFolder(tmp_path, {}).seed(5) == 3
 
 
 def test_processes_that_begin_at_once_have_one_seed(tmp_path):
-    script = "import sys; from skcyto.model_selection._comparison._checkpoint import Checkpoint;"
-    script += "print(Checkpoint(sys.argv[1], {}).seed(int(sys.argv[2])))"
+    script = (
+        "import sys; from skcyto.model_selection._comparison._record_folder import RecordFolder;"
+    )
+    script += "print(RecordFolder(sys.argv[1], {}).seed(int(sys.argv[2])))"
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", script, tmp_path, str(i)], stdout=subprocess.PIPE, text=True
@@ -429,7 +431,7 @@ def test_killed_and_taken_up_again(tmp_path):
         return done.stdout
 
     process = subprocess.Popen(command("0.15"), env=environment)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while len(list(folder.glob("*.npz"))) < 4 and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)

@@ -109,7 +109,7 @@ def test_markdown(binary):
     # One best mean a column, and a dash where a model has no probabilities.
     assert sum(line.count("**") for line in lines[:6]) == 4
     assert lines[5].endswith("| \N{EN DASH} |")
-    assert "corrected for the training data that they share" in lines[-1]
+    assert "widened for the training data that folds share" in lines[-1]
 
 
 def test_latex_is_escaped_and_for_booktabs(binary):

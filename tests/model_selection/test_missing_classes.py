@@ -35,7 +35,7 @@ from skcyto.model_selection import (
     TunedLogitBiasClassifierCV,
     compare_models,
 )
-from skcyto.model_selection._comparison._checkpoint import Checkpoint
+from skcyto.model_selection._comparison._record_folder import RecordFolder
 from skcyto.model_selection._results._records import FoldRecord, Predictions
 from skcyto.neural_network import ImbalancedMLPClassifier
 
@@ -553,7 +553,7 @@ def test_predictions_that_fail_fail_one_trial_only(patients):
     ],
 )
 def test_records_that_no_score_can_use_are_computed_anew(tmp_path, predictions, reason):
-    store = Checkpoint(tmp_path, {})
+    store = RecordFolder(tmp_path, {})
     store.write("key", FoldRecord(predictions))
     with pytest.warns(UserWarning, match=f"is damaged, so its fold is computed anew.*{reason}"):
         assert store.read("key") is None

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from skcyto.neural_network._stacked._losses import stack_losses
 from sklearn.base import clone
 from sklearn.datasets import make_classification
 from sklearn.model_selection import StratifiedKFold
@@ -31,7 +32,6 @@ from skcyto.losses import (
 from skcyto.neural_network import ImbalancedMLPClassifier
 from skcyto.neural_network._stacked import _fit as _stacked
 from skcyto.neural_network._stacked._fit import StackedFit, fit_stacked, why_not_stackable
-from skcyto.neural_network._stacked._losses import stack_losses
 
 pytestmark = pytest.mark.filterwarnings("ignore::skcyto.exceptions.ImbalanceWarning")
 

@@ -18,7 +18,7 @@ class EmbeddingCacheInfo(NamedTuple):
     Parameters
     ----------
     entries : int
-        Number of stored embeddings: images times models.
+        Number of stored embeddings: images times models times views.
     bytes : int
         Size on disk.
     hits : int
@@ -47,7 +47,8 @@ class EmbeddingCache:
     the network makes of it: model, weights, preprocessing, image size and precision. Renamed or
     copied images are hits; an image of which one byte changed is a miss. What is stored are the
     un-normalised class token and the mean of the patch tokens, so every choice of `tokens` and
-    `final_norm` in :class:`EVA02TokenEmbedder` is served by one pass through the network.
+    `final_norm` in :class:`EVA02TokenEmbedder` is served by one pass through the network; but for
+    ``tokens="pooled"`` and ``final_norm="tokens"``, whose numbers are stored by themselves.
 
     The store is one SQLite file in write-ahead mode. Any number of processes on one machine may
     share it, and each batch is committed as soon as it is computed, so a killed run loses no more

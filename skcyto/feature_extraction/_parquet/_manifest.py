@@ -183,6 +183,7 @@ def describe_embedder(embedder: EVA02TokenEmbedder) -> dict[str, Any]:
                 "weights": embedder._weights_identity,
                 "tokens": embedder._token_names,
                 "final_norm": embedder.final_norm,
+                "views": embedder.views,
                 "image_size": info.image_size,
                 "preprocessing": dict(info.data_config),
                 "reader": describe_reader(),

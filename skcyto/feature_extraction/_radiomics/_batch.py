@@ -13,6 +13,7 @@ from joblib import cpu_count
 from numpy.typing import NDArray
 from sklearn.utils.parallel import delayed
 
+from skcyto.exceptions import DamagedFileWarning
 from skcyto.feature_extraction._radiomics._cache import (
     cache_file,
     case_digest,
@@ -28,6 +29,7 @@ from skcyto.feature_extraction._radiomics._worker import CaseResult, Task, label
 from skcyto.utils._content_store import ContentStore
 from skcyto.utils._parallel import WatchedParallel
 from skcyto.utils._progress import progress_bar
+from skcyto.utils._warnings import warn
 
 
 def scan_labels(
@@ -175,6 +177,7 @@ class _Results:
     ) -> None:
         self.keeps = cache is not None
         self.wanted = {number: list(its) for number, its in enumerate(structures)}
+        self._is_lost = False
         self._digests: list[str | None] = [None] * len(cases)
         if cache is None:
             return
@@ -200,7 +203,15 @@ class _Results:
                 entry_key(digest, self._settings, each.key): each for each in self.wanted[number]
             }
             for key, entry in self._store.get_many(by_key).items():
-                decode_into(results.setdefault(number, CaseResult()), by_key[key].key, entry)
+                try:
+                    decode_into(results.setdefault(number, CaseResult()), by_key[key].key, entry)
+                except Exception as error:  # A forged entry has a checksum, too.
+                    warn(
+                        f"an entry of {self._store.path} is damaged ({error}); it is ignored and "
+                        "computed again",
+                        DamagedFileWarning,
+                    )
+                    continue
                 self.wanted[number].remove(by_key[key])
             if not self.wanted[number]:
                 del self.wanted[number]
@@ -209,9 +220,17 @@ class _Results:
     def keep(self, number: int, result: CaseResult) -> None:
         """Put a case's values into the cache, all its structures at once."""
         digest = self._digests[number]
-        if digest is not None:
+        if digest is not None and not self._is_lost:
             bad = {key for key, _ in result.problems}
             done = [key for key in [*result.values, *result.missing] if key not in bad]
-            self._store.put_many(
-                {entry_key(digest, self._settings, key): encode(result, key) for key in done}
-            )
+            try:
+                self._store.put_many(
+                    {entry_key(digest, self._settings, key): encode(result, key) for key in done}
+                )
+            except OSError as error:  # What is computed is worth more than the cache.
+                self._is_lost = True
+                warn(
+                    "results can no longer be stored, the rest of this call goes without the "
+                    f"cache: {error}",
+                    DamagedFileWarning,
+                )

@@ -131,10 +131,10 @@ def _find_embedder(steps: list[tuple[str, Any]]) -> Any:
             "EVA02TokenEmbedder and whose input are images"
         )
     embedder = steps[0][1]
-    if set(embedder._token_names) == {"class"}:
+    if embedder._token_names in (["class"], ["pooled"]):
         raise ValueError(
-            "tokens='class' pools no patch tokens, so there is nothing to map: use tokens='image' "
-            "or 'all'"
+            f"tokens={embedder.tokens!r} pools no patch tokens, so there is nothing to map: use "
+            "tokens='image' or 'all'"
         )
     return embedder
 
@@ -176,7 +176,9 @@ def _embed_without_each_token(
     device = resolve_device(embedder.device)
     precision = resolve_precision(embedder.precision, device)
     source = embedder._source
-    backbone: TokenBackbone = get_backbone(source, embedder._weights_identity, device)
+    backbone: TokenBackbone = get_backbone(
+        source, embedder._weights_identity, device, embedder._kind
+    )
     info = source.describe()
     transform = make_transform(info)
     inputs = as_image_inputs(images)

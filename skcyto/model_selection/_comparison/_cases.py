@@ -68,31 +68,12 @@ class ExternalSet:
     groups: NDArray[Any] | None
 
     def split(self, n_internal: int) -> Split:
-        """Return the rows that train, of the internal data, and that are tested, of this set.
-
-        Parameters
-        ----------
-        n_internal : int
-            Number of internal cases.
-
-        Returns
-        -------
-        split : (ndarray, ndarray)
-        """
+        """Return the rows that train, of the internal data, and that are tested, of this set."""
         return np.arange(n_internal), np.arange(len(self.y))
 
 
 def check_cases(X: Any, y: Any, groups: Any, params: Mapping[str, Any] | None) -> Cases:
     """Check the cases of a comparison.
-
-    Parameters
-    ----------
-    X, y, groups, params : object
-        What :func:`compare_models` was given.
-
-    Returns
-    -------
-    cases : Cases
 
     Raises
     ------
@@ -144,17 +125,6 @@ def _check_metadata(
 
 def check_external(external: Any, internal: Cases) -> list[ExternalSet]:
     """Check external data before anything is fitted.
-
-    Parameters
-    ----------
-    external : dict of str to tuple, or None
-        What :func:`compare_models` was given.
-    internal : Cases
-        Those that train.
-
-    Returns
-    -------
-    sets : list of ExternalSet
 
     Raises
     ------

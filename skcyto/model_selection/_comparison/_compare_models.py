@@ -20,12 +20,12 @@ from skcyto.model_selection._comparison._cases import (
     check_cases,
     check_external,
 )
-from skcyto.model_selection._comparison._checkpoint import Checkpoint
 from skcyto.model_selection._comparison._fit import Measuring
 from skcyto.model_selection._comparison._folds import check_engine
 from skcyto.model_selection._comparison._metadata import route_metadata
 from skcyto.model_selection._comparison._model_comparison import ModelComparison
 from skcyto.model_selection._comparison._plan import Plan
+from skcyto.model_selection._comparison._record_folder import RecordFolder
 from skcyto.model_selection._results._measures import resolve_scoring
 from skcyto.model_selection._results._records import Outcome
 from skcyto.model_selection._splits import Splits, make_splits
@@ -195,7 +195,7 @@ def compare_models(
     wanted = resolve_scoring(scoring, cases.X, cases.y, bounds=bounds, pos_label=pos_label)
     routes = route_metadata(candidates, set(cases.metadata))
     check_engine(engine, candidates)
-    store = None if checkpoint is None else Checkpoint(checkpoint, wanted.scorers)
+    store = None if checkpoint is None else RecordFolder(checkpoint, wanted.scorers)
     seed = draw_seed(random_state)
     if store is not None and random_state is None:
         seed = store.seed(seed)

@@ -26,11 +26,6 @@ _MOST_INSIDE = 4
 def line_style(number: int) -> dict[str, Any]:
     """Return colour and dashes of the model with this number.
 
-    Parameters
-    ----------
-    number : int
-        Position among the models.
-
     Returns
     -------
     style : dict
@@ -65,11 +60,6 @@ def panel_grid(
         Width and height of a panel in inches.
     sharex, sharey : bool, default=True
         Whether panels share their axes.
-
-    Returns
-    -------
-    figure : Figure
-    axes : ndarray of Axes, shape (n_models,)
     """
     import matplotlib.pyplot as plt
 
@@ -109,11 +99,6 @@ def axes_for_curves(ax: Axes | None, n_curves: int) -> tuple[Figure, Axes]:
         Axes to draw on.
     n_curves : int
         Number of entries of the legend.
-
-    Returns
-    -------
-    figure : Figure
-    ax : Axes
     """
     width = 5.2 if n_curves <= _MOST_INSIDE else 8.4
     return get_figure_and_axes(ax, figsize=(width, 5.0))
@@ -140,17 +125,5 @@ def draw_legend(ax: Axes, loc: str, n_curves: int, *, own_figure: bool) -> None:
 
 
 def wrap(name: str, width: int = 30) -> str:
-    """Break a long name over lines.
-
-    Parameters
-    ----------
-    name : str
-        Name of a model.
-    width : int, default=30
-        Characters a line.
-
-    Returns
-    -------
-    name : str
-    """
+    """Break a long name over lines."""
     return textwrap.fill(name, width, break_long_words=True)

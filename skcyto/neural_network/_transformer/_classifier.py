@@ -1,4 +1,4 @@
-"""A vision transformer that is fine-tuned on images."""
+"""A pretrained network that is fine-tuned on images."""
 
 from __future__ import annotations
 
@@ -23,19 +23,23 @@ from skcyto.neural_network._neural_classifier import (
     NeuralClassifierMixin,
     check_prior,
 )
-from skcyto.neural_network._transformer._fit import describe_fitted, fine_tune, predict_logits
+from skcyto.neural_network._transformer._fit import fine_tune, predict_logits
+from skcyto.neural_network._transformer._settings import FineTuneSettings
 from skcyto.neural_network._transformer._state import load_classifier_state, save_classifier_state
 from skcyto.neural_network._transformer._targets import check_targets
 from skcyto.neural_network._transformer._weights import write_weights
-from skcyto.utils._backbones._options import INTERPOLATIONS
+from skcyto.utils._backbones._options import BackboneOptions
+from skcyto.utils._backbones._request import BACKBONE_CONSTRAINTS
+from skcyto.utils._backbones._source import BackboneInfo, describe_backbone
 from skcyto.utils._backbones._transforms import AUGMENTATIONS
+from skcyto.utils._backbones._views import VIEWS
 from skcyto.utils._images._inputs import check_image_input
 
 
 class EVA02Classifier(NeuralClassifierMixin, BaseEstimator):
-    """Fine-tune a pretrained vision transformer on images.
+    """Fine-tune a pretrained vision transformer, or any other network of timm, on images.
 
-    A transformer of `timm <https://huggingface.co/docs/timm>`_, EVA-02 [1]_ by default, gets a
+    A network of `timm <https://huggingface.co/docs/timm>`_, EVA-02 [1]_ by default, gets a
     linear head and is trained as a whole, or from a block on, with any loss of
     :mod:`skcyto.losses` [2]_. Images are taken, checked and prepared exactly as
     :class:`~skcyto.feature_extraction.EVA02TokenEmbedder` does it. Everything that depends on the
@@ -45,9 +49,12 @@ class EVA02Classifier(NeuralClassifierMixin, BaseEstimator):
     Parameters
     ----------
     model_name : str, default="eva02_base_patch14_448.mim_in22k_ft_in22k_in1k"
-        Name of a timm vision transformer.
+        Name of a timm model (a vision transformer, ConvNeXt, MaxViT, Swin or any other),
+        ``"hf-hub:owner/name"``, or a folder with a `config.json` of timm and `model.safetensors`;
+        as in :class:`~skcyto.feature_extraction.EVA02TokenEmbedder`.
     weights : str, path or None, default="pretrained"
-        Where training begins: "pretrained" for timm's weights, the path of a `.safetensors` or
+        Where training begins: "pretrained" for timm's weights, or those in the folder that
+        `model_name` names, the path of a `.safetensors` or
         `.pth` file, or None for random weights.
     image_size : int or None, default=None
         Height and width to which images are brought, in pixels; a multiple of the model's patch
@@ -58,8 +65,20 @@ class EVA02Classifier(NeuralClassifierMixin, BaseEstimator):
         in a ``config.json`` of timm beside it, else timm's for the model.
     crop_pct : float or None, default=None
         Share of the resized image's edge that is kept, in (0, 1]; None as for `mean`.
+    crop_mode : {"squash", "center", "pad"} or None, default=None
+        How an image that is not square becomes so: squashed, by its middle, or with a border; as
+        in :class:`~skcyto.feature_extraction.EVA02TokenEmbedder`. None as for `mean`.
+    fill : int, sequence of 3 ints or None, default=None
+        Colour of the border, from 0 to 255; None is white. For ``crop_mode="pad"`` alone.
     interpolation : {"bicubic", "bilinear", "nearest", "lanczos"} or None, default=None
         Of the resizing; None as for `mean`.
+    model_kwargs : dict or None, default=None
+        Arguments of the architecture, such as ``{"init_values": 1e-5}``; they go before those in
+        a ``config.json``.
+    views : {"flips", "dihedral"}, int or None, default=None
+        Shows each image in several ways at prediction, and takes the mean of the log-probabilities:
+        "flips" (4), "dihedral" for all flips and right-angle turns (8), or a number of windows, as
+        in :class:`~skcyto.feature_extraction.EVA02TokenEmbedder`. May be set after `fit`.
     augment : {"light", "default"} or None, default="light"
         Random changes of the training images. "light" keeps the geometry of prediction and adds
         flips to either side and changes of brightness, contrast and saturation by up to 10 %.
@@ -220,13 +239,8 @@ class EVA02Classifier(NeuralClassifierMixin, BaseEstimator):
 
     _parameter_constraints: dict[str, list[Any]] = {
         **TRAINING_PARAMETERS,
-        "model_name": [str],
-        "weights": [str, os.PathLike, None],
-        "image_size": [Interval(Integral, 1, None, closed="left"), None],
-        "mean": ["array-like", None],
-        "std": ["array-like", None],
-        "crop_pct": [Interval(Real, 0, 1, closed="right"), None],
-        "interpolation": [StrOptions(set(INTERPOLATIONS)), None],
+        **BACKBONE_CONSTRAINTS,
+        "views": [StrOptions(set(VIEWS)), Interval(Integral, 1, None, closed="left"), None],
         "augment": [StrOptions(set(AUGMENTATIONS)), None],
         "layer_decay": [Interval(Real, 0, 1, closed="right")],
         "freeze": [Interval(Integral, 0, None, closed="left")],
@@ -248,7 +262,11 @@ class EVA02Classifier(NeuralClassifierMixin, BaseEstimator):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         crop_pct: float | None = None,
+        crop_mode: str | None = None,
+        fill: int | Sequence[int] | None = None,
         interpolation: str | None = None,
+        model_kwargs: Mapping[str, Any] | None = None,
+        views: str | int | None = None,
         augment: str | None = "light",
         loss: str | Loss = "ce",
         class_weight: str | Mapping[Any, float] | None = None,
@@ -283,7 +301,11 @@ class EVA02Classifier(NeuralClassifierMixin, BaseEstimator):
         self.mean = mean
         self.std = std
         self.crop_pct = crop_pct
+        self.crop_mode = crop_mode
+        self.fill = fill
         self.interpolation = interpolation
+        self.model_kwargs = model_kwargs
+        self.views = views
         self.augment = augment
         self.loss = loss
         self.class_weight = class_weight
@@ -362,45 +384,61 @@ class EVA02Classifier(NeuralClassifierMixin, BaseEstimator):
             is_validated=self.validation_fraction is not None,
         )
         check_prior(self.predict_proba_prior, targets.classes)
-        result = fine_tune(self, inputs, targets)
+        result = fine_tune(FineTuneSettings.of(self), inputs, targets)
         self.classes_ = targets.classes
         self.network_, self.criterion_ = result.network, result.criterion
         self.loss_ = result.loss
         self.class_counts_, self.draws_per_row_ = result.class_counts, result.draws_per_row
         self.class_weight_ = result.criterion.class_weight.numpy(force=True).astype(np.float64)
         self.image_size_ = result.info.image_size
+        self._backbone_name = result.source.model_name
         self._backbone_size = result.source.image_size
         self._backbone_options = result.source.options.to_dict()
         self._keep_history(result.history, result.criterion)
         return self
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
-        """Write the weights as a safetensors file, under timm's own names.
+        """Write the weights under timm's own names, as a file or as a folder.
 
-        The file is taken as `weights` by this and other estimators, and loaded by
+        A file is taken as `weights` by this and other estimators, and loaded by
         ``timm.create_model(model_name, num_classes=n_classes, checkpoint_path=path)``, with
-        ``img_size=image_size_`` where that is not the model's own. With a loss whose logits are
-        cosines ("ldam"), for which timm has no head, it holds the transformer alone. Labels, in
-        the order of the logits, stand in the file's metadata.
+        ``img_size=image_size_`` where that is not the model's own. A folder, which has a
+        `config.json` beside the weights, is taken as `model_name`, and loaded by
+        ``timm.create_model("local-dir:" + path, pretrained=True)``. With a loss whose logits are
+        cosines ("ldam"), for which timm has no head, it holds the network alone. Labels, in the
+        order of the logits, stand in the file's metadata.
 
         Parameters
         ----------
         path : str or path
-            Where; must end with ``.safetensors``.
+            A file that ends with ``.safetensors``, or a folder, which is made.
         """
         check_is_fitted(self)
-        write_weights(path, self.network_, describe_fitted(self), self.classes_)
+        write_weights(path, self.network_, self._describe(), self.classes_)
 
     def _network_scores(self, X: Any) -> tuple[torch.Tensor, Criterion]:
         check_is_fitted(self)
-        logits = predict_logits(self, check_image_input(self, X, reset=False))
-        return self.criterion_.scores(logits).to("cpu", torch.float64), self.criterion_
+        inputs = check_image_input(self, X, reset=False)
+        settings = FineTuneSettings.of(self)
+        logits = predict_logits(settings, self.network_, self._describe(), inputs)
+        scores = (
+            self.criterion_.to(logits.device).scores(logits.flatten(0, 1)).to("cpu", torch.float64)
+        )
+        scores = scores.reshape(logits.shape)
+        if scores.shape[1] > 1:
+            scores = scores.log_softmax(dim=2)
+        return scores.mean(dim=1), self.criterion_
+
+    def _describe(self) -> BackboneInfo:
+        """Describe the fitted transformer, whatever became of its weights file."""
+        options = BackboneOptions.from_dict(self._backbone_options)
+        return describe_backbone(self._backbone_name, self._backbone_size, options)
 
     def _save_state(self, weights: Path) -> dict[str, Any]:
-        return save_classifier_state(self, weights)
+        return save_classifier_state(vars(self), weights)
 
     def _load_state(self, state: dict[str, Any], weights: Path | None) -> None:
-        load_classifier_state(self, state, weights)
+        vars(self).update(load_classifier_state(state, weights))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -24,7 +24,7 @@ _SEED = "seed.json"
 _COPY = "seed.copy.json"
 
 
-class Checkpoint:
+class RecordFolder:
     """A folder with one file for every finished (candidate, fold).
 
     Files are named by what they depend on: data, labels, training and test rows, metadata, the
@@ -56,10 +56,6 @@ class Checkpoint:
         ----------
         drawn : int
             Seed to keep where there is none yet.
-
-        Returns
-        -------
-        seed : int
         """
         found = None
         paths = [self.folder / _SEED, self.folder / _COPY]
@@ -79,43 +75,27 @@ class Checkpoint:
         """Return a record, or None where there is none that holds the scores.
 
         A damaged file is named in a warning, set aside, and counts as none.
-
-        Parameters
-        ----------
-        key : str
-            What the record depends on.
-
-        Returns
-        -------
-        record : FoldRecord or None
         """
         path = self.folder / f"{key}.npz"
-        if not path.exists():
+        try:
+            reason = find_damage(path, key)
+        except FileNotFoundError:
             return None
-        reason = find_damage(path, key)
         if reason is not None:
             report_damage(path, reason, "its fold is computed anew")
             return None
-        # Opened here: numpy leaves a file open that it cannot make sense of.
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            facts = json.loads(str(file["facts"]))
-            response = file["response"] if facts["kind"] else None
-            predictions = Predictions(file["codes"], response, facts["kind"])
+        try:
+            facts, predictions = _parse(path)
+        except Exception as error:  # A forged record has a checksum, too, and may hold anything.
+            report_damage(path, f"it is no record: {error}", "its fold is computed anew")
+            return None
         if any(facts["scorers"].get(name) != digest for name, digest in self._scorers.items()):
             return None
         kept = {name: facts["scores"][name] for name in self._scorers}
         return FoldRecord(predictions, kept, facts["fit_time"], facts["predict_time"])
 
     def write(self, key: str, record: FoldRecord) -> None:
-        """Keep a record.
-
-        Parameters
-        ----------
-        key : str
-            What it depends on.
-        record : FoldRecord
-            What is kept.
-        """
+        """Keep a record."""
         predictions = record.predictions
         facts = {
             "kind": predictions.kind,
@@ -131,6 +111,19 @@ class Checkpoint:
         np.savez(buffer, **arrays)
         content = buffer.getvalue()
         write_atomically(self.folder / f"{key}.npz", content + make_seal(content, key))
+
+
+def _parse(path: Path) -> tuple[dict[str, Any], Predictions]:
+    # Opened here: numpy leaves a file open that it cannot make sense of.
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        facts = json.loads(str(file["facts"]))
+        response = file["response"] if facts["kind"] else None
+        predictions = Predictions(file["codes"], response, facts["kind"])
+    if predictions.codes.ndim != 1:
+        raise ValueError(f"predictions of shape {predictions.codes.shape}")
+    if response is not None and not np.all(np.isfinite(response)):
+        raise ValueError("scores of classes that are NaN or infinite")
+    return facts, predictions
 
 
 def _read_seed(path: Path) -> int | None:
@@ -158,10 +151,6 @@ def record_key(
         Seed of the fold.
     routes : dict
         Metadata that the candidate's ``fit`` gets.
-
-    Returns
-    -------
-    key : str
     """
     parts = [_FORMAT, data, estimator, seed, sorted(routes.items())]
     rows = [hashlib.sha256(part.astype("<i8").tobytes()).hexdigest() for part in split]
