@@ -75,9 +75,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=20)
     repeats = parser.parse_args().repeats
     warnings.simplefilter("ignore")
-    print(
-        "| rows outside the fit | median share of variance between sites | features with p < 0.05 |"
-    )
+    print("| rows outside the fit | variance between sites, median | features with p < 0.05 |")
     print("|---|---|---|")
     effects = effects_in_folds(*make_table(effect=0.8))
     for when, frame in effects.items():

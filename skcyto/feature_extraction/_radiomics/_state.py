@@ -63,7 +63,8 @@ def load_extractor_state(state: dict[str, Any]) -> dict[str, Any]:
         If the settings are none, or the installed pyradiomics does not give the saved columns.
     """
     state = {k: v for k, v in state.items() if k not in ("_settings", "_schema")}
-    state["cache"] = None
+    # The later two have come since the first models were saved.
+    state = {"label_column": None, "largest_component": False} | state | {"cache": None}
     columns = state.pop("_saved_columns", None)
     if columns is None:
         return state
