@@ -178,7 +178,13 @@ class TestInTheFold:
             comparison = compare_models(
                 models, X, y, cv=StratifiedKFold(4), params={"repeats": repeats}, random_state=0
             )
-        assert len(comparison.summary()) == 2
+        train, test = next(StratifiedKFold(4).split(X, y))
+        kept = ReproducibilityFilter(threshold=0.9).fit(X[train], repeats=repeats[train])
+        alone = make_pipeline(StandardScaler(), LogisticRegression())
+        alone.fit(kept.transform(X[train]), y[train])
+        expected = alone.predict_proba(kept.transform(X[test]))[:, 1]
+        found = comparison.out_of_fold("excellent").query("fold == 0").set_index("sample")
+        np.testing.assert_allclose(found.loc[test, "predict_proba[1]"], expected)
 
     def test_a_cohort_of_its_own(self, study):
         X, y, repeats = study

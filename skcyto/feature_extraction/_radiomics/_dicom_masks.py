@@ -20,7 +20,6 @@ from skcyto.feature_extraction._radiomics._cases import (
     make_cases,
     with_masks,
 )
-from skcyto.feature_extraction._radiomics._checks import geometry_difference
 from skcyto.feature_extraction._radiomics._dicom_series import frame_of_reference
 from skcyto.feature_extraction._radiomics._problems import Report
 from skcyto.feature_extraction._radiomics._reading import read_image
@@ -293,45 +292,41 @@ def _contours(dataset: Any, number: int, image: Any, name: str) -> list[NDArray[
 
 def _place(dataset: Any, number: int, image: Any) -> NDArray[np.bool_]:
     """Find the voxels of a segment on the image's grid, of which it may cover a part."""
-    sitk = import_sitk()
     if str(dataset.SegmentationType) == "FRACTIONAL":
         raise ScanProblem("the segmentation holds fractions: save it as a binary one")
     try:
         volume = dataset.get_volume(segment_numbers=[number], combine_segments=True, relabel=True)
-        part = volume.to_simpleitk()
     except (RuntimeError, ValueError) as error:
         raise ScanProblem(f"the segmentation is no regular volume: {error}") from error
-    axes = np.array(image.GetDirection()).reshape(3, 3)
-    own_axes = np.array(part.GetDirection()).reshape(3, 3)
-    # The other way round along an axis is the same grid.
-    turned = axes.T @ own_axes
-    signs = np.sign(np.diag(turned))
-    if np.abs(np.abs(turned) - np.eye(3)).max() <= _OFF_GRID and (signs < 0).any():
-        part = sitk.Flip(part, [bool(sign < 0) for sign in signs])
-    whole = sitk.GetArrayFromImage(part) > 0
-    corner = np.array(image.TransformPhysicalPointToContinuousIndex(part.GetOrigin()))
+    part = np.asarray(volume.array) > 0
+    steps = np.asarray(volume.affine)[:3, 2::-1]  # a column each for columns, rows and slices
+    spacing = np.linalg.norm(steps, axis=0)
+    turned = np.array(image.GetDirection()).reshape(3, 3).T @ (steps / spacing)
+    gaps = {
+        "direction": np.abs(np.abs(turned) - np.eye(3)).max(),
+        "spacing": np.abs(spacing / image.GetSpacing() - 1).max(),
+    }
+    origin = np.asarray(volume.affine)[:3, 3]
+    for axis in np.flatnonzero(np.diag(turned) < 0):  # the same grid, counted from the other end
+        origin = origin + steps[:, axis] * (part.shape[2 - axis] - 1)
+        part = np.flip(part, 2 - axis)
+    corner = np.array(image.TransformPhysicalPointToContinuousIndex(origin.tolist()))
     start = np.round(corner).astype(int)
-    stop = start + part.GetSize()
-    grid = sitk.Image(part)
-    grid.SetOrigin(image.GetOrigin())
-    window = sitk.Image(list(part.GetSize()), sitk.sitkUInt8)
-    window.SetOrigin(image.GetOrigin())
-    window.SetSpacing(image.GetSpacing())
-    window.SetDirection(image.GetDirection())
-    difference = geometry_difference(window, grid, 1e-4)
-    if difference is not None or np.abs(corner - start).max() > _OFF_GRID:
+    gaps["a shift by parts of a voxel"] = np.abs(corner - start).max()
+    off = [name for name, gap in gaps.items() if gap > _OFF_GRID]
+    if off:
         raise ScanProblem(
-            "the segmentation lies on another grid than the image: "
-            + (difference or f"shifted by {np.round(corner - start, 3)} voxels")
-            + ". Resample it to the image"
+            f"the segmentation lies on another grid than the image, by {off[0]}: resample it to "
+            "the image"
         )
-    result = np.zeros(image.GetSize()[::-1], dtype=bool)
+    stop = start + part.shape[::-1]
     low, high = np.maximum(start, 0), np.minimum(stop, image.GetSize())
     target = tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True))
     source = tuple(
         slice(a - s, b - s) for a, b, s in zip(low[::-1], high[::-1], start[::-1], strict=True)
     )
-    if (high <= low).any() or whole.sum() > whole[source].sum():
+    if (high <= low).any() or part.sum() > part[source].sum():
         raise ScanProblem("the segment lies outside the image")
-    result[target] = whole[source]
+    result = np.zeros(image.GetSize()[::-1], dtype=bool)
+    result[target] = part[source]
     return result

@@ -318,7 +318,9 @@ class TestSegmentations:
         pairs = [(image, path) for image in (shifted, coarse, far)]
         with pytest.raises(InvalidScanError) as caught:
             masks_from_dicom(pairs, tmp_path / "masks", {"a": "a"})
-        for row, words in enumerate(["shifted by", "another grid.*spacing", "outside the image"]):
+        for row, words in enumerate(
+            ["by a shift", "another grid.*by spacing", "outside the image"]
+        ):
             assert re.search(words, caught.value.bad[row][0])
 
     def test_other_files_are_no_masks(self, tmp_path):
