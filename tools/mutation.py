@@ -17,6 +17,7 @@ import ctypes
 import fnmatch
 import gc
 import importlib
+import inspect
 import json
 import math
 import os
@@ -224,12 +225,12 @@ class Runner:
         """Say what becomes of a mutant under the tests that reach it, the shortest first."""
         if not order or mutant.scope not in functions:
             return UNREACHED
-        code = function_codes(compile(mutant.tree, str(path), "exec"))[mutant.scope]
+        codes = function_codes(compile(mutant.tree, str(path), "exec"))
 
         def work() -> str:
             quiet()
             for function in functions[mutant.scope]:
-                function.__code__ = code
+                function.__code__ = codes[mutant.scope, function.__code__.co_firstlineno]
             for name in order:
                 items[name].config.hook.pytest_runtest_protocol(item=items[name], nextitem=None)
                 if self.failed:
@@ -240,14 +241,13 @@ class Runner:
         return in_fork(work, 600, cpu) or KILLED
 
 
-def function_codes(module: types.CodeType) -> dict[str, types.CodeType]:
-    """Find the code of functions and methods under their qualified names."""
+def function_codes(module: types.CodeType) -> dict[tuple[str, int], types.CodeType]:
+    """Find the code of functions and methods by qualified name and first line."""
     found = {}
     for constant in module.co_consts:
         if isinstance(constant, types.CodeType):
-            if "<" not in constant.co_qualname:
-                found[constant.co_qualname] = constant
-            if not constant.co_flags & 0x02:  # no function, so a class
+            found[constant.co_qualname, constant.co_firstlineno] = constant
+            if not constant.co_flags & inspect.CO_NEWLOCALS:  # of a class
                 found.update(function_codes(constant))
     return found
 

@@ -62,6 +62,11 @@ def test_importances_of_zero_are_counted_not_drawn():
     assert ImportanceThresholdDisplay(np.zeros(3), 0.0).plot().ax_.get_yscale() == "linear"
 
 
+def test_pvalues_too_small_to_draw_are_said():
+    display = FeaturePValueDisplay(np.array([0.0, 0.5]), 0.05).plot()
+    assert "where smaller)" in display.ax_.get_ylabel()
+
+
 def test_pvalues(filter_):
     display = FeaturePValueDisplay.from_estimator(filter_)
     assert isinstance(display, FeaturePValueDisplay)

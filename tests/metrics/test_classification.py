@@ -198,3 +198,7 @@ def test_scores_of_responses_are_those_of_the_scorers(n_classes, ties):
         assert score(true, response) == pytest.approx(expected, abs=1e-12), name
     lacking = np.zeros(len(true), dtype=int)
     assert np.isnan(SCORES_OF_RESPONSES["roc_auc_ovr"](lacking, response))
+    if n_classes == 3:
+        two = np.arange(len(true)) % 2
+        for name in ("roc_auc_ovr", "average_precision_macro"):
+            assert np.isnan(SCORES_OF_RESPONSES[name](two, response))

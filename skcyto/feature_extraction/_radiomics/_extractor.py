@@ -391,10 +391,10 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         return table
 
     def _save_state(self, weights: Path) -> dict[str, Any]:
-        return save_extractor_state(vars(self))
+        return save_extractor_state(self.__dict__)
 
     def _load_state(self, state: dict[str, Any], weights: Path | None) -> None:
-        vars(self).update(load_extractor_state(state))
+        self.__dict__.update(load_extractor_state(state))
 
     def _check_mask_labels(self) -> dict[str, int | list[int]] | None:
         labels = check_mask_labels(self.mask_labels)
