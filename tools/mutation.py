@@ -62,7 +62,7 @@ PACKAGES = {
     "metrics": ("skcyto/metrics/*.py", ["tests/metrics", "skcyto/metrics"]),
     "statistics": (
         "skcyto/model_selection/_statistics/*.py",
-        ["tests/model_selection/test_statistics_*.py", "skcyto/model_selection/_statistics"],
+        ["tests/model_selection/statistics", "skcyto/model_selection/_statistics"],
     ),
     "radiomics": (
         "skcyto/feature_extraction/_radiomics/**/*.py",
