@@ -50,7 +50,7 @@ def make_embedder(args, **params):
     return EVA02TokenEmbedder(
         args.model,
         ["class", "image"],
-        normalize=False,
+        final_norm=False,
         weights=None,
         image_size=args.image_size,
         batch_size=args.batch_size,

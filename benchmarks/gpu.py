@@ -111,7 +111,7 @@ def make_embedder(args, batch_size):
     return EVA02TokenEmbedder(
         args.model,
         ["class", "image"],
-        normalize=False,
+        final_norm=False,
         weights=None,
         image_size=args.image_size,
         batch_size=batch_size,

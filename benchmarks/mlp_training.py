@@ -136,7 +136,7 @@ def main():
     else:
         settings = {loss: {"loss": loss} for loss in available()}
         settings["minimax, temperature 0.2"] = {"loss": Minimax(temperature=0.2)}
-        settings["minimax in chunks"] = {"loss": Minimax(groups="chunk")}
+        settings["minimax in chunks"] = {"loss": Minimax(grouping="chunk")}
         settings["ce, cosine head"] = {"cosine_head": True}
         for sampler in ("balanced", "stratified", "grouped"):
             settings[f"ce, {sampler} batches"] = {"sampler": sampler}

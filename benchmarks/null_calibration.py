@@ -200,7 +200,7 @@ def claims(situation, seed):
         attempt(
             f"test {metric}",
             lambda metric=metric: record(
-                f"test {metric}", comparison.test(metric=metric).loc[pair, "p_value"]
+                f"test {metric}", comparison.ttest(metric=metric).loc[pair, "pvalue"]
             ),
         )
 
@@ -209,11 +209,11 @@ def claims(situation, seed):
         record("bayesian f1_macro", 2 * (1 - max(row["p_better"], row["p_worse"])))
 
     attempt("bayesian f1_macro", believe)
-    attempt("mcnemar", lambda: record("mcnemar", comparison.mcnemar().loc[pair, "p_value"]))
+    attempt("mcnemar", lambda: record("mcnemar", comparison.mcnemar().loc[pair, "pvalue"]))
 
     def areas(model, reference):
         table = comparison.delong(reference=reference)
-        return table.loc[(model, reference, 1), "p_value"]
+        return table.loc[(model, reference, 1), "pvalue"]
 
     attempt("delong", lambda: record("delong", areas("other", "one")))
     for metric in ("f1_macro", "roc_auc_ovr"):

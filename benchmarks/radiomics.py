@@ -280,7 +280,7 @@ def main():
                 size=(x // 2, y, z),
                 spacing=(in_plane, in_plane, max(2.0, 48 / z)),
                 bilateral=True,
-                directory=f"{folder}/{x}",
+                path=f"{folder}/{x}",
                 random_state=0,
             )
 
@@ -307,7 +307,7 @@ def main():
             n_cases, size, names, what = tables[which]
             orbits = draw(n_cases, size)
             cases = [[str(image), str(mask)] for image, mask in orbits.data.to_numpy()]
-            labels = list(orbits.labels.values())
+            labels = list(orbits.mask_labels.values())
             title = f"{n_cases} synthetic orbits of {' x '.join(map(str, size))} voxels"
             title += f", {len(labels)} labels; {what}"
             params = parameters(which)

@@ -1,10 +1,19 @@
 """Sphinx configuration."""
 
+import sys
 from importlib import import_module
-from inspect import cleandoc
 from pathlib import Path
 
-from skcyto import __version__
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_extensions"))
+
+from api_pages import annotated_names, write_api_pages  # noqa: E402
+from inventories import write_inventories  # noqa: E402
+from samples import write_readme_code, write_samples  # noqa: E402
+from source_links import linkcode_resolve  # noqa: E402, F401
+from sphinx_gallery.sorting import ExplicitOrder  # noqa: E402
+
+from skcyto import __version__  # noqa: E402
 
 project = "skcyto"
 author = "The skcyto developers"
@@ -17,95 +26,101 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.linkcode",
     "sphinx.ext.mathjax",
-    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
     "sphinx_design",
+    "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_extensions", "_generated", "gallery/**/*.ipynb", "gallery/**/*.py"]
+templates_path = ["_templates"]
 
-myst_enable_extensions = ["colon_fence", "dollarmath", "fieldlist"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
 
 autosummary_generate = True
 autosummary_ignore_module_all = False
 autodoc_typehints = "none"
-autodoc_inherit_docstrings = False
-numpydoc_show_class_members = True
-numpydoc_show_inherited_class_members = False
-numpydoc_class_members_toctree = False
+autodoc_inherit_docstrings = True
+# The class template lists every method with its parameters; a table of them would say it twice.
+numpydoc_show_class_members = False
+toc_object_entries_show_parents = "hide"
 
+intersphinx_mapping = write_inventories(HERE / "_generated" / "inventories")
+intersphinx_timeout = 10
 # Inherited docstrings refer to scikit-learn's own glossary and labels.
 suppress_warnings = ["ref.term", "ref.ref"]
 
+copybutton_exclude = ".linenos, .gp, .go"
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+# MathJax as one file beside the pages: they are read on machines without network, too.
+_mathjax = Path(import_module("sphinx-mathjax-offline").__file__).parent / "static" / "mathjax"
+mathjax_path = "tex-svg.js"
+
 html_theme = "pydata_sphinx_theme"
 html_title = "skcyto"
-html_static_path = ["_static"]
+html_static_path = ["_static", str(_mathjax / "tex-svg.js")]
+html_css_files = ["skcyto.css"]
+html_extra_path = ["_generated/site"]
 html_theme_options = {
     "show_toc_level": 2,
     "navigation_with_keys": False,
-    "secondary_sidebar_items": ["page-toc"],
+    "navbar_start": ["navbar-logo", "version"],
+    "logo": {"text": "skcyto"},
+    "header_links_before_dropdown": 5,
+    "show_prev_next": True,
+    "secondary_sidebar_items": ["page-toc", "sourcelink"],
+    "icon_links": [
+        {
+            "name": "GitHub",
+            "url": "https://github.com/skcyto/skcyto",
+            "icon": "fa-brands fa-github",
+        }
+    ],
 }
-html_sidebars = {"index": []}
+html_sidebars = {"index": [], "search": []}
 
-PACKAGES = (
-    "feature_extraction",
-    "feature_selection",
-    "neural_network",
-    "losses",
-    "model_selection",
-    "metrics",
-    "inspection",
-    "persistence",
-    "datasets",
-    "exceptions",
-    "utils",
-)
-
-
-def write_api_pages():
-    """List every public name, so that none is forgotten: `__all__` is the only list of them."""
-    folder = Path(__file__).parent / "api" / "generated"
-    folder.mkdir(parents=True, exist_ok=True)
-    for package in PACKAGES:
-        module = import_module(f"skcyto.{package}")
-        names = sorted(getattr(module, "__all__", []), key=str.lower)
-        if not names:
-            continue
-        title = f"skcyto.{package}"
-        lines = [title, "=" * len(title), "", cleandoc(module.__doc__ or ""), ""]
-        lines += [f".. currentmodule:: {title}", "", ".. autosummary::", "   :toctree: .", ""]
-        lines += [f"   {name}" for name in names]
-        page = folder / f"package_{package}.rst"
-        text = "\n".join(lines) + "\n"
-        if not page.exists() or page.read_text(encoding="utf-8") != text:
-            page.write_text(text, encoding="utf-8")
-
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples/gallery",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"plot_",
+    "subsection_order": ExplicitOrder(
+        [
+            f"../examples/gallery/{theme}"
+            for theme in (
+                "images",
+                "scans",
+                "imbalance",
+                "comparing",
+                "searching",
+                "explaining",
+                "handing_on",
+            )
+        ]
+    ),
+    "within_subsection_order": "FileNameSortKey",
+    "doc_module": ("skcyto",),
+    "reference_url": {"skcyto": None},
+    "backreferences_dir": "_generated/backreferences",
+    "remove_config_comments": True,
+    "show_memory": False,
+    "write_computation_times": False,
+    "plot_gallery": "True",
+}
 
 # Now, and not in an event: autosummary looks for the pages as soon as the build begins.
-write_api_pages()
+write_api_pages(HERE / "api" / "generated")
+write_readme_code(HERE / "_generated")
+write_samples(HERE / "_generated")
+_ANNOTATED = set(annotated_names())
 
 
 def skip_annotated(app, what, name, obj, skip, options):
-    """Leave out attributes that a class only annotates: its docstring describes them.
-
-    Their source would be looked for in the public package, where no class is written.
-    """
+    """Leave out attributes that a class only annotates: its docstring describes them."""
     return True if name in _ANNOTATED else None
-
-
-def _annotated():
-    import inspect
-
-    for package in PACKAGES:
-        module = import_module(f"skcyto.{package}")
-        for item in vars(module).values():
-            if inspect.isclass(item) and item.__module__ == module.__name__:
-                yield from (
-                    n for n in vars(item).get("__annotations__", {}) if not hasattr(item, n)
-                )
-
-
-_ANNOTATED = set(_annotated())
 
 
 def setup(app):

@@ -156,7 +156,7 @@ def main() -> None:
         )
         comparison.plot_roc().figure_.savefig(args.output / f"{name}_roc.png", dpi=80)
         print(f"\n{name}\n{comparison.table('roc_auc_ovr').round(3).to_string()}")
-        print(comparison.test(metric="roc_auc_ovr").round(3).to_string())
+        print(comparison.ttest(metric="roc_auc_ovr").round(3).to_string())
         print(f"page: {page}")
 
 

@@ -113,5 +113,5 @@ six = pd.concat([display.samples.query("side == 'highest'").head(3), display.sam
 cells = paths[test][six]
 display = TokenMapDisplay.from_estimator(pipeline, cells, feature=top)
 display.figure_.savefig(args.output / "token_map_feature.png", dpi=120)
-display = TokenMapDisplay.from_estimator(pipeline, cells, class_name="abnormal")
+display = TokenMapDisplay.from_estimator(pipeline, cells, label="abnormal")
 display.figure_.savefig(args.output / "token_map_class.png", dpi=120)

@@ -60,7 +60,7 @@ def parse_arguments() -> argparse.Namespace:
 # --------------
 # A few hundred cells can spare none for validation: the learning rate is annealed to zero and the
 # last epoch is kept, for both networks. The classifier and the embedders describe the same
-# fine-tuning, and `checkpoint_dir` keeps each fit under a name of its own: it is done once a fold.
+# fine-tuning, and `checkpoint` keeps each fit under a name of its own: it is done once a fold.
 
 
 def make_candidates(args: argparse.Namespace) -> dict:
@@ -78,7 +78,7 @@ def make_candidates(args: argparse.Namespace) -> dict:
         max_epochs=args.epochs,
         validation_fraction=None,
         restore_best_weights=False,
-        checkpoint_dir=args.output / "fine_tuning" / "{fit}",
+        checkpoint=args.output / "fine_tuning" / "{fit}",
         precision=args.precision,
         n_jobs=1,
         random_state=0,
@@ -143,9 +143,9 @@ def main() -> None:
     comparison.to_html(args.output / "finetune_herlev.html")
     print(comparison.to_markdown())
     reference = "frozen tokens, MLP"
-    tests = comparison.test(reference=reference, metric="balanced accuracy")
+    tests = comparison.ttest(reference=reference, metric="balanced accuracy")
     print(f"\nPaired tests of balanced accuracy against {reference!r}\n")
-    print(tests[["difference", "ci_low", "ci_high", "p_value", "p_holm"]].to_string())
+    print(tests[["difference", "ci_low", "ci_high", "pvalue", "p_holm"]].to_string())
     print(f"\n{len(cells.paths)} images; done in {time.perf_counter() - start:.0f} s")
 
 

@@ -164,7 +164,7 @@ def run_task(name: str, args: argparse.Namespace, cache: EmbeddingCache) -> None
         cv=args.folds,
         scoring={"balanced accuracy": "balanced_accuracy", "macro F1": "f1_macro"} | auc,
         n_jobs=args.n_jobs,
-        memory=str(args.output / "transformers"),
+        cache=args.output / "transformers",
         checkpoint=args.output / f"checkpoint_{TASKS[name]}",
         random_state=0,
         verbose=1,
@@ -179,9 +179,9 @@ def run_task(name: str, args: argparse.Namespace, cache: EmbeddingCache) -> None
         # The reference is the logistic regression that does best in this metric: no straw man.
         scores = comparison.table()[metric, "mean"]
         reference = scores[scores.index.str.endswith("logistic regression")].idxmax()
-        tests = comparison.test(reference=reference, metric=metric)
+        tests = comparison.ttest(reference=reference, metric=metric)
         print(f"\nPaired tests of {metric} against {reference}\n")
-        print(tests[["difference", "ci_low", "ci_high", "p_value", "p_holm"]].to_string())
+        print(tests[["difference", "ci_low", "ci_high", "pvalue", "p_holm"]].to_string())
 
 
 def main() -> None:

@@ -115,7 +115,9 @@ def write_synthetic_data(root: Path, seed: int) -> None:
     part = root.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     for number, (split, size) in enumerate({"train": 180, "test": 30, "eval": 30}.items()):
-        cells = make_cell_images(size, weights=shares, image_size=64, random_state=seed + number)
+        cells = make_cell_images(
+            size, class_proportions=shares, image_size=64, random_state=seed + number
+        )
         write_ps3c_folder(part, cells.images, cells.target, split=split)
     os.replace(part, root)
 
@@ -198,7 +200,7 @@ def make_classifier(args: argparse.Namespace, class_weight: str | None) -> EVA02
         learning_rate=args.learning_rate,
         batch_size=args.batch_size,
         max_epochs=args.epochs,
-        checkpoint_dir=str(args.output / "networks" / "{fit}"),
+        checkpoint=str(args.output / "networks" / "{fit}"),
         device=args.device,
         random_state=args.seed,
         verbose=1,
@@ -217,7 +219,7 @@ def make_classifier(args: argparse.Namespace, class_weight: str | None) -> EVA02
 def make_embedder(args: argparse.Namespace) -> EVA02TokenEmbedder:
     return EVA02TokenEmbedder(
         tokens=list(TOKENS),
-        normalize="ps3c" if args.paper_faithful else True,
+        final_norm="image" if args.paper_faithful else True,
         device=args.device,
         precision="float32" if args.paper_faithful else "auto",
         cache=str(args.output / "embeddings"),
@@ -328,7 +330,7 @@ def make_candidates(args: argparse.Namespace) -> dict:
 def write_table(args: argparse.Namespace, comparison, image_names: np.ndarray) -> str:
     table = comparison.table("f1_macro")
     table.to_csv(args.output / "scores.csv")
-    tests = comparison.test(reference=BASELINE, metric="f1_macro")
+    tests = comparison.ttest(reference=BASELINE, metric="f1_macro")
     tests.to_csv(args.output / "tests.csv")
     text = {
         name: f"{row['f1_macro', 'mean']:.5f} ± {row['f1_macro', 'std']:.5f}"

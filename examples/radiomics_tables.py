@@ -136,13 +136,13 @@ def main() -> None:
             cv=splitter(n_splits=5, n_repeats=rounds, random_state=args.seed),
             scoring=SCORES,
             n_jobs=args.n_jobs,
-            memory=str(args.output / "transformers"),
+            cache=args.output / "transformers",
             checkpoint=args.output / "checkpoint",
             random_state=args.seed,
             verbose=1,
         )
         counts = ", ".join(f"{label}: {n}" for label, n in task.y.value_counts().items())
-        tests = comparison.test(reference="ce", metric="roc_auc_ovr")
+        tests = comparison.ttest(reference="ce", metric="roc_auc_ovr")
         report.append(
             f"## {task.title}\n\n{len(task.X)} rows ({counts}), {task.X.shape[1]} features\n\n"
             f"{comparison.to_markdown()}\n\n"

@@ -173,7 +173,7 @@ def compare(args: argparse.Namespace, setting: str, ratio: str) -> ModelComparis
 
 def significant(comparison: ModelComparison, metric: str) -> dict[str, float]:
     """Differences from cross-entropy that are more than chance at 5 %."""
-    tests = comparison.test(reference="ce", metric=metric).reset_index()
+    tests = comparison.ttest(reference="ce", metric=metric).reset_index()
     return {
         row.model: row.difference
         for row in tests.itertuples()
@@ -258,7 +258,7 @@ def main() -> None:
         for ratio, comparison in by_ratio.items():
             name = f"{ratio.replace(':', '_')}_{'tuned' if setting == TUNED else 'fixed'}"
             comparison.to_html(args.output / f"{name}.html", reference="ce")
-            comparison.test(reference="ce", metric="macro F1").to_csv(
+            comparison.ttest(reference="ce", metric="macro F1").to_csv(
                 args.output / f"{name}_tests.csv"
             )
     parts += ["## Conclusion", conclude(comparisons)]

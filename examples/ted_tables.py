@@ -87,7 +87,7 @@ def load_scans(args: argparse.Namespace):
     print("SYNTHETIC scans: the numbers below say nothing about real patients.")
     return make_orbit_mri(
         args.scans,
-        directory=args.output / f"synthetic_scans_{args.scans}",
+        path=args.output / f"synthetic_scans_{args.scans}",
         random_state=args.seed,
         n_jobs=args.n_jobs,
     )
@@ -109,7 +109,7 @@ def extract(args: argparse.Namespace, scans) -> pd.DataFrame:
             "setting": {"normalize": True, "normalizeScale": 100, "binWidth": 5},
         }
     extractor = RadiomicsExtractor(
-        scans.labels, settings, cache=args.output / "radiomics", n_jobs=args.n_jobs, verbose=1
+        scans.mask_labels, settings, cache=args.output / "radiomics", n_jobs=args.n_jobs, verbose=1
     )
     return extractor.set_output(transform="pandas").fit_transform(scans.data)
 
@@ -201,7 +201,7 @@ def compare(
         cv=make_folds(args, groups),
         scoring=SCORES,
         n_jobs=args.n_jobs,
-        memory=str(args.output / "transformers"),
+        cache=args.output / "transformers",
         random_state=args.seed,
         verbose=1,
     )
@@ -329,8 +329,8 @@ def main() -> None:
 
 
 def tests_table(comparison: ModelComparison) -> str:
-    tests = comparison.test(metric="f1_macro")
-    table = tests[["difference", "ci_low", "ci_high", "p_value", "p_holm"]].map("{:.3f}".format)
+    tests = comparison.ttest(metric="f1_macro")
+    table = tests[["difference", "ci_low", "ci_high", "pvalue", "p_holm"]].map("{:.3f}".format)
     table.index = [f"{model} - {reference}" for model, reference in table.index]
     return to_markdown(table)
 

@@ -84,7 +84,7 @@ def load_cells(args: argparse.Namespace):
         if not root.exists():
             cells = make_cell_images(
                 n_cells,
-                weights={"healthy": 0.8, "unhealthy": 0.2},
+                class_proportions={"healthy": 0.8, "unhealthy": 0.2},
                 cells_per_slide=10,
                 random_state=args.seed,
             )
@@ -193,7 +193,7 @@ def main() -> None:
     comparison.plot_roc().figure_.savefig(args.output / "roc.png", dpi=90)
     comparison.to_html(args.output / "comparison.html", title="Tokens and radiomics")
     print(f"\n{table}\n\nPaired tests of the ROC AUC against tokens\n")
-    print(comparison.test(reference="tokens", metric="roc_auc_ovr").round(3).to_string())
+    print(comparison.ttest(reference="tokens", metric="roc_auc_ovr").round(3).to_string())
 
     # %%
     # What is in the pipeline

@@ -6,8 +6,10 @@ like: ``skcyto.feature_extraction``, ``skcyto.feature_selection``, ``skcyto.neur
 ``skcyto.losses`` holds the imbalance losses. They are imported on first use: ``import skcyto``
 alone loads neither torch nor timm nor pyradiomics.
 
-A fitted pipeline is saved by ``skcyto.save``, read by ``skcyto.load`` and described by
-``skcyto.model_card``; ``skcyto.show_versions`` prints what a bug report needs.
+Estimators and the functions of the first steps can be imported from ``skcyto`` itself, too:
+``from skcyto import compare_models``. A fitted pipeline is saved by ``skcyto.save``, read by
+``skcyto.load`` and described by ``skcyto.model_card``; ``skcyto.show_versions`` prints what a bug
+report needs.
 """
 
 from importlib import import_module
@@ -28,21 +30,36 @@ _SUBMODULES = (
     "persistence",
     "utils",
 )
-_FUNCTIONS = {
-    "load": "skcyto.persistence",
-    "model_card": "skcyto.persistence",
-    "save": "skcyto.persistence",
-    "show_versions": "skcyto.utils",
+_SHORTCUTS = {
+    "CorrelationTTestFilter": "feature_selection",
+    "EVA02Classifier": "neural_network",
+    "EVA02TokenEmbedder": "feature_extraction",
+    "ImbalancedMLPClassifier": "neural_network",
+    "ImportanceThresholdSelector": "feature_selection",
+    "OptunaSearchCV": "model_selection",
+    "RadiomicsExtractor": "feature_extraction",
+    "TunedLogitBiasClassifierCV": "model_selection",
+    "compare_models": "model_selection",
+    "embed_to_parquet": "feature_extraction",
+    "explain": "inspection",
+    "load": "persistence",
+    "load_image_folder": "datasets",
+    "load_image_mask_folder": "datasets",
+    "make_cell_images": "datasets",
+    "model_card": "persistence",
+    "save": "persistence",
+    "show_versions": "utils",
+    "suggest_space": "model_selection",
 }
 
-__all__ = [*_SUBMODULES, *_FUNCTIONS, "__version__"]
+__all__ = [*_SUBMODULES, *_SHORTCUTS, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
         return import_module(f"skcyto.{name}")
-    if name in _FUNCTIONS:
-        return getattr(import_module(_FUNCTIONS[name]), name)
+    if name in _SHORTCUTS:
+        return getattr(import_module(f"skcyto.{_SHORTCUTS[name]}"), name)
     raise AttributeError(f"module 'skcyto' has no attribute {name!r}")
 
 

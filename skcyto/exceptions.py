@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdditivityWarning",
+    "DamagedFileWarning",
     "DeviceMemoryError",
     "DroppedFeatureWarning",
     "EmbeddingCacheWarning",
@@ -123,7 +124,14 @@ class ModelVersionWarning(UserWarning):
     """A saved model was loaded with other versions of packages than it was saved with."""
 
 
-class EmbeddingCacheWarning(UserWarning):
+class DamagedFileWarning(UserWarning):
+    """A file that skcyto keeps results in was damaged, and set aside, or is out of reach.
+
+    What it held is computed anew.
+    """
+
+
+class EmbeddingCacheWarning(DamagedFileWarning):
     """An embedding cache was damaged or out of reach; embeddings are computed anew."""
 
 

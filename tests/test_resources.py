@@ -45,7 +45,7 @@ for _ in range(2):  # the second time all of it is found on disk
         checkpoint=folder / "checkpoint",
     )
     scans = make_orbit_mri(
-        1, size=(48, 48, 12), spacing=(1.2, 1.2, 4), directory=folder / "scans", random_state=0
+        1, size=(48, 48, 12), spacing=(1.2, 1.2, 4), path=folder / "scans", random_state=0
     )
     RadiomicsExtractor(cache=folder / "radiomics").fit_transform(scans.data)
 assert EmbeddingCache(folder / "embeddings").info().hits == 12

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parents[1]
 # Neither tests nor data, pictures or notebooks belong into what every user downloads.
-CODE = {".py", ".typed"}
+CODE = {".py", ".typed", ".html", ".css"}
 
 
 def main(folder: Path) -> int:

@@ -2,8 +2,9 @@
 
 Usage: python -I try_wheel.py README.md (in an empty folder)
 
-The README's lines run as they stand, on twelve synthetic cells, but for the weights: they are
-random, so that no network is needed and nothing is said about how good the models are.
+The README's lines run as they stand: first those on a table, then those on images, on twelve
+synthetic cells, with random weights, so that no network is needed and nothing is said about how
+good the models are.
 """
 
 from __future__ import annotations
@@ -29,23 +30,26 @@ def main(readme: Path) -> None:
         import_module(f"skcyto.{name}")
     skcyto.show_versions()
     draw_cells(Path("cells"))
-    code = re.search(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
-    assert code is not None, f"{readme} shows no Python"
-    lines, n_replaced = re.subn(
-        r"EVA02TokenEmbedder\(", "EVA02TokenEmbedder(weights=None, random_state=0, ", code[1]
+    blocks = re.findall(r"```py(?:thon)?\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2, f"{readme} shows {len(blocks)} pieces of Python"
+    on_table, on_images = blocks
+    names: dict[str, object] = {"__name__": "__main__"}
+    exec(compile(on_table, str(readme), "exec"), names)
+    on_images, n_replaced = re.subn(
+        r"EVA02TokenEmbedder\(", "EVA02TokenEmbedder(weights=None, random_state=0, ", on_images
     )
     assert n_replaced == 1, "the README's embedder is not where it was"
     with warnings.catch_warnings():
         # Twelve cells and random weights are worth a warning each time.
         warnings.simplefilter("ignore")
-        exec(compile(lines, str(readme), "exec"), {"__name__": "__main__"})
-    assert "weighted" in Path("comparison.html").read_text(encoding="utf-8")
+        exec(compile(on_images, str(readme), "exec"), names)
+    assert "logistic" in Path("comparison.html").read_text(encoding="utf-8")
     print("The wheel does what the README says.")
 
 
 def draw_cells(folder: Path) -> None:
     """Write six slides with a cell of each of two classes, named as the README's pattern asks."""
-    cells = make_cell_images(12, weights={"healthy": 1, "unhealthy": 1}, random_state=0)
+    cells = make_cell_images(12, class_proportions={"healthy": 1, "unhealthy": 1}, random_state=0)
     for name in cells.target_names:
         (folder / name).mkdir(parents=True)
         for slide, image in enumerate(cells.images[cells.target == name]):

@@ -55,13 +55,13 @@ def main():
     arguments = parser.parse_args()
     comparison = compare(0)
     print(comparison.to_markdown(["f1_macro", "roc_auc_ovr", "log_loss"]))
-    print(comparison.test(reference="logistic regression").round(3).to_string())
+    print(comparison.ttest(reference="logistic regression").round(3).to_string())
     print(comparison.bayesian(reference="logistic regression").round(3).to_string())
     others = {f"data set {seed + 1}": compare(seed) for seed in range(1, 8)}
     displays = {
         "scores": comparison.plot_scores(reference="logistic regression"),
         "roc": comparison.plot_roc(models=[name for name in MODELS if name != "majority"]),
-        "ranks": comparison.critical_difference(others, name="data set 1").plot(),
+        "ranks": comparison.plot_critical_difference(others, name="data set 1"),
     }
     for name, display in displays.items():
         display.figure_.savefig(STATIC / f"comparison_{name}.png", dpi=100)

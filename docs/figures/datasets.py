@@ -38,7 +38,11 @@ def cells() -> None:
     figure, axes = plt.subplots(6, columns, figsize=(6.4, 5.2), layout="constrained")
     for k, name in enumerate(names):
         data = make_cell_images(
-            2 * columns, weights={name: 1}, cells_per_slide=1, image_size=80, random_state=4
+            2 * columns,
+            class_proportions={name: 1},
+            cells_per_slide=1,
+            image_size=80,
+            random_state=4,
         )
         for i, image in enumerate(data.images):
             ax = axes[2 * k + i // columns, i % columns]
@@ -61,7 +65,7 @@ def orbit() -> None:
         case = data.data[data.target == name].iloc[0]
         volume = sitk.GetArrayFromImage(case["image"])
         mask = sitk.GetArrayFromImage(case["mask"])
-        fat = np.median(volume[mask == data.labels["fat"]])
+        fat = np.median(volume[mask == data.mask_labels["fat"]])
         for column, k in enumerate(slices):
             for half, ax in enumerate((axes[row, column], axes[row, column + len(slices)])):
                 ax.imshow(volume[k], cmap="gray", vmin=0, vmax=1.2 * fat)
@@ -73,7 +77,7 @@ def orbit() -> None:
     figure.legend(
         handles=[
             Patch(color=colour, label=label.replace("_", " "))
-            for label, colour in zip(data.labels, PALETTE, strict=False)
+            for label, colour in zip(data.mask_labels, PALETTE, strict=False)
         ],
         ncols=8,
         loc="lower center",

@@ -22,7 +22,12 @@ from sklearn.preprocessing import StandardScaler
 
 from skcyto.datasets import make_cell_images
 from skcyto.feature_extraction import EVA02TokenEmbedder
-from skcyto.inspection import ExtremeSamplesDisplay, TokenMapDisplay, explain
+from skcyto.inspection import (
+    ExtremeSamplesDisplay,
+    ImportanceDisplay,
+    TokenMapDisplay,
+    explain,
+)
 from skcyto.neural_network import ImbalancedMLPClassifier
 
 STATIC = Path(__file__).resolve().parents[1] / "_static"
@@ -35,7 +40,7 @@ def main():
 
     shares = {"healthy": 0.4, "rubbish": 0.3, "unhealthy": 0.3}
     cells = make_cell_images(
-        500, weights=shares, image_size=112, cells_per_slide=10, random_state=0
+        500, class_proportions=shares, image_size=112, cells_per_slide=10, random_state=0
     )
     splitter = GroupShuffleSplit(1, test_size=0.3, random_state=0)
     train, test = next(splitter.split(cells.images, groups=cells.groups))
@@ -56,8 +61,8 @@ def main():
     groups = cells.groups[test][::4]
     importance = explanation.global_importance("unhealthy", groups=groups, random_state=0)
     print(importance.head().to_string())
-    display = explanation.plot_importance(
-        "unhealthy", max_features=10, groups=groups, random_state=0
+    display = ImportanceDisplay.from_explanation(
+        explanation, "unhealthy", max_features=10, groups=groups, random_state=0
     )
     display.figure_.savefig(STATIC / "explanation_importance.png", dpi=80)
 
@@ -68,7 +73,7 @@ def main():
     print(display.samples.to_string())
 
     six = pd.Series(range(len(y))).groupby(y).head(2)
-    display = TokenMapDisplay.from_estimator(pipeline, images[six], class_name="unhealthy")
+    display = TokenMapDisplay.from_estimator(pipeline, images[six], label="unhealthy")
     print([y[i] for i in six])
     save_photographs(display.figure_, "explanation_token_map")
 

@@ -1,4 +1,4 @@
-"""What ``python -m skcyto`` does."""
+"""What ``skcyto`` and ``python -m skcyto`` do."""
 
 from skcyto.command_line._main import main
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import glob
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from skcyto.datasets._files import IMAGE_EXTENSIONS, walk_files
+from skcyto.utils._file_names import as_utf8
 
 _LISTS = (".csv",)
 _SEPARATORS = (",", ";", "\t")  # spreadsheets write the second where a comma is the decimal point
@@ -117,6 +119,21 @@ def find_scans(words: Sequence[str], columns: tuple[str, ...]) -> Inputs:
             )
         rows += list(_read_list(word, columns))
     return Inputs(columns, rows, [])
+
+
+def tell_ignored(inputs: Inputs) -> None:
+    """Say on standard error how many files of folders are left out.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    """
+    if inputs.ignored:
+        print(
+            f"left out {len(inputs.ignored)} files that are no images by their names, such as "
+            f"{as_utf8(inputs.ignored[0])}",
+            file=sys.stderr,
+        )
 
 
 def _read_list(path: str, columns: tuple[str, ...] | None) -> Iterator[tuple[str, ...]]:

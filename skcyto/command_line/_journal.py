@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from skcyto.command_line._inputs import CommandError
+from skcyto.utils._content_store import ContentStore
+
+_MODEL = "model"
 
 
 class Journal:
     """Predictions of a command that has not ended, in a database beside its table.
 
-    What was recorded is on disk, whole or not at all, whatever happens to the process.
+    What was recorded is on disk, whole or not at all, whatever happens to the process. What is
+    damaged is named in a warning and predicted anew.
 
     Parameters
     ----------
@@ -27,30 +30,20 @@ class Journal:
 
     def __init__(self, path: Path, model: str) -> None:
         self.path = path
-        database: sqlite3.Connection | None = None
+        self._model = model
+        self._store = ContentStore(path)
         try:
-            self._database = database = sqlite3.connect(path, timeout=60)
-            with self._database:
-                self._database.execute("CREATE TABLE IF NOT EXISTS model (identity TEXT)")
-                self._database.execute(
-                    "CREATE TABLE IF NOT EXISTS predictions "
-                    "(input TEXT PRIMARY KEY, state TEXT, result TEXT)"
-                )
-                found = self._database.execute("SELECT identity FROM model").fetchone()
+            found = None if self._is_empty() else self._store.get_many([_MODEL]).get(_MODEL)
+            if found is None:
                 # A command that failed before it had predicted anything is in nobody's way.
-                if self._database.execute("SELECT 1 FROM predictions").fetchone() is None:
-                    found = None
-                    self._database.execute("DELETE FROM model")
-                if found is None:
-                    self._database.execute("INSERT INTO model VALUES (?)", (model,))
-        except sqlite3.Error as error:
-            if database is not None:
-                database.close()
+                self._store.put_many({_MODEL: model.encode()})
+        except OSError as error:
+            self._store.close()
             raise CommandError(
                 f"{path}, which keeps what was predicted until the table is complete, cannot be "
                 f"used: {error}. Remove it, or start anew with --overwrite"
             ) from error
-        if found is not None and found[0] != model:
+        if found not in (None, model.encode()):
             self.close()
             raise CommandError(
                 f"{path} holds predictions of another model, from a command that was interrupted: "
@@ -66,12 +59,15 @@ class Journal:
     def close(self) -> None:
         """Close the database, and remove it if nothing is in it."""
         try:
-            row = self._database.execute("SELECT 1 FROM predictions").fetchone()
-        except sqlite3.Error:
-            row = ("unknown",)
-        self._database.close()
-        if row is None:
+            is_empty = self._is_empty()
+        except OSError:
+            is_empty = False
+        self._store.close()
+        if is_empty:
             remove_journal(self.path)
+
+    def _is_empty(self) -> bool:
+        return self._store.info()["entries"] <= len(self._store.look_up([_MODEL])[0])
 
     def look_up(self, inputs: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], dict[str, Any]]:
         """Return what is recorded for inputs whose files have not changed since.
@@ -85,15 +81,12 @@ class Journal:
         -------
         results : dict of tuple to dict
         """
-        recorded = {
-            key: (state, result)
-            for key, state, result in self._database.execute("SELECT * FROM predictions")
-        }
+        keys = {self._key(paths): paths for paths in inputs}
         found = {}
-        for paths in inputs:
-            state, result = recorded.get(json.dumps(paths), (None, ""))
-            if state is not None and state == _file_state(paths):
-                found[paths] = json.loads(result)
+        for key, value in self._store.get_many(keys).items():
+            state, result = json.loads(value)
+            if state == _file_state(keys[key]):
+                found[keys[key]] = result
         return found
 
     def record(self, results: Mapping[tuple[str, ...], dict[str, Any]]) -> None:
@@ -104,17 +97,20 @@ class Journal:
         results : mapping of tuple to dict
             Of JSON's types.
         """
-        rows = [
-            (json.dumps(paths), _file_state(paths), json.dumps(result))
-            for paths, result in results.items()
-        ]
-        with self._database:
-            self._database.executemany("INSERT OR REPLACE INTO predictions VALUES (?, ?, ?)", rows)
+        self._store.put_many(
+            {
+                self._key(paths): json.dumps([_file_state(paths), result]).encode()
+                for paths, result in results.items()
+            }
+        )
+
+    def _key(self, paths: tuple[str, ...]) -> str:
+        return f"{self._model} {json.dumps(paths)}"
 
 
 def remove_journal(path: Path) -> None:
     """Remove a journal and what SQLite keeps beside it while it writes."""
-    for suffix in ("", "-journal", "-wal", "-shm"):
+    for suffix in ("", "-journal", "-wal", "-shm", ".lock"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 

@@ -1,25 +1,28 @@
-"""The command ``python -m skcyto predict``."""
+"""The command ``skcyto predict``."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from skcyto.command_line._inputs import CommandError, Inputs, find_images, find_scans
+from skcyto.command_line._inputs import (
+    CommandError,
+    Inputs,
+    find_images,
+    find_scans,
+    tell_ignored,
+)
 from skcyto.command_line._journal import Journal, remove_journal
-from skcyto.command_line._table import Table
-from skcyto.utils._file_names import as_utf8
+from skcyto.command_line._table import Table, check_output, resolve_output, sum_up
 from skcyto.utils._progress import progress_bar
 
 _FIRST_PART = 8  # inputs that are predicted before anything is recorded
 _PART_SECONDS = 5.0  # about how long a part shall take: no more than this is lost in a kill
 _LARGEST_PART = 1024
-_SHOWN_ERRORS = 5
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -42,9 +45,9 @@ def predict(options: argparse.Namespace) -> int:
     """
     from skcyto.command_line._model import SavedModel
 
-    output = Path(os.path.abspath(os.path.expanduser(options.output)))
+    output = resolve_output(options.output)
     partial = output.with_name(f"{output.name}.partial")
-    _check_output(output)
+    check_output(output)
     model = SavedModel(
         options.model,
         device=options.device,
@@ -58,12 +61,7 @@ def predict(options: argparse.Namespace) -> int:
         if model.columns is None
         else find_scans(options.inputs, model.columns)
     )
-    if inputs.ignored:
-        print(
-            f"left out {len(inputs.ignored)} files that are no images by their names, such as "
-            f"{as_utf8(inputs.ignored[0])}",
-            file=sys.stderr,
-        )
+    tell_ignored(inputs)
     table = Table(output, inputs, model.identity, options.quote_formulas)
     table.clear_parts()
     if options.overwrite:
@@ -90,11 +88,17 @@ def predict(options: argparse.Namespace) -> int:
         _write_table(table, results, model.classes)
     remove_journal(partial)
     errors = [results[paths]["error"] for paths in inputs.rows]
-    return _sum_up(inputs, errors, str(output))
+    return sum_up(inputs, errors, str(output))
 
 
 def _look_at(table: Table, partial: Path) -> int:
     """Say that a table is finished, if it is; a kill may have come after it was."""
+    if table.is_changed():
+        raise CommandError(
+            f"{table.path} was changed since it was written, or is damaged: it does not have its "
+            "checksum. Move it away to make it anew, replace it with --overwrite, or choose "
+            "another name"
+        )
     found = table.find_finished()
     if found is None:
         raise CommandError(
@@ -102,21 +106,7 @@ def _look_at(table: Table, partial: Path) -> int:
             "other inputs, of another model, or older than one of the inputs"
         )
     remove_journal(partial)
-    return _sum_up(table.inputs, found["error"].tolist(), f"finished before, {table.path}")
-
-
-def _check_output(output: Path) -> None:
-    if output.suffix.lower() not in (".csv", ".parquet"):
-        raise CommandError(f"--output {output.name} must end with .csv or .parquet")
-    if output.suffix.lower() == ".parquet":
-        from skcyto.utils._optional import import_optional
-
-        try:
-            import_optional("pyarrow", extra="parquet", purpose="a table in .parquet")
-        except ImportError as error:
-            raise CommandError(f"{error}, or write a .csv") from error
-    if not output.parent.is_dir():
-        raise CommandError(f"there is no folder {output.parent} to write {output.name} to")
+    return sum_up(table.inputs, found["error"].tolist(), f"finished before, {table.path}")
 
 
 def _predict_rest(
@@ -154,17 +144,3 @@ def _write_table(
             f"the table {table.path} cannot be written: {error}. Its predictions are kept: the "
             "same command goes on"
         ) from error
-
-
-def _sum_up(inputs: Inputs, errors: list[str | None], where: str) -> int:
-    failed = [(paths, error) for paths, error in zip(inputs.rows, errors, strict=True) if error]
-    left_out = f", {len(inputs.ignored)} files left out" if inputs.ignored else ""
-    print(
-        f"{len(errors)} rows, {len(failed)} of them with an error{left_out}: {where}",
-        file=sys.stderr,
-    )
-    for paths, error in failed[:_SHOWN_ERRORS]:
-        print(as_utf8(f"  {', '.join(paths)}: {error}"), file=sys.stderr)
-    if len(failed) > _SHOWN_ERRORS:
-        print(f"  and {len(failed) - _SHOWN_ERRORS} more", file=sys.stderr)
-    return 1 if failed else 0

@@ -33,7 +33,7 @@ _SPLITS = {"test", "testing", "train", "training", "val", "valid", "validation"}
 
 
 @check_parameters(
-    root=PATH,
+    path=PATH,
     index=OPTIONAL_PATH,
     file_column=[str],
     target_column=[str],
@@ -41,7 +41,7 @@ _SPLITS = {"test", "testing", "train", "training", "val", "valid", "validation"}
     group_pattern=[str, re.Pattern, None],
 )
 def load_image_folder(
-    root: str | os.PathLike[str],
+    path: str | os.PathLike[str],
     *,
     index: str | os.PathLike[str] | None = None,
     file_column: str = "file",
@@ -53,9 +53,9 @@ def load_image_folder(
 ) -> Bunch:
     """Load the paths and labels of a folder of images.
 
-    Without `index`, each subfolder of `root` is a class and holds its images, in further
+    Without `index`, each subfolder of `path` is a class and holds its images, in further
     subfolders or not. With `index`, a CSV file lists images and labels, wherever the images lie
-    below `root`. No image is decoded: the estimators read the files when they need them.
+    below `path`. No image is decoded: the estimators read the files when they need them.
 
     Nothing is lost silently. A file that is not an image, an image without a class or without a
     row, a row without a file or with a missing value, a duplicate: each is reported by name, and
@@ -63,15 +63,15 @@ def load_image_folder(
 
     Parameters
     ----------
-    root : str or path-like
+    path : str or path-like
         Folder of the data set.
 
     index : str or path-like, default=None
-        CSV file with one row an image; a relative path counts from `root`. None takes the labels
+        CSV file with one row an image; a relative path counts from `path`. None takes the labels
         from the subfolders.
 
     file_column : str, default="file"
-        Column of `index` with the path of the image, relative to `root` or absolute.
+        Column of `index` with the path of the image, relative to `path` or absolute.
 
     target_column : str, default="label"
         Column of `index` with the label.
@@ -119,7 +119,7 @@ def load_image_folder(
     Raises
     ------
     FileNotFoundError, NotADirectoryError
-        If `root` is not a folder.
+        If `path` is not a folder.
     InvalidDatasetError
         If `index` cannot be read, if there is a problem and `on_error` is "raise", or if no
         image is left.
@@ -151,7 +151,7 @@ def load_image_folder(
     if group_column is not None and index is None:
         raise ValueError("group_column is a column of the index; pass index as well")
     pattern = _compile(group_pattern)
-    folder = as_folder(root, "load_image_folder")
+    folder = as_folder(path, "load_image_folder")
     findings = Findings(f"load_image_folder({str(folder)!r})")
 
     if index is None:

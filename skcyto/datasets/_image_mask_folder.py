@@ -27,7 +27,7 @@ from skcyto.utils._validation import OPTIONAL_PATH, PATH, check_parameters
 
 
 @check_parameters(
-    root=PATH,
+    path=PATH,
     image=[str, Mapping],
     mask=[str],
     index=OPTIONAL_PATH,
@@ -36,7 +36,7 @@ from skcyto.utils._validation import OPTIONAL_PATH, PATH, check_parameters
     group_column=[str, None],
 )
 def load_image_mask_folder(
-    root: str | os.PathLike[str],
+    path: str | os.PathLike[str],
     *,
     image: str | Mapping[str, str] = "images/{case}{extension}",
     mask: str = "masks/{case}{extension}",
@@ -54,11 +54,11 @@ def load_image_mask_folder(
 
     Parameters
     ----------
-    root : str or path-like
+    path : str or path-like
         Folder of the data set.
 
     image : str or dict of str to str, default="images/{case}{extension}"
-        Where the images lie below `root`. ``{case}`` stands for the name of the case, the same
+        Where the images lie below `path`. ``{case}`` stands for the name of the case, the same
         wherever it stands, and ``{extension}`` for the ending of an image or scan (.nii.gz, .nii,
         .nrrd, .mha, .mhd, .png, .tif, ...); ``*`` stands for anything within a name and ``**/``
         for any folders; the rest is taken literally. Further examples: ``"{case}_flair.nii.gz"``,
@@ -67,10 +67,10 @@ def load_image_mask_folder(
         its column.
 
     mask : str, default="masks/{case}{extension}"
-        Where the masks lie below `root`.
+        Where the masks lie below `path`.
 
     index : str or path-like, default=None
-        CSV file with one row a case; a relative path counts from `root`. None takes every case
+        CSV file with one row a case; a relative path counts from `path`. None takes every case
         that has an image and a mask.
 
     case_column : str, default="case"
@@ -114,7 +114,7 @@ def load_image_mask_folder(
     Raises
     ------
     FileNotFoundError, NotADirectoryError
-        If `root` is not a folder.
+        If `path` is not a folder.
     ValueError
         If a pattern lacks ``{case}``, two are the same, or a column is asked for without `index`.
     InvalidDatasetError
@@ -144,7 +144,7 @@ def load_image_mask_folder(
         raise ValueError("target_column and group_column are columns of the index; pass index")
     texts = _name_patterns(image, mask)
     patterns = {kind: _compile(text, kind) for kind, text in texts.items()}
-    folder = as_folder(root, "load_image_mask_folder")
+    folder = as_folder(path, "load_image_mask_folder")
     findings = Findings(f"load_image_mask_folder({str(folder)!r})")
 
     found = _find_cases(folder, patterns, findings)

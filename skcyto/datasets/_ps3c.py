@@ -38,9 +38,9 @@ SUBMISSION_CLASSES = ("healthy", "rubbish", "unhealthy")
 _KEY = "image_name"
 
 
-@check_parameters(root=PATH, merge_bothcells=["boolean"])
+@check_parameters(path=PATH, merge_bothcells=["boolean"])
 def load_ps3c(
-    root: str | os.PathLike[str],
+    path: str | os.PathLike[str],
     *,
     split: Literal["train", "test", "eval"] = "train",
     merge_bothcells: bool = True,
@@ -54,7 +54,7 @@ def load_ps3c(
 
     Parameters
     ----------
-    root : str or path-like
+    path : str or path-like
         Folder that holds, for each split that is wanted, the images and a list::
 
             isbi2025-ps3c-train-dataset/{healthy,unhealthy,bothcells,rubbish}/*.png
@@ -64,7 +64,7 @@ def load_ps3c(
             isbi2025-ps3c-eval-dataset/*.png
             isbi2025-ps3c-eval-dataset.csv       image_name
 
-        The lists may also lie in one subfolder of `root`, as the challenge's own download has it.
+        The lists may also lie in one subfolder of `path`, as the challenge's own download has it.
 
     split : {"train", "test", "eval"}, default="train"
         Which part to load. Test and eval images lie in one folder without classes.
@@ -104,7 +104,7 @@ def load_ps3c(
     Raises
     ------
     FileNotFoundError, NotADirectoryError
-        If `root` or the split's folder is not there.
+        If `path` or the split's folder is not there.
     InvalidDatasetError
         If the list is missing or cannot be read, if there is a problem and `on_error` is "raise",
         or if no image is left.
@@ -130,7 +130,7 @@ def load_ps3c(
     check_on_error(on_error)
     if split not in PS3C_SPLITS:
         raise ValueError(f"split={split!r} must be one of {list(PS3C_SPLITS)}")
-    base = as_folder(root, "load_ps3c")
+    base = as_folder(path, "load_ps3c")
     name = f"isbi2025-ps3c-{split}-dataset"
     folder = as_folder(base / name, f"load_ps3c, split={split!r}")
     table = _find_list(base, f"{name}.csv")
@@ -187,7 +187,7 @@ def load_ps3c(
 def write_ps3c_submission(
     path: str | os.PathLike[str],
     image_names: Iterable[str | os.PathLike[str]],
-    labels: Sequence[str] | np.ndarray,
+    y: Sequence[str] | np.ndarray,
     *,
     expected_names: Iterable[str | os.PathLike[str]] | None = None,
 ) -> Path:
@@ -201,7 +201,7 @@ def write_ps3c_submission(
     image_names : iterable of str or path-like of length n_samples
         Name or path of each image; the file name is what is written.
 
-    labels : array-like of str of shape (n_samples,)
+    y : array-like of str of shape (n_samples,)
         Predicted class of each image: healthy, unhealthy or rubbish, in any case.
 
     expected_names : iterable of str or path-like, default=None
@@ -235,7 +235,7 @@ def write_ps3c_submission(
     b.png,rubbish
     """
     names = [PurePath(name).name for name in image_names]
-    values = column_or_1d(np.asarray(labels, dtype=object))
+    values = column_or_1d(np.asarray(y, dtype=object))
     check_consistent_length(names, values)
     if not names:
         raise ValueError("write_ps3c_submission: there is no prediction to write")
@@ -246,7 +246,7 @@ def write_ps3c_submission(
     if wrong:
         found = ", ".join(f"{value!r} ({count} times)" for value, count in wrong.most_common(10))
         advice = " Count bothcells as unhealthy before you submit." if "bothcells" in text else ""
-        raise ValueError(f"labels must be in {list(SUBMISSION_CLASSES)}, found {found}.{advice}")
+        raise ValueError(f"y must be in {list(SUBMISSION_CLASSES)}, found {found}.{advice}")
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(f"{len(twice)} images are named more than once: {_some(twice)}")

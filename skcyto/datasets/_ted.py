@@ -13,9 +13,9 @@ from skcyto.datasets._synthetic._orbit_drawing import TED_LABELS
 from skcyto.utils._validation import PATH, check_parameters
 
 
-@check_parameters(root=PATH)
+@check_parameters(path=PATH)
 def load_ted(
-    root: str | os.PathLike[str],
+    path: str | os.PathLike[str],
     *,
     on_error: OnError = "raise",
 ) -> Bunch:
@@ -26,7 +26,7 @@ def load_ted(
 
     Parameters
     ----------
-    root : str or path-like
+    path : str or path-like
         Folder with one scan, one mask and one row a case::
 
             images/{case}.nii.gz      (or .nii, .nrrd, .mha, ...)
@@ -49,14 +49,14 @@ def load_ted(
         mask), `cases`, `target`, `target_names`, `groups` (patient, or None without that column),
         `frame`, `report`, `DESCR`; and beside these
 
-        labels : dict of str to int
+        mask_labels : dict of str to int
             Name and mask value of the eight structures, in the order of the paper: what
-            ``RadiomicsExtractor(labels=...)`` takes.
+            ``RadiomicsExtractor(mask_labels=...)`` takes.
 
     Raises
     ------
     FileNotFoundError, NotADirectoryError
-        If `root` is not a folder.
+        If `path` is not a folder.
     InvalidDatasetError
         If ``labels.csv`` cannot be read, if there is a problem and `on_error` is "raise", or if
         no case is left.
@@ -71,14 +71,14 @@ def load_ted(
     >>> import tempfile
     >>> from skcyto.datasets import load_ted, make_orbit_mri
     >>> with tempfile.TemporaryDirectory() as root:
-    ...     scans = make_orbit_mri(2, directory=root, random_state=0)
+    ...     scans = make_orbit_mri(2, path=root, random_state=0)
     ...     data = load_ted(root)
     >>> data.cases.tolist()
     ['synthetic_orbit_0001', 'synthetic_orbit_0002']
-    >>> list(data.labels)[:2]
+    >>> list(data.mask_labels)[:2]
     ['superior_rectus', 'inferior_rectus']
     """
-    folder = as_folder(root, "load_ted")
+    folder = as_folder(path, "load_ted")
     columns = read_list(folder / "labels.csv", ["case"], required=["case", "label"]).columns
     data = load_image_mask_folder(
         folder,
@@ -87,6 +87,6 @@ def load_ted(
         group_column="patient" if "patient" in columns else None,
         on_error=on_error,
     )
-    data.labels = dict(TED_LABELS)
+    data.mask_labels = dict(TED_LABELS)
     data.DESCR += " Each mask holds eight structures: " + ", ".join(TED_LABELS) + "."
     return data

@@ -16,11 +16,11 @@ from skcyto.datasets._ps3c import PS3C_CLASSES, PS3C_SPLITS
 from skcyto.utils._validation import PATH, check_parameters, check_vector
 
 
-@check_parameters(root=PATH, prefix=[str])
+@check_parameters(path=PATH, prefix=[str])
 def write_image_folder(
-    root: str | os.PathLike[str],
+    path: str | os.PathLike[str],
     images: Sequence[np.ndarray] | np.ndarray,
-    target: Sequence[Any] | np.ndarray,
+    y: Sequence[Any] | np.ndarray,
     *,
     groups: Sequence[Any] | np.ndarray | None = None,
     prefix: str = "synthetic_cell",
@@ -29,13 +29,13 @@ def write_image_folder(
 
     Parameters
     ----------
-    root : str or path-like
+    path : str or path-like
         Folder to write to; made where it is missing, refused where it holds anything.
 
     images : array-like of shape (n_samples, height, width, 3) or sequence of arrays, uint8
         The images.
 
-    target : array-like of shape (n_samples,)
+    y : array-like of shape (n_samples,)
         Class of each image: the name of its folder.
 
     groups : array-like of shape (n_samples,), default=None
@@ -52,7 +52,7 @@ def write_image_folder(
     Raises
     ------
     FileExistsError
-        If `root` holds anything already.
+        If `path` holds anything already.
     ValueError
         If the lengths differ, an image is not uint8, or a class cannot name a folder.
 
@@ -66,9 +66,9 @@ def write_image_folder(
     ...     print(index.read_text().splitlines()[0])
     file,label,group
     """
-    classes = _folder_names(target)
+    classes = _folder_names(y)
     columns = _columns(images, {"label": classes, "group": groups})
-    folder = _empty_folder(Path(root))
+    folder = _empty_folder(Path(path))
     files = [
         f"{label}/{name}.png" for label, name in zip(classes, _names(images, prefix), strict=True)
     ]
@@ -77,11 +77,11 @@ def write_image_folder(
     return _write_list(folder / "index.csv", {"file": files, **columns})
 
 
-@check_parameters(root=PATH)
+@check_parameters(path=PATH)
 def write_ps3c_folder(
-    root: str | os.PathLike[str],
+    path: str | os.PathLike[str],
     images: Sequence[np.ndarray] | np.ndarray,
-    target: Sequence[str] | np.ndarray | None = None,
+    y: Sequence[str] | np.ndarray | None = None,
     *,
     split: Literal["train", "test", "eval"] = "train",
 ) -> Path:
@@ -89,13 +89,13 @@ def write_ps3c_folder(
 
     Parameters
     ----------
-    root : str or path-like
+    path : str or path-like
         Folder that holds the splits; made where it is missing.
 
     images : array-like of shape (n_samples, height, width, 3) or sequence of arrays, uint8
         The images.
 
-    target : array-like of str of shape (n_samples,), default=None
+    y : array-like of str of shape (n_samples,), default=None
         Class of each image: healthy, unhealthy, rubbish or bothcells. Needed for the train split.
         As in the challenge, test and eval splits are written without labels.
 
@@ -112,7 +112,7 @@ def write_ps3c_folder(
     FileExistsError
         If the split is there already.
     ValueError
-        If the lengths differ, an image is not uint8, a class is unknown, or `target` is missing.
+        If the lengths differ, an image is not uint8, a class is unknown, or `y` is missing.
 
     Examples
     --------
@@ -126,20 +126,20 @@ def write_ps3c_folder(
     """
     if split not in PS3C_SPLITS:
         raise ValueError(f"split={split!r} must be one of {list(PS3C_SPLITS)}")
-    if split == "train" and target is None:
-        raise ValueError("the train split has labels: pass target")
-    classes = None if target is None else [str(label) for label in target]
+    if split == "train" and y is None:
+        raise ValueError("the train split has labels: pass y")
+    classes = None if y is None else [str(label) for label in y]
     unknown = sorted(set(classes or ()) - set(PS3C_CLASSES))
     if unknown:
-        raise ValueError(f"target holds {unknown[0]!r}; the classes are {list(PS3C_CLASSES)}")
+        raise ValueError(f"y holds {unknown[0]!r}; the classes are {list(PS3C_CLASSES)}")
     columns = _columns(images, {"label": classes if split == "train" else None})
     name = f"isbi2025-ps3c-{split}-dataset"
-    table = Path(root) / f"{name}.csv"
+    table = Path(path) / f"{name}.csv"
     if table.exists():
         raise FileExistsError(
-            f"{str(table)!r} exists already; remove the split or use another root"
+            f"{str(table)!r} exists already; remove the split or write to another path"
         )
-    folder = _empty_folder(Path(root) / name)
+    folder = _empty_folder(Path(path) / name)
     files = [f"{n}.png" for n in _names(images, f"synthetic_ps3c_{split}_image", digits=5)]
     for i, (image, file) in enumerate(zip(images, files, strict=True)):
         _write_png(folder / (classes[i] if classes and split == "train" else "") / file, image)
@@ -147,12 +147,12 @@ def write_ps3c_folder(
     return folder
 
 
-@check_parameters(root=PATH, prefix=[str])
+@check_parameters(path=PATH, prefix=[str])
 def write_image_mask_folder(
-    root: str | os.PathLike[str],
+    path: str | os.PathLike[str],
     images: Sequence[np.ndarray] | np.ndarray,
     masks: Sequence[np.ndarray] | np.ndarray,
-    target: Sequence[Any] | np.ndarray | None = None,
+    y: Sequence[Any] | np.ndarray | None = None,
     *,
     groups: Sequence[Any] | np.ndarray | None = None,
     prefix: str = "synthetic_cell",
@@ -161,7 +161,7 @@ def write_image_mask_folder(
 
     Parameters
     ----------
-    root : str or path-like
+    path : str or path-like
         Folder to write to; made where it is missing, refused where it holds anything.
 
     images : array-like of shape (n_samples, height, width[, 3]) or sequence of arrays, uint8
@@ -170,7 +170,7 @@ def write_image_mask_folder(
     masks : array-like of shape (n_samples, height, width) or sequence of arrays, uint8
         The label of each pixel; they go to ``masks/``.
 
-    target : array-like of shape (n_samples,), default=None
+    y : array-like of shape (n_samples,), default=None
         Class of each image; written to the list.
 
     groups : array-like of shape (n_samples,), default=None
@@ -187,7 +187,7 @@ def write_image_mask_folder(
     Raises
     ------
     FileExistsError
-        If `root` holds anything already.
+        If `path` holds anything already.
     ValueError
         If the lengths differ, an image or mask is not uint8, or a mask has not its image's size.
 
@@ -201,7 +201,7 @@ def write_image_mask_folder(
     ...     print(index.read_text().splitlines()[0])
     case,label
     """
-    columns = _columns(images, {"label": target, "group": groups})
+    columns = _columns(images, {"label": y, "group": groups})
     check_consistent_length(images, masks)
     _check_images(masks, "masks")
     for i, (image, mask) in enumerate(zip(images, masks, strict=True)):
@@ -209,7 +209,7 @@ def write_image_mask_folder(
             raise ValueError(
                 f"masks[{i}] has the shape {np.shape(mask)}, its image {np.shape(image)}"
             )
-    folder = _empty_folder(Path(root))
+    folder = _empty_folder(Path(path))
     cases = _names(images, prefix)
     for case, image, mask in zip(cases, images, masks, strict=True):
         _write_png(folder / "images" / f"{case}.png", image)
@@ -243,8 +243,8 @@ def _columns(
     return given
 
 
-def _folder_names(target: Sequence[Any] | np.ndarray) -> list[str]:
-    names = [str(label) for label in check_vector(target, "target")]
+def _folder_names(y: Sequence[Any] | np.ndarray) -> list[str]:
+    names = [str(label) for label in check_vector(y, "y")]
     for name in set(names):
         if not name.strip() or name.startswith(".") or any(c in name for c in '/\\:*?"<>|'):
             raise ValueError(f"the class {name!r} cannot name a folder")

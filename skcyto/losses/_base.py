@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from skcyto.losses._criterion import NORMALIZATIONS, Criterion
+from skcyto.losses._criterion import REDUCTIONS, Criterion
 from skcyto.losses._weights import ClassWeight, check_class_counts
 
 
@@ -67,9 +67,9 @@ class Loss(ABC):
     ...     def __init__(self, temperature=1.0):
     ...         self.temperature = temperature
     ...
-    ...     def make_criterion(self, class_counts, *, class_weight, normalize, max_epochs):
+    ...     def make_criterion(self, class_counts, *, class_weight, reduction, max_epochs):
     ...         return TemperedCriterion(
-    ...             class_counts, self.temperature, class_weight=class_weight, normalize=normalize
+    ...             class_counts, self.temperature, class_weight=class_weight, reduction=reduction
     ...         )
     >>> loss = Tempered(temperature=2.0)
     >>> loss
@@ -95,7 +95,7 @@ class Loss(ABC):
         class_counts: Any,
         *,
         class_weight: ClassWeight = None,
-        normalize: str = "weight_sum",
+        reduction: str = "weight_sum",
         max_epochs: int | None = None,
     ) -> Criterion:
         r"""Make the criterion for a training split.
@@ -110,7 +110,7 @@ class Loss(ABC):
             Weights of the classes, in their order; see :func:`compute_class_weight`. None takes
             the loss's own default, which is no weights but for :class:`WeightedCrossEntropy`
             and :class:`ClassBalanced`.
-        normalize : {"weight_sum", "count"}, default="weight_sum"
+        reduction : {"weight_sum", "count"}, default="weight_sum"
             Divide the weighted sum of a batch by the sum of its weights, as torch does, or by
             its number of rows. The second is unbiased in small batches, where the first gives a
             batch without a minority case as large a step as one with.
@@ -134,14 +134,14 @@ class Loss(ABC):
             If a class has no case.
         """
         self._validate()
-        if normalize not in NORMALIZATIONS:
-            raise ValueError(f"normalize={normalize!r} must be one of {list(NORMALIZATIONS)}")
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"reduction={reduction!r} must be one of {list(REDUCTIONS)}")
         if class_weight is None:
             class_weight = self.default_class_weight
         return self.make_criterion(
             check_class_counts(class_counts),
             class_weight=class_weight,
-            normalize=normalize,
+            reduction=reduction,
             max_epochs=max_epochs,
         )
 
@@ -151,7 +151,7 @@ class Loss(ABC):
         class_counts: torch.Tensor,
         *,
         class_weight: ClassWeight,
-        normalize: str,
+        reduction: str,
         max_epochs: int | None,
     ) -> Criterion:
         """Make the criterion from arguments that :meth:`build` has checked.
@@ -162,7 +162,7 @@ class Loss(ABC):
             Positive counts.
         class_weight : str, sequence of float or None
             As in :meth:`build`.
-        normalize : {"weight_sum", "count"}
+        reduction : {"weight_sum", "count"}
             As in :meth:`build`.
         max_epochs : int or None
             As in :meth:`build`.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.nn import functional
 
 from skcyto.losses._weights import ClassWeight, check_class_counts, class_weight_from_counts
 
-NORMALIZATIONS = ("count", "weight_sum")
+REDUCTIONS = ("count", "weight_sum")
 
 
 class Criterion(torch.nn.Module):
@@ -26,7 +26,7 @@ class Criterion(torch.nn.Module):
         Rows, or sums of sample weights, of each class of the training split.
     class_weight : {"balanced", "max_ratio", "effective"}, sequence of float or None, default=None
         As in :func:`compute_class_weight`.
-    normalize : {"weight_sum", "count"}, default="weight_sum"
+    reduction : {"weight_sum", "count"}, default="weight_sum"
         Divide the weighted sum by the sum of the weights :math:`\sum\omega_i`, as torch does, or
         by the number of rows.
 
@@ -36,7 +36,7 @@ class Criterion(torch.nn.Module):
         Buffer. Zeros are replaced, see :func:`compute_class_weight`.
     class_weight : torch.Tensor of shape (n_classes,), dtype float64
         Buffer; ones where there are no class weights.
-    normalize : str
+    reduction : str
         As given.
 
     See Also
@@ -61,6 +61,11 @@ class Criterion(torch.nn.Module):
     class_counts: torch.Tensor
     class_weight: torch.Tensor
 
+    #: Names of the numbers that may differ between criteria which are called as one by
+    #: :func:`torch.func.vmap`: formulas take tensors in their place. None where no formula of the
+    #: class stands such a call, which is what a subclass has that says nothing else.
+    stackable_numbers: ClassVar[tuple[str, ...] | None] = ()
+
     #: Set to False where a row's weight has no meaning; sample weights are then refused.
     supports_sample_weight: bool = True
 
@@ -69,16 +74,16 @@ class Criterion(torch.nn.Module):
         class_counts: Any,
         *,
         class_weight: ClassWeight = None,
-        normalize: str = "weight_sum",
+        reduction: str = "weight_sum",
     ) -> None:
         super().__init__()
-        if normalize not in NORMALIZATIONS:
-            raise ValueError(f"normalize={normalize!r} must be one of {list(NORMALIZATIONS)}")
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"reduction={reduction!r} must be one of {list(REDUCTIONS)}")
         counts = check_class_counts(class_counts)
         weight = class_weight_from_counts(class_weight, counts)
         self.register_buffer("class_counts", counts)
         self.register_buffer("class_weight", weight)
-        self.normalize = normalize
+        self.reduction = reduction
         self.n_classes = len(counts)
         self._is_weighted = class_weight is not None
         self._has_zero_weight = bool((weight == 0).any())
@@ -225,7 +230,7 @@ class Criterion(torch.nn.Module):
         return class_weight if sample_weight is None else class_weight * sample_weight
 
     def divisor(self, weight: torch.Tensor, n_samples: int) -> torch.Tensor | int:
-        """Choose what a weighted sum is divided by, as `normalize` says.
+        """Choose what a weighted sum is divided by, as `reduction` says.
 
         Parameters
         ----------
@@ -239,10 +244,15 @@ class Criterion(torch.nn.Module):
         divisor : torch.Tensor or int
             One where it would be zero.
         """
-        if self.normalize == "count":
+        if self.reduction == "count":
             return max(n_samples, 1)
         weight_sum = weight.sum()
         return weight_sum + (weight_sum == 0)
+
+    @property
+    def is_stackable(self) -> bool:
+        """Whether criteria of this kind are called as one where many networks train together."""
+        return vars(type(self)).get("stackable_numbers") is not None
 
     def set_epoch(self, epoch: int) -> None:
         """Tell the criterion which epoch begins; only deferred re-weighting listens.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.nn import functional
@@ -18,6 +18,7 @@ class CrossEntropyCriterion(Criterion):
     torch's own function does the work, with its weights and label smoothing.
     """
 
+    stackable_numbers: ClassVar[tuple[str, ...] | None] = ()
     _no_prior_correction = "label smoothing pulls its minimum towards equal probabilities"
 
     def __init__(self, class_counts: Any, *, label_smoothing: float = 0.0, **kwargs: Any) -> None:
@@ -40,7 +41,7 @@ class CrossEntropyCriterion(Criterion):
         if weight is not None:
             weight = weight.to(logits)
         logits = self.adjust(logits, target)
-        by_weight = self.normalize == "weight_sum" or weight is None
+        by_weight = self.reduction == "weight_sum" or weight is None
         if sample_weight is None and by_weight and len(target) and not self._has_zero_weight:
             return functional.cross_entropy(
                 logits, target, weight, label_smoothing=self.label_smoothing
@@ -101,14 +102,14 @@ class CrossEntropy(Loss):
         class_counts: torch.Tensor,
         *,
         class_weight: ClassWeight,
-        normalize: str,
+        reduction: str,
         max_epochs: int | None,
     ) -> Criterion:
         """Make the criterion; see :meth:`Loss.make_criterion`."""
         return CrossEntropyCriterion(
             class_counts,
             class_weight=class_weight,
-            normalize=normalize,
+            reduction=reduction,
             label_smoothing=self.label_smoothing,
         )
 

@@ -15,6 +15,7 @@ from skcyto.losses._weights import DEFAULT_BETA, ClassWeight, class_weight_from_
 class FocalCriterion(Criterion):
     """Cross-entropy times (1 - p)^gamma."""
 
+    stackable_numbers = ("gamma",)
     _no_prior_correction = "focal loss is least at probabilities drawn towards one another"
 
     def __init__(self, class_counts: Any, *, gamma: float, **kwargs: Any) -> None:
@@ -27,14 +28,14 @@ class FocalCriterion(Criterion):
         # 1 - p from the cross-entropy by expm1 keeps its digits for sure rows, where 1 - exp
         # has none left. It may still round to zero: a power below one has no gradient there.
         rest = -torch.expm1(-cross_entropy)
-        if self.gamma < 1:
-            rest = rest.clamp(min=torch.finfo(rest.dtype).tiny)
+        rest = rest.clamp(min=torch.finfo(rest.dtype).tiny)
         return rest**self.gamma * cross_entropy
 
 
 class Poly1Criterion(Criterion):
     """Cross-entropy with the first term of its expansion changed."""
 
+    stackable_numbers = ("epsilon",)
     _no_prior_correction = "poly-1 loss is least at shifted probabilities"
 
     def __init__(self, class_counts: Any, *, epsilon: float, **kwargs: Any) -> None:
@@ -44,7 +45,7 @@ class Poly1Criterion(Criterion):
     def sample_losses(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Add epsilon (1 - p) to the cross-entropy of each row."""
         cross_entropy = super().sample_losses(logits, target)
-        return torch.sub(cross_entropy, torch.expm1(-cross_entropy), alpha=self.epsilon)
+        return cross_entropy - self.epsilon * torch.expm1(-cross_entropy)
 
 
 def _focal_criterion(class_counts: torch.Tensor, gamma: float, **kwargs: Any) -> Criterion:
@@ -99,12 +100,12 @@ class Focal(Loss):
         class_counts: torch.Tensor,
         *,
         class_weight: ClassWeight,
-        normalize: str,
+        reduction: str,
         max_epochs: int | None,
     ) -> Criterion:
         """Make the criterion; see :meth:`Loss.make_criterion`."""
         return _focal_criterion(
-            class_counts, self.gamma, class_weight=class_weight, normalize=normalize
+            class_counts, self.gamma, class_weight=class_weight, reduction=reduction
         )
 
 
@@ -158,7 +159,7 @@ class ClassBalanced(Loss):
         class_counts: torch.Tensor,
         *,
         class_weight: ClassWeight,
-        normalize: str,
+        reduction: str,
         max_epochs: int | None,
     ) -> Criterion:
         """Make the criterion; see :meth:`Loss.make_criterion`."""
@@ -171,7 +172,7 @@ class ClassBalanced(Loss):
             class_counts,
             self.gamma,
             class_weight=class_weight_from_counts("effective", class_counts, beta=self.beta),
-            normalize=normalize,
+            reduction=reduction,
         )
 
 
@@ -219,14 +220,14 @@ class Poly1(Loss):
         class_counts: torch.Tensor,
         *,
         class_weight: ClassWeight,
-        normalize: str,
+        reduction: str,
         max_epochs: int | None,
     ) -> Criterion:
         """Make the criterion; see :meth:`Loss.make_criterion`."""
         if self.epsilon == 0:
             return CrossEntropyCriterion(
-                class_counts, class_weight=class_weight, normalize=normalize
+                class_counts, class_weight=class_weight, reduction=reduction
             )
         return Poly1Criterion(
-            class_counts, class_weight=class_weight, normalize=normalize, epsilon=self.epsilon
+            class_counts, class_weight=class_weight, reduction=reduction, epsilon=self.epsilon
         )

@@ -15,6 +15,7 @@ from skcyto.losses._weights import ClassWeight
 class VectorScalingCriterion(CrossEntropyCriterion):
     """Cross-entropy of factor * logits + offset, one of each a class."""
 
+    stackable_numbers = ()
     factor: torch.Tensor
     offset: torch.Tensor
     _no_prior_correction = (
@@ -82,12 +83,12 @@ class BalancedSoftmax(Loss):
         class_counts: torch.Tensor,
         *,
         class_weight: ClassWeight,
-        normalize: str,
+        reduction: str,
         max_epochs: int | None,
     ) -> Criterion:
         """Make the criterion; see :meth:`Loss.make_criterion`."""
         return VectorScalingCriterion(
-            class_counts, class_weight=class_weight, normalize=normalize, gamma=0.0, tau=1.0
+            class_counts, class_weight=class_weight, reduction=reduction, gamma=0.0, tau=1.0
         )
 
 
@@ -136,14 +137,14 @@ class LogitAdjusted(Loss):
         class_counts: torch.Tensor,
         *,
         class_weight: ClassWeight,
-        normalize: str,
+        reduction: str,
         max_epochs: int | None,
     ) -> Criterion:
         """Make the criterion; see :meth:`Loss.make_criterion`."""
         return VectorScalingCriterion(
             class_counts,
             class_weight=class_weight,
-            normalize=normalize,
+            reduction=reduction,
             gamma=0.0,
             tau=float(self.tau),
         )
@@ -198,14 +199,14 @@ class VectorScaling(Loss):
         class_counts: torch.Tensor,
         *,
         class_weight: ClassWeight,
-        normalize: str,
+        reduction: str,
         max_epochs: int | None,
     ) -> Criterion:
         """Make the criterion; see :meth:`Loss.make_criterion`."""
         return VectorScalingCriterion(
             class_counts,
             class_weight=class_weight,
-            normalize=normalize,
+            reduction=reduction,
             gamma=float(self.gamma),
             tau=float(self.tau),
         )

@@ -17,6 +17,7 @@ from skcyto.utils._warnings import warn
 class LDAMCriterion(CrossEntropyCriterion):
     """Scaled cross-entropy with the margin taken off the true class's logit."""
 
+    stackable_numbers = ("scale",)
     _no_prior_correction = "the margins of LDAM move its minimum by more than a factor a class"
 
     def __init__(
@@ -25,15 +26,11 @@ class LDAMCriterion(CrossEntropyCriterion):
         *,
         max_margin: float,
         scale: float,
-        C: float | None,
         first_weighted_epoch: float,
         **kwargs: Any,
     ) -> None:
         super().__init__(class_counts, **kwargs)
-        if C is None:
-            margin = max_margin * (self.class_counts.min() / self.class_counts) ** 0.25
-        else:
-            margin = C * self.class_counts**-0.25
+        margin = max_margin * (self.class_counts.min() / self.class_counts) ** 0.25
         self.register_buffer("margin", margin)
         self.scale = float(scale)
         self._has_margin = bool((margin != 0).any())
@@ -51,7 +48,7 @@ class LDAMCriterion(CrossEntropyCriterion):
         if not self._has_margin:
             return self.scores(logits)
         offset = self._offset.to(logits).index_select(0, target)
-        return torch.add(offset, logits, alpha=self.scale)
+        return offset + self.scale * logits
 
     def active_class_weight(self) -> torch.Tensor | None:
         """Class weights in force: none before the deferred epoch."""
@@ -94,7 +91,7 @@ class LDAMCriterion(CrossEntropyCriterion):
         -------
         scores : torch.Tensor of shape (n_samples, n_classes)
         """
-        return logits if self.scale == 1 else self.scale * logits
+        return self.scale * logits
 
     def _log_train_correction(self) -> torch.Tensor:
         if self._has_margin:
@@ -113,11 +110,10 @@ class LDAM(Loss):
     Parameters
     ----------
     max_margin : float, default=0.5
-        Margin of the rarest class.
+        Margin of the rarest class. The paper's margins :math:`C n_c^{-1/4}` are those of
+        :math:`m_{max} = C n_{min}^{-1/4}`.
     scale : float, default=30.0
         Factor *s* of the logits. The classifiers predict softmax(*s z*), without margin.
-    C : float or None, default=None
-        Literal constant of the paper: margins :math:`C n_c^{-1/4}`, `max_margin` unused.
     drw_start : float or None, default=None
         Deferred re-weighting: the class weights given to :meth:`build` stay equal until this
         share of `max_epochs` is over, in [0, 1]. The paper's LDAM-DRW is ``drw_start=0.8`` with
@@ -157,19 +153,15 @@ class LDAM(Loss):
         self,
         max_margin: float = 0.5,
         scale: float = 30.0,
-        C: float | None = None,
         drw_start: float | None = None,
     ) -> None:
         self.max_margin = max_margin
         self.scale = scale
-        self.C = C
         self.drw_start = drw_start
 
     def _validate(self) -> None:
         check_number("max_margin", self.max_margin, 0)
         check_number("scale", self.scale, 0, include_low=False)
-        if self.C is not None:
-            check_number("C", self.C, 0)
         if self.drw_start is not None:
             check_number("drw_start", self.drw_start, 0, 1)
 
@@ -178,7 +170,7 @@ class LDAM(Loss):
         class_counts: torch.Tensor,
         *,
         class_weight: ClassWeight,
-        normalize: str,
+        reduction: str,
         max_epochs: int | None,
     ) -> Criterion:
         """Make the criterion; see :meth:`Loss.make_criterion`."""
@@ -205,9 +197,8 @@ class LDAM(Loss):
         return LDAMCriterion(
             class_counts,
             class_weight=class_weight,
-            normalize=normalize,
+            reduction=reduction,
             max_margin=self.max_margin,
             scale=self.scale,
-            C=self.C,
             first_weighted_epoch=first_weighted_epoch,
         )

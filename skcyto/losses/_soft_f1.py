@@ -12,6 +12,7 @@ from skcyto.losses._weights import ClassWeight
 class SoftF1Criterion(Criterion):
     """One minus the mean F1 of the classes present, on probabilities."""
 
+    stackable_numbers = ()
     _no_prior_correction = "it rewards sure decisions, not right probabilities"
 
     def compute(
@@ -48,7 +49,7 @@ class SoftF1(Loss):
     -----
     F1 is no mean over rows: batches should be large and hold every class, the gradient dies out
     where the softmax is sure, and the probabilities that come out are not calibrated. Class and
-    sample weights count a row that many times; `normalize` has no effect. No way back to a
+    sample weights count a row that many times; `reduction` has no effect. No way back to a
     prior exists.
 
     Examples
@@ -72,8 +73,8 @@ class SoftF1(Loss):
         class_counts: torch.Tensor,
         *,
         class_weight: ClassWeight,
-        normalize: str,
+        reduction: str,
         max_epochs: int | None,
     ) -> Criterion:
         """Make the criterion; see :meth:`Loss.make_criterion`."""
-        return SoftF1Criterion(class_counts, class_weight=class_weight, normalize=normalize)
+        return SoftF1Criterion(class_counts, class_weight=class_weight, reduction=reduction)

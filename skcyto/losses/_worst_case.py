@@ -13,7 +13,7 @@ from skcyto.losses._criterion import Criterion, sum_by_group
 from skcyto.losses._cross_entropy import CrossEntropyCriterion
 from skcyto.losses._weights import ClassWeight
 
-GROUPS = ("chunk", "class")
+GROUPINGS = ("chunk", "class")
 
 
 class _GroupCriterion(Criterion, ABC):
@@ -82,7 +82,7 @@ class _GroupCriterion(Criterion, ABC):
             weight = self.row_weight(target, sample_weight, losses)
             weighted = losses if weight is None else weight * losses
             group, total, size, weight_sum = self.group_sums(target, weighted, weight)
-            divisor = size if self.normalize == "count" else weight_sum
+            divisor = size if self.reduction == "count" else weight_sum
             divisor = divisor.clamp_min(torch.finfo(divisor.dtype).tiny)
             slope, excess = self.slopes(group, total / divisor, divisor, weight_sum)
             if weight is not None:
@@ -108,20 +108,27 @@ class _GroupCriterion(Criterion, ABC):
 class MinimaxCriterion(_GroupCriterion):
     """Loss of the worst group of a batch, or a soft maximum over the groups."""
 
+    stackable_numbers = ()
     _no_sample_weight = (
-        "its chunks are numbers of rows, so that a weight of two has no meaning; use groups='class'"
+        "its chunks are numbers of rows, so that a weight of two has no meaning; use "
+        "grouping='class'"
     )
 
     def __init__(
-        self, class_counts: Any, *, groups: str, temperature: float, **kwargs: Any
+        self, class_counts: Any, *, grouping: str, temperature: float, **kwargs: Any
     ) -> None:
         super().__init__(class_counts, **kwargs)
-        self.groups = groups
+        self.grouping = grouping
         self.temperature = float(temperature)
-        self.supports_sample_weight = groups == "class"
+        self.supports_sample_weight = grouping == "class"
         self.register_buffer("_classes", torch.arange(self.n_classes), persistent=False)
 
     _classes: torch.Tensor
+
+    @property
+    def is_stackable(self) -> bool:
+        """Not over chunks, which are cut by the rows of each batch."""
+        return super().is_stackable and self.grouping == "class"
 
     def slopes(
         self,
@@ -151,7 +158,7 @@ class MinimaxCriterion(_GroupCriterion):
         self, target: torch.Tensor, weighted: torch.Tensor, weight: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Group of each row; weighted loss, rows and weight of each group."""
-        if self.groups == "class":
+        if self.grouping == "class":
             return super().group_sums(target, weighted, weight)
         n_samples, n_classes = len(target), self.n_classes
         if target.device.type == "cpu":
@@ -177,6 +184,7 @@ def _cut_into_chunks(target: Any, classes: Any) -> Any:
 class GroupDROCriterion(_GroupCriterion):
     """Mean of the classes' losses under shares that grow where the loss is high."""
 
+    stackable_numbers = ("step_size",)
     q: torch.Tensor
 
     def __init__(self, class_counts: Any, *, step_size: float, **kwargs: Any) -> None:
@@ -189,10 +197,10 @@ class GroupDROCriterion(_GroupCriterion):
         self, means: torch.Tensor, weight_sum: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Move the shares, in training mode, and use them."""
-        if self.training and self.step_size != 0:
+        if self.training:
             # In logarithms: exp(step_size * loss) overflows where logits run away.
             log_q = self.q.clamp(min=torch.finfo(self.q.dtype).tiny).log_()
-            log_q.add_(means.to(log_q), alpha=self.step_size)
+            log_q.add_(self.step_size * means.to(log_q))
             self.q.copy_(log_q.softmax(0))
         return self.q.to(means), None
 
@@ -200,6 +208,7 @@ class GroupDROCriterion(_GroupCriterion):
 class CVaRCriterion(Criterion):
     """Mean of the worst share of the rows."""
 
+    stackable_numbers = ()
     _no_prior_correction = "which rows count depends on the model"
 
     def __init__(self, class_counts: Any, *, alpha: float, **kwargs: Any) -> None:
@@ -233,7 +242,7 @@ class Minimax(Loss):
 
     Parameters
     ----------
-    groups : {"class", "chunk"}, default="class"
+    grouping : {"class", "chunk"}, default="class"
         "class": a group holds the rows of one class. "chunk": each class is cut, in the order of
         the batch, into equal chunks of at least as many rows as the rarest class present has,
         and each chunk is a group, so that groups are of one size.
@@ -251,7 +260,7 @@ class Minimax(Loss):
     -----
     Groups come from the batch: a class without a row in it does not count, so batches should hold
     every class. As a group holds one class, class weights cancel out of its mean; with
-    ``normalize="count"`` they multiply it.
+    ``reduction="count"`` they multiply it.
 
     "chunk" takes no sample weights. No exact way back to a prior exists. First derivatives alone
     are exact: second ones take the weights of the groups as constants.
@@ -274,18 +283,18 @@ class Minimax(Loss):
     name = "minimax"
     needs_every_class_in_batch = True
 
-    def __init__(self, groups: str = "class", temperature: float = 0.0) -> None:
-        self.groups = groups
+    def __init__(self, grouping: str = "class", temperature: float = 0.0) -> None:
+        self.grouping = grouping
         self.temperature = temperature
 
     @property
     def supports_sample_weight(self) -> bool:
-        """Whether the criterion takes sample weights: not with ``groups="chunk"``."""
-        return self.groups == "class"
+        """Whether the criterion takes sample weights: not with ``grouping="chunk"``."""
+        return self.grouping == "class"
 
     def _validate(self) -> None:
-        if self.groups not in GROUPS:
-            raise ValueError(f"groups={self.groups!r} must be one of {list(GROUPS)}")
+        if self.grouping not in GROUPINGS:
+            raise ValueError(f"grouping={self.grouping!r} must be one of {list(GROUPINGS)}")
         check_number("temperature", self.temperature, 0)
 
     def make_criterion(
@@ -293,15 +302,15 @@ class Minimax(Loss):
         class_counts: torch.Tensor,
         *,
         class_weight: ClassWeight,
-        normalize: str,
+        reduction: str,
         max_epochs: int | None,
     ) -> Criterion:
         """Make the criterion; see :meth:`Loss.make_criterion`."""
         return MinimaxCriterion(
             class_counts,
             class_weight=class_weight,
-            normalize=normalize,
-            groups=self.groups,
+            reduction=reduction,
+            grouping=self.grouping,
             temperature=self.temperature,
         )
 
@@ -329,7 +338,7 @@ class GroupDRO(Loss):
     in the batch has loss zero there: its share keeps its size relative to that of a class
     without loss.
 
-    Class weights cancel out of the class means; with ``normalize="count"`` they multiply them. No
+    Class weights cancel out of the class means; with ``reduction="count"`` they multiply them. No
     exact way back to a prior exists.
 
     References
@@ -363,14 +372,14 @@ class GroupDRO(Loss):
         class_counts: torch.Tensor,
         *,
         class_weight: ClassWeight,
-        normalize: str,
+        reduction: str,
         max_epochs: int | None,
     ) -> Criterion:
         """Make the criterion; see :meth:`Loss.make_criterion`."""
         return GroupDROCriterion(
             class_counts,
             class_weight=class_weight,
-            normalize=normalize,
+            reduction=reduction,
             step_size=self.step_size,
         )
 
@@ -421,14 +430,14 @@ class CVaR(Loss):
         class_counts: torch.Tensor,
         *,
         class_weight: ClassWeight,
-        normalize: str,
+        reduction: str,
         max_epochs: int | None,
     ) -> Criterion:
         """Make the criterion; see :meth:`Loss.make_criterion`."""
         if self.alpha == 1:
             return CrossEntropyCriterion(
-                class_counts, class_weight=class_weight, normalize=normalize
+                class_counts, class_weight=class_weight, reduction=reduction
             )
         return CVaRCriterion(
-            class_counts, class_weight=class_weight, normalize=normalize, alpha=self.alpha
+            class_counts, class_weight=class_weight, reduction=reduction, alpha=self.alpha
         )

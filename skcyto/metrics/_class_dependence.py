@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,8 @@ from sklearn.metrics import (
 )
 from sklearn.utils import _safe_indexing
 
-from skcyto.metrics._scorers import METRICS
+from skcyto.metrics._responses import SCORES_OF_RANKS
+from skcyto.metrics._scorers import METRICS, get_scorer
 
 SCIKIT_LEARN_SCORER = type(make_scorer(accuracy_score))
 # Averages over classes, or of one of two classes: without a case of each they are another quantity.
@@ -202,6 +205,92 @@ def adapt_scorer(scorer: Any, classes: NDArray[Any], pos_label: Any) -> Any:
         if own and own[0].response != "predict":
             return with_keywords(scorer, labels=classes)
     return scorer
+
+
+@dataclass(frozen=True)
+class ScorerFacts:
+    """What is known of a scorer that scikit-learn made.
+
+    Parameters
+    ----------
+    scorer : callable
+        Told the classes, and the positive one of two.
+    pos_label : object or None
+        The positive one, where it had not said of which class it is.
+    needs_every_class : bool
+        Whether it is undefined where a class has no case.
+    of_labels : bool
+        Whether it takes predicted labels.
+    ranks_cases : bool
+        Whether it looks at the order of cases, as areas under curves do.
+    of_ranks : callable or None
+        ``of_ranks(positive, score)``: the same number without scikit-learn's checks, where it is
+        one of the order of cases and two classes.
+    code : int
+        Position of the class that `of_ranks` takes for positive.
+    """
+
+    scorer: Any
+    pos_label: Any
+    needs_every_class: bool
+    of_labels: bool
+    ranks_cases: bool
+    of_ranks: Callable[[NDArray[np.bool_], NDArray[np.float64]], float] | None
+    code: int = 1
+
+
+def describe_scorer(scoring: Any, classes: NDArray[Any], pos_label: Any) -> ScorerFacts | None:
+    """Say what is known of a scorer.
+
+    Parameters
+    ----------
+    scoring : str or callable
+        As :func:`skcyto.metrics.get_scorer` takes it.
+    classes : ndarray
+        The labels that occur, sorted.
+    pos_label : object or None
+        The positive one of two.
+
+    Returns
+    -------
+    facts : ScorerFacts or None
+        None of one that scikit-learn didn't make.
+    """
+    scorer = get_scorer(scoring)
+    if not isinstance(scorer, SCIKIT_LEARN_SCORER):
+        return None
+    positive = pos_label if takes_pos_label(scorer) else None
+    scorer = adapt_scorer(scorer, classes, pos_label)
+    of_ranks, code = _of_ranks(scorer, classes)
+    return ScorerFacts(
+        scorer,
+        positive,
+        needs_every_class(scorer),
+        is_of_labels(scorer),
+        _ranks_cases(scorer),
+        of_ranks,
+        code,
+    )
+
+
+def _of_ranks(scorer: Any, classes: NDArray[Any]) -> tuple[Any, int]:
+    plain = set(scorer._kwargs) <= {"pos_label"} and scorer._sign == 1
+    by_rank = scorer._response_method == ("decision_function", "predict_proba")
+    if len(classes) != 2 or not plain or not by_rank or scorer._score_func not in SCORES_OF_RANKS:
+        return None, 1
+    label = scorer._kwargs.get("pos_label", classes[1])
+    return SCORES_OF_RANKS[scorer._score_func], int(np.flatnonzero(classes == label)[0])
+
+
+def _ranks_cases(scorer: Any) -> bool:
+    method = scorer._response_method
+    name = getattr(scorer._score_func, "__name__", "")
+    several = not isinstance(method, str)
+    return name != "top_k_accuracy_score" and (
+        (several and "decision_function" in method)
+        or method == "decision_function"
+        or "auc" in name
+    )
 
 
 def try_scorer(name: str, scorer: Any, X: Any, y: NDArray[Any], *, several: bool = False) -> None:

@@ -25,11 +25,13 @@ from sklearn.metrics._scorer import _Scorer
 from sklearn.utils.validation import column_or_1d
 
 from skcyto.metrics._classification import average_f1_score
+from skcyto.metrics._counts import SCORES_OF_COUNTS, score_codes
 from skcyto.metrics._probabilistic import (
     expected_calibration_error,
     macro_average_precision_score,
     macro_roc_auc_score,
 )
+from skcyto.metrics._responses import SCORES_OF_RESPONSES
 from skcyto.utils._decision_values import check_one_a_class, decides_by_pairs
 from skcyto.utils._validation import check_parameters
 
@@ -79,6 +81,34 @@ class Metric:
             response_method=_RESPONSE_METHODS[self.response],
             greater_is_better=self.greater_is_better,
         )
+
+    def of_predictions(
+        self, true: NDArray[np.intp], predicted: NDArray[np.intp], response: Any, n_classes: int
+    ) -> float:
+        """Score class codes and responses, thousands of times if need be, in the metric's own sign.
+
+        Parameters
+        ----------
+        true, predicted : ndarray of int, shape (n_samples,)
+            Class codes from 0 to `n_classes` - 1.
+        response : ndarray of shape (n_samples, n_classes) or None
+            Of the kind that the metric takes.
+        n_classes : int
+            Number of classes.
+
+        Returns
+        -------
+        score : float
+            NaN where there is no such response.
+        """
+        if self.name in SCORES_OF_COUNTS:
+            return score_codes(self.name, true, predicted, n_classes)
+        if response is None:
+            return float("nan")
+        if self.name in SCORES_OF_RESPONSES:
+            return SCORES_OF_RESPONSES[self.name](true, response)
+        # Class codes serve as labels: what they stand for makes no difference to any of these.
+        return float(self.function(true, response, labels=np.arange(n_classes)))
 
 
 class ClassScorer(_Scorer):

@@ -85,7 +85,7 @@ def build_criterion(
     counts: ArrayLike,
     *,
     class_weight: str | Sequence[float] | None,
-    normalize: str,
+    reduction: str,
     max_epochs: int,
     sampler: str | None,
     batch_size: int,
@@ -101,7 +101,7 @@ def build_criterion(
         Class counts of the rows that train.
     class_weight : str, sequence or None
         In the order of the classes.
-    normalize : {"weight_sum", "count"}
+    reduction : {"weight_sum", "count"}
         Reduction of weighted losses.
     max_epochs : int
         Length of the training, for deferred re-weighting.
@@ -118,7 +118,7 @@ def build_criterion(
     """
     counts = np.asarray(counts, dtype=np.float64)
     criterion = loss.build(
-        counts, class_weight=class_weight, normalize=normalize, max_epochs=max_epochs
+        counts, class_weight=class_weight, reduction=reduction, max_epochs=max_epochs
     )
     # LDAM with class weights is its authors' own recipe (deferred re-weighting), and the class
     # weights of ClassBalanced are its own: neither counts twice.
@@ -155,13 +155,13 @@ def build_criterion(
     return criterion
 
 
-def rebuild_criterion(classifier: Any) -> Criterion:
+def rebuild_criterion(state: Mapping[str, Any]) -> Criterion:
     """Build the criterion of a fitted classifier once more.
 
     Parameters
     ----------
-    classifier : ImbalancedMLPClassifier or EVA02Classifier
-        Fitted.
+    state : mapping
+        Parameters and attributes of an ImbalancedMLPClassifier or EVA02Classifier.
 
     Returns
     -------
@@ -172,14 +172,14 @@ def rebuild_criterion(classifier: Any) -> Criterion:
         warnings.simplefilter("ignore", ImbalanceWarning)
         warnings.simplefilter("ignore", MissingClassWarning)
         criterion = build_criterion(
-            classifier.loss_,
-            classifier.class_counts_,
-            class_weight=class_weight_in_order(classifier.class_weight, classifier.classes_),
-            normalize=classifier.normalize,
-            max_epochs=classifier.max_epochs,
-            sampler=classifier.sampler,
-            batch_size=classifier.batch_size,
-            classes=classifier.classes_,
+            state["loss_"],
+            state["class_counts_"],
+            class_weight=class_weight_in_order(state["class_weight"], state["classes_"]),
+            reduction=state["reduction"],
+            max_epochs=state["max_epochs"],
+            sampler=state["sampler"],
+            batch_size=state["batch_size"],
+            classes=state["classes_"],
         )
-    criterion.set_epoch(classifier.n_iter_ - 1)
+    criterion.set_epoch(state["n_iter_"] - 1)
     return criterion

@@ -25,11 +25,11 @@ def _check_batch_size(batch_size: Any) -> int:
 class _ClassSampler(ABC):
     """Rows sorted by class, and the generator that shuffles them."""
 
-    def __init__(self, target: Any, random_state: Any) -> None:
-        labels = target.detach().cpu().numpy() if isinstance(target, torch.Tensor) else target
-        labels = check_vector(labels, "target")
+    def __init__(self, y: Any, random_state: Any) -> None:
+        labels = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y
+        labels = check_vector(labels, "y")
         if len(labels) == 0:
-            raise ValueError("target is empty: it must hold the class of one row or more")
+            raise ValueError("y is empty: it must hold the class of one row or more")
         _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
         self._codes = torch.from_numpy(codes.astype(np.int64))
         self._counts: np.ndarray = counts
@@ -64,7 +64,7 @@ class BalancedSampler(_ClassSampler, Sampler[int]):
 
     Parameters
     ----------
-    target : array-like of shape (n_samples,)
+    y : array-like of shape (n_samples,)
         Class of each row.
     batch_size : int or None, default=None
         Rows of a batch of :meth:`epoch_batches`; None makes the epoch one batch. Iteration gives
@@ -90,10 +90,8 @@ class BalancedSampler(_ClassSampler, Sampler[int]):
     [[19, 31], [28, 22]]
     """
 
-    def __init__(
-        self, target: Any, batch_size: int | None = None, *, random_state: Any = None
-    ) -> None:
-        super().__init__(target, random_state)
+    def __init__(self, y: Any, batch_size: int | None = None, *, random_state: Any = None) -> None:
+        super().__init__(y, random_state)
         self.batch_size = None if batch_size is None else _check_batch_size(batch_size)
 
     def __len__(self) -> int:
@@ -144,8 +142,8 @@ class _DealtBatchSampler(_ClassSampler, Sampler[list[int]]):
     all its rows are shuffled and dealt again.
     """
 
-    def __init__(self, target: Any, batch_size: int, random_state: Any) -> None:
-        super().__init__(target, random_state)
+    def __init__(self, y: Any, batch_size: int, random_state: Any) -> None:
+        super().__init__(y, random_state)
         self.batch_size = _check_batch_size(batch_size)
         quotas = self._quotas()
         self._sizes: list[int] = quotas.sum(axis=1).tolist()
@@ -213,12 +211,12 @@ class StratifiedBatchSampler(_DealtBatchSampler):
     The quota of a class in a batch is its share of what has been dealt so far, rounded by largest
     remainders. In an epoch every row comes exactly once, with one exception: where there are as
     many classes as `batch_size` or fewer, every batch holds at least one row of each class
-    present in `target`, and the rows of a class with fewer rows than there are batches come
+    present in `y`, and the rows of a class with fewer rows than there are batches come
     more than once, all of them equally often to within one.
 
     Parameters
     ----------
-    target : array-like of shape (n_samples,)
+    y : array-like of shape (n_samples,)
         Class of each row.
     batch_size : int
         Rows of a batch. The last batch is smaller where rows are left over; if too few are left
@@ -240,8 +238,8 @@ class StratifiedBatchSampler(_DealtBatchSampler):
     [(20, 1), (20, 1), (20, 1)]
     """
 
-    def __init__(self, target: Any, batch_size: int, *, random_state: Any = None) -> None:
-        super().__init__(target, batch_size, random_state)
+    def __init__(self, y: Any, batch_size: int, *, random_state: Any = None) -> None:
+        super().__init__(y, batch_size, random_state)
 
     def _quotas(self) -> np.ndarray:
         counts, size = self._counts, self.batch_size
@@ -271,17 +269,17 @@ class StratifiedBatchSampler(_DealtBatchSampler):
 class GroupedBatchSampler(_DealtBatchSampler):
     """Batches with ``batch_size // n_classes`` rows of every class.
 
-    An epoch has as many batches as it takes to deal as many rows as `target` has, so that it
+    An epoch has as many batches as it takes to deal as many rows as `y` has, so that it
     costs what an epoch without a sampler costs. Each class is dealt the same number of rows: all
     rows of a class with that many or fewer come, equally often to within one; of a larger class
     that many different rows come, others in each epoch.
 
     Parameters
     ----------
-    target : array-like of shape (n_samples,)
+    y : array-like of shape (n_samples,)
         Class of each row.
     batch_size : int
-        Rows of a batch, at least one for each class present in `target`. Batches hold the
+        Rows of a batch, at least one for each class present in `y`. Batches hold the
         largest multiple of the number of classes that is no larger.
     random_state : int, RandomState, torch.Generator or None, default=None
         Source of the shuffling. Each epoch goes on where the last one stopped.
@@ -301,8 +299,8 @@ class GroupedBatchSampler(_DealtBatchSampler):
     [(20, 10), (20, 10), (20, 10)]
     """
 
-    def __init__(self, target: Any, batch_size: int, *, random_state: Any = None) -> None:
-        super().__init__(target, batch_size, random_state)
+    def __init__(self, y: Any, batch_size: int, *, random_state: Any = None) -> None:
+        super().__init__(y, batch_size, random_state)
 
     def _quotas(self) -> np.ndarray:
         n_classes = len(self._counts)
@@ -346,7 +344,7 @@ class _EpochBatches:
 
 
 def make_batch_sampler(
-    name: str, target: Any, batch_size: int, random_state: Any = None
+    name: str, y: Any, batch_size: int, random_state: Any = None
 ) -> Iterable[torch.Tensor]:
     """Make a sampler by name, as an iterable over the batches of an epoch.
 
@@ -354,7 +352,7 @@ def make_batch_sampler(
     ----------
     name : {"balanced", "stratified", "grouped"}
         Key of ``SAMPLERS``.
-    target : array-like of shape (n_samples,)
+    y : array-like of shape (n_samples,)
         Class of each row.
     batch_size : int
         Rows of a batch.
@@ -366,7 +364,7 @@ def make_batch_sampler(
     batches : iterable of torch.Tensor, dtype int64
         Each iteration is an epoch: positions of the rows of each batch.
     """
-    return _EpochBatches(SAMPLERS[name](target, batch_size, random_state=random_state))
+    return _EpochBatches(SAMPLERS[name](y, batch_size, random_state=random_state))
 
 
 def draws_per_row(

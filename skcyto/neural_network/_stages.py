@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,32 @@ def find_best_epoch(losses: Sequence[float], criterion: Criterion) -> int:
     """
     start = stage_start(criterion, len(losses) - 1)
     return start + int(np.argmin(losses[start:])) + 1
+
+
+def monitored_loss(row: Mapping[str, Any]) -> str:
+    """Name the loss of an epoch that schedules, stops and chooses the best one."""
+    return "valid_loss" if "valid_loss" in row else "train_loss"
+
+
+def epochs_without_gain(losses: Sequence[float], criterion: Criterion, max_epochs: int) -> int:
+    """Count the epochs since the best one; none before the last stage.
+
+    Parameters
+    ----------
+    losses : sequence of float
+        Of the epochs that were run.
+    criterion : Criterion
+        Of the training.
+    max_epochs : int
+        Length of the training.
+
+    Returns
+    -------
+    n_epochs : int
+    """
+    if not losses or not is_in_last_stage(criterion, len(losses) - 1, max_epochs):
+        return 0
+    return len(losses) - find_best_epoch(losses, criterion)
 
 
 def forget_best(scheduler: ReduceLROnPlateau) -> None:

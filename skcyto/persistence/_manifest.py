@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -13,6 +12,7 @@ from typing import Any
 
 from skcyto.exceptions import InvalidModelError
 from skcyto.persistence._versions import installed_versions
+from skcyto.utils._damage import hash_file, seal_json, unseal_json
 
 MANIFEST = "manifest.json"
 ESTIMATOR = "estimator.skops"
@@ -45,8 +45,7 @@ def write_manifest(folder: Path, description: Mapping[str, Any]) -> None:
         "versions": installed_versions(),
         "files": files,
     }
-    text = json.dumps(manifest, indent=2, ensure_ascii=False)
-    (folder / MANIFEST).write_text(f"{text}\n", encoding="utf-8")
+    (folder / MANIFEST).write_bytes(seal_json(manifest))
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -79,11 +78,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MAX_MANIFEST_BYTES:
             raise ValueError("it is too large")
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = _unseal(path.read_bytes())
         if manifest["format"] != _FORMAT:
             raise ValueError(f"its format is {manifest['format']!r}")
         _check_structure(manifest)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise InvalidModelError(f"{path} is damaged: {reason}") from error
     if manifest["format_version"] != _FORMAT_VERSION:
@@ -93,6 +92,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{manifest['versions'].get('skcyto')}, load it with that"
         )
     return manifest
+
+
+def _unseal(text: bytes) -> dict[str, Any]:
+    manifest = json.loads(text)
+    # Models of earlier versions have no checksum of their list.
+    return unseal_json(text) if "sha256" in manifest else manifest
 
 
 def _check_structure(manifest: dict[str, Any]) -> None:
@@ -154,9 +159,3 @@ def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
                 f"{folder / name} was changed since the model was saved: its SHA-256 is not the "
                 f"one in {MANIFEST}. Nothing was loaded"
             )
-
-
-def hash_file(path: Path) -> str:
-    """Return a file's SHA-256 in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skcyto.datasets import make_cell_images
-from skcyto.datasets._synthetic._sampling import check_weights, draw_classes
+from skcyto.datasets._synthetic._sampling import check_proportions, draw_classes
 
 
 def test_what_comes_back():
@@ -52,7 +52,7 @@ def test_global_random_state_is_left_alone():
 
 
 def test_slides_have_a_light_of_their_own():
-    cells = make_cell_images(60, image_size=32, weights={"rubbish": 1}, random_state=0)
+    cells = make_cell_images(60, image_size=32, class_proportions={"rubbish": 1}, random_state=0)
     brightest = np.quantile(cells.images.reshape(60, -1), 0.95, axis=1).reshape(3, 20)
     within = brightest.std(axis=1).mean()
     assert brightest.mean(axis=1).std() > 2 * within
@@ -68,7 +68,7 @@ def test_slides_have_a_light_of_their_own():
     ],
 )
 def test_weights(weights, names):
-    cells = make_cell_images(40, weights=weights, image_size=32, random_state=0)
+    cells = make_cell_images(40, class_proportions=weights, image_size=32, random_state=0)
     assert cells.target_names.tolist() == names
     assert set(cells.target) == set(names)
     if names == ["healthy", "unhealthy"]:
@@ -83,7 +83,7 @@ def test_weights(weights, names):
 )
 def test_every_beginning_keeps_the_shares(shares, n, seed):
     names = ["a", "b", "c", "d"][: len(shares)]
-    share = check_weights(dict(zip(names, shares, strict=True)), names, {})
+    share = check_proportions(dict(zip(names, shares, strict=True)), names, {})
     assert sum(share.values()) == pytest.approx(1)
     drawn = draw_classes(n, share, seed)
     assert drawn == draw_classes(n + 17, share, seed)[:n]
@@ -101,12 +101,12 @@ def test_every_beginning_keeps_the_shares(shares, n, seed):
         ({"n_samples": True}, "n_samples=True"),
         ({"image_size": 31}, "image_size=31 must be an integer of at least 32"),
         ({"cells_per_slide": 0}, "cells_per_slide=0"),
-        ({"weights": {"sick": 1}}, "names the class 'sick'; there are"),
-        ({"weights": [0.5, 0.5]}, "2 values for the 4 classes"),
-        ({"weights": {"healthy": -1, "rubbish": 2}}, "not negative"),
-        ({"weights": {"healthy": float("nan")}}, "finite"),
-        ({"weights": {"healthy": 0}}, "positive"),
-        ({"weights": {}}, "positive"),
+        ({"class_proportions": {"sick": 1}}, "names the class 'sick'; there are"),
+        ({"class_proportions": [0.5, 0.5]}, "2 values for the 4 classes"),
+        ({"class_proportions": {"healthy": -1, "rubbish": 2}}, "not negative"),
+        ({"class_proportions": {"healthy": float("nan")}}, "finite"),
+        ({"class_proportions": {"healthy": 0}}, "positive"),
+        ({"class_proportions": {}}, "positive"),
     ],
 )
 def test_wrong_parameters(parameters, match):
@@ -116,7 +116,7 @@ def test_wrong_parameters(parameters, match):
 
 @pytest.mark.parametrize("label", ["healthy", "unhealthy"])
 def test_masks_hold_nucleus_and_cytoplasm(label):
-    cells = make_cell_images(40, weights={label: 1}, random_state=1)
+    cells = make_cell_images(40, class_proportions={label: 1}, random_state=1)
     nuclei, cytoplasms = cells.masks == 1, cells.masks == 2
     assert set(np.unique(cells.masks)) == {0, 1, 2}
     assert nuclei.sum(axis=(1, 2)).min() > 20
@@ -131,7 +131,7 @@ def test_masks_hold_nucleus_and_cytoplasm(label):
 def test_unhealthy_cells_have_larger_nuclei_for_their_size_and_overlap_with_healthy_ones():
     ratio = {}
     for label in ("healthy", "unhealthy"):
-        masks = make_cell_images(80, weights={label: 1}, random_state=2).masks
+        masks = make_cell_images(80, class_proportions={label: 1}, random_state=2).masks
         ratio[label] = (masks == 1).sum(axis=(1, 2)) / (masks > 0).sum(axis=(1, 2))
     assert np.median(ratio["unhealthy"]) > 2 * np.median(ratio["healthy"])
     assert ratio["healthy"].max() > ratio["unhealthy"].min()
@@ -140,7 +140,7 @@ def test_unhealthy_cells_have_larger_nuclei_for_their_size_and_overlap_with_heal
 @pytest.fixture(scope="module")
 def mixed():
     weights = {"healthy": 1, "rubbish": 1, "unhealthy": 1}
-    return make_cell_images(600, weights=weights, image_size=64, random_state=0)
+    return make_cell_images(600, class_proportions=weights, image_size=64, random_state=0)
 
 
 def scores(cells, X, model):

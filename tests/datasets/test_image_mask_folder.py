@@ -250,7 +250,7 @@ def test_ted_layout(tmp_path, pairs, put):
     data = load_ted(tmp_path)
     assert data.target.tolist() == [1, 0]
     assert data.groups is None
-    assert data.labels == {
+    assert data.mask_labels == {
         "superior_rectus": 1,
         "inferior_rectus": 2,
         "medial_rectus": 3,

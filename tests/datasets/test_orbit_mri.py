@@ -56,7 +56,7 @@ def test_right_orbit_lies_right_of_the_nose():
     """The apex is medial of the globe: at higher x (left) in a right orbit, lower in a left."""
     data = make_orbit_mri(2, random_state=0)
     for (_, mask), sign in zip(arrays(data), (1, -1), strict=True):
-        z, _, x = np.nonzero(mask == data.labels["optic_nerve"])
+        z, _, x = np.nonzero(mask == data.mask_labels["optic_nerve"])
         shift = x[z >= z.max() - 2].mean() - x[z <= z.min() + 2].mean()
         assert sign * shift > 5
 
@@ -95,7 +95,7 @@ def test_controls_have_no_disease_and_no_disease_exceeds_its_room(seed):
 def test_same_seed_same_scans_whatever_n_samples_n_jobs_and_medium(tmp_path):
     long = make_orbit_mri(6, random_state=5)
     short = make_orbit_mri(3, random_state=5)
-    files = make_orbit_mri(6, random_state=5, n_jobs=2, directory=tmp_path / "scans")
+    files = make_orbit_mri(6, random_state=5, n_jobs=2, path=tmp_path / "scans")
     for other, n in ((short, 3), (files, 6)):
         assert other.cases.tolist() == long.cases[:n].tolist()
         assert other.target.tolist() == long.target[:n].tolist()
@@ -121,33 +121,35 @@ def test_same_seed_same_scans_whatever_n_samples_n_jobs_and_medium(tmp_path):
 
 
 def test_files_are_what_load_ted_reads(tmp_path):
-    made = make_orbit_mri(4, weights={"control": 1, "ted": 1}, directory=tmp_path, random_state=0)
+    made = make_orbit_mri(
+        4, class_proportions={"control": 1, "ted": 1}, path=tmp_path, random_state=0
+    )
     data = load_ted(tmp_path)
     pd.testing.assert_frame_equal(data.data, made.data, check_index_type=False)
     assert data.target.tolist() == made.target.tolist()
     assert data.groups.tolist() == made.groups.tolist()
-    assert data.labels == made.labels
+    assert data.mask_labels == made.mask_labels
     assert data.report.empty
 
 
 def test_a_folder_is_completed_and_used_again(tmp_path):
-    first = make_orbit_mri(3, directory=tmp_path, random_state=0)
+    first = make_orbit_mri(3, path=tmp_path, random_state=0)
     paths = [tmp_path / "images" / f"synthetic_orbit_000{i}.nii.gz" for i in (1, 2, 3)]
     content = [path.read_bytes() for path in paths]
     kept = paths[0].stat().st_mtime_ns
     # As a run that was killed leaves it: some files missing, no list.
     paths[1].unlink()
     (tmp_path / "labels.csv").unlink()
-    again = make_orbit_mri(3, directory=tmp_path, random_state=0)
+    again = make_orbit_mri(3, path=tmp_path, random_state=0)
     assert again.target.tolist() == first.target.tolist()
     assert paths[0].stat().st_mtime_ns == kept
     assert [path.read_bytes() for path in paths] == content
-    for parameters in ({"random_state": 1}, {"n_samples": 2}, {"weights": {"ted": 1}}):
+    for parameters in ({"random_state": 1}, {"n_samples": 2}, {"class_proportions": {"ted": 1}}):
         with pytest.raises(FileExistsError, match="other parameters"):
-            make_orbit_mri(**{"n_samples": 3, "random_state": 0, **parameters}, directory=tmp_path)
+            make_orbit_mri(**{"n_samples": 3, "random_state": 0, **parameters}, path=tmp_path)
     (tmp_path / "SYNTHETIC.json").unlink()
     with pytest.raises(FileExistsError, match="not written by make_orbit_mri"):
-        make_orbit_mri(3, directory=tmp_path, random_state=0)
+        make_orbit_mri(3, path=tmp_path, random_state=0)
 
 
 def test_bilateral_scans_hold_both_orbits():
@@ -160,9 +162,11 @@ def test_bilateral_scans_hold_both_orbits():
 
 
 def test_weights_are_shares_of_patients():
-    data = make_orbit_mri(10, weights={"control": 4, "ted": 1}, random_state=0)
+    data = make_orbit_mri(10, class_proportions={"control": 4, "ted": 1}, random_state=0)
     assert (data.target == "ted").sum() == 2
-    assert make_orbit_mri(2, weights={"ted": 1}, random_state=0).target_names.tolist() == ["ted"]
+    assert make_orbit_mri(
+        2, class_proportions={"ted": 1}, random_state=0
+    ).target_names.tolist() == ["ted"]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +178,7 @@ def test_weights_are_shares_of_patients():
         ({"size": (96, 96, 4)}, "at least 8"),
         ({"spacing": (0.6, 0.6, 0)}, "positive numbers in mm"),
         ({"size": (64, 96, 24)}, "box of 40 x 60 x 48 mm; the orbit needs 54 x 54 x 46"),
-        ({"weights": {"healthy": 1}}, "there are .*'control', 'ted'"),
+        ({"class_proportions": {"healthy": 1}}, "there are .*'control', 'ted'"),
     ],
 )
 def test_wrong_parameters(parameters, match):

@@ -158,7 +158,7 @@ def test_what_cannot_be_loaded_at_all(tmp_path, put):
 
 def test_synthetic_cells_survive_the_round_trip(tmp_path):
     weights = {"healthy": 1, "rubbish": 1, "unhealthy": 1, "bothcells": 1}
-    cells = make_cell_images(12, weights=weights, image_size=32, random_state=0)
+    cells = make_cell_images(12, class_proportions=weights, image_size=32, random_state=0)
     write_ps3c_folder(tmp_path, cells.images, cells.target)
     write_ps3c_folder(tmp_path, cells.images[:5], cells.target[:5], split="test")
     write_ps3c_folder(tmp_path, cells.images[:3], split="eval")

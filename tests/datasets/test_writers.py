@@ -45,8 +45,8 @@ def test_images_of_differing_sizes_and_integer_classes(tmp_path):
         (lambda r: write_image_folder(r, IMAGES, ["", "c"]), ValueError, "cannot name a folder"),
         (lambda r: write_image_folder(r, IMAGES[:0], []), ValueError, "no image to write"),
         (lambda r: write_image_folder(r.parent, IMAGES, [1, 2]), FileExistsError, "not empty"),
-        (lambda r: write_ps3c_folder(r, IMAGES), ValueError, "pass target"),
-        (lambda r: write_ps3c_folder(r, IMAGES, ["healthy", "x"]), ValueError, "target holds 'x'"),
+        (lambda r: write_ps3c_folder(r, IMAGES), ValueError, "pass y"),
+        (lambda r: write_ps3c_folder(r, IMAGES, ["healthy", "x"]), ValueError, "y holds 'x'"),
         (lambda r: write_ps3c_folder(r, IMAGES, split="val"), ValueError, "split='val'"),
         (
             lambda r: write_image_mask_folder(r, IMAGES, IMAGES[:, :4, :, 0]),

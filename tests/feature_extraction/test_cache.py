@@ -77,29 +77,29 @@ def test_second_run_forwards_nothing_and_loads_no_weights(
 @pytest.mark.parametrize("model_name", [TINY, "vit_tiny_patch16_224"])
 def test_one_pass_serves_all_tokens_and_norms(cache, image_paths, monkeypatch, model_name):
     params = {"model_name": model_name, "image_size": 28 if model_name == TINY else 32}
-    choices = [(t, n) for t in ("class", "image", "all") for n in (True, False, "ps3c")]
+    choices = [(t, n) for t in ("class", "image", "all") for n in (True, False, "image")]
     alone = [
-        make_embedder(tokens=t, normalize=n, **params).fit_transform(image_paths)
+        make_embedder(tokens=t, final_norm=n, **params).fit_transform(image_paths)
         for t, n in choices
     ]
     forward(make_embedder(cache, **params), image_paths)
     no_network(monkeypatch)
     for (tokens, normalize), expected in zip(choices, alone, strict=True):
-        embedder = make_embedder(cache, tokens=tokens, normalize=normalize, **params)
+        embedder = make_embedder(cache, tokens=tokens, final_norm=normalize, **params)
         result, n_forward = forward(embedder, image_paths)
         assert n_forward == 0
         np.testing.assert_allclose(result, expected, atol=1e-5)
 
 
 def test_folder_as_string_and_as_path_is_the_same_cache(cache, image_paths):
-    forward(make_embedder(str(cache.directory)), image_paths)
-    assert forward(make_embedder(cache.directory), image_paths)[1] == 0
+    forward(make_embedder(str(cache.path)), image_paths)
+    assert forward(make_embedder(cache.path), image_paths)[1] == 0
     assert cache.info().entries == 12
 
 
 def test_info_and_clear(cache, image_paths):
     assert cache.info() == (0, 0, 0, 0)
-    assert not cache.path.exists()
+    assert not cache.file.exists()
     cache.clear()
     forward(make_embedder(cache), image_paths[:8])
     forward(make_embedder(cache), [*image_paths, image_paths[11]])
@@ -213,19 +213,20 @@ def test_cache_is_copied_and_pickled_by_its_folder(cache, image_paths):
     forward(make_embedder(cache), image_paths)
     for other in (copy.deepcopy(cache), pickle.loads(pickle.dumps(cache))):
         assert other.info() == cache.info()
-    assert repr(str(cache.directory))[1:-1] in repr(cache)
+    assert repr(str(cache.path))[1:-1] in repr(cache)
 
 
 def row_of(cache, index):
-    with sqlite3.connect(cache.path) as connection:
-        rows = connection.execute("SELECT key, vector FROM embeddings ORDER BY rowid").fetchall()
+    with sqlite3.connect(cache.file) as connection:
+        query = "SELECT key, value FROM entries WHERE key NOT LIKE 'head %' ORDER BY rowid"
+        rows = connection.execute(query).fetchall()
     connection.close()
     return rows[index]
 
 
 def set_vector(cache, key, vector):
-    with sqlite3.connect(cache.path) as connection:
-        connection.execute("UPDATE embeddings SET vector = ? WHERE key = ?", (vector, key))
+    with sqlite3.connect(cache.file) as connection:
+        connection.execute("UPDATE entries SET value = ? WHERE key = ?", (vector, key))
     connection.close()
 
 
@@ -247,7 +248,7 @@ def test_damaged_rows_are_named_and_computed_anew(cache, image_paths, spoil):
         result, n_forward = forward(make_embedder(cache), image_paths)
     (message,) = [str(w.message) for w in caught if w.category is EmbeddingCacheWarning]
     assert "1 damaged embedding" in message
-    assert str(cache.path) in message
+    assert str(cache.file) in message
     assert "cell05.png" in message
     assert n_forward == 1
     np.testing.assert_allclose(result, expected, atol=1e-5)
@@ -264,10 +265,16 @@ def test_row_moved_to_another_image_is_damaged(cache, image_paths):
         assert forward(make_embedder(cache), image_paths)[1] == 1
 
 
-@pytest.mark.parametrize("statement", ["DELETE FROM heads", "UPDATE heads SET head = x'00'"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM entries WHERE key LIKE 'head %'",
+        "UPDATE entries SET value = x'00' WHERE key LIKE 'head %'",
+    ],
+)
 def test_lost_pooling_head_is_made_again(cache, image_paths, statement):
     expected, _ = forward(make_embedder(cache), image_paths)
-    with sqlite3.connect(cache.path) as connection:
+    with sqlite3.connect(cache.file) as connection:
         connection.execute(statement)
     connection.close()
     result, n_forward = forward(make_embedder(cache), image_paths)
@@ -306,13 +313,13 @@ def run_sql(statement):
         overwrite(32768, 3 * 32768),
         truncate,
         lambda path: path.write_bytes(b"no database"),
-        run_sql("ALTER TABLE embeddings RENAME COLUMN vector TO embedding"),
+        run_sql("ALTER TABLE entries RENAME COLUMN value TO embedding"),
     ],
     ids=["magic", "everything", "schema", "pages", "cut", "text", "other column"],
 )
 def test_damaged_file_is_named_and_rebuilt(cache, image_paths, spoil):
     expected, _ = forward(make_embedder(cache), image_paths)
-    spoil(cache.path)
+    spoil(cache.file)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         result, n_forward = forward(make_embedder(cache), image_paths)
@@ -320,7 +327,7 @@ def test_damaged_file_is_named_and_rebuilt(cache, image_paths, spoil):
     np.testing.assert_allclose(result, expected, atol=1e-5)
     assert n_forward > 0
     assert messages
-    assert all(str(cache.path) in message for message in messages)
+    assert all(str(cache.file) in message for message in messages)
     with warnings.catch_warnings():
         warnings.simplefilter("error", EmbeddingCacheWarning)
         assert forward(make_embedder(cache), image_paths)[1] == 0
@@ -385,12 +392,12 @@ def test_folder_that_cannot_be_made(tmp_path, image_paths):
 
 
 def test_many_keys_are_looked_up_at_once(cache):
-    with EmbeddingStore(cache.path) as store:
+    with EmbeddingStore(cache.file) as store:
         keys = make_keys(b"model", [i.to_bytes(4, "big") for i in range(1300)])
         assert len(set(keys)) == 1300
-        store.put({key: key * 10 for key in keys})
-        found, damaged = store.get([*keys, b"another"])
-    assert found == {key: key * 10 for key in keys}
+        store.put({key: key.encode() * 10 for key in keys})
+        found, damaged = store.look_up([*keys, "another"])
+    assert found == {key: key.encode() * 10 for key in keys}
     assert damaged == []
 
 
@@ -417,7 +424,7 @@ print(embedder.n_forward_images_)
 
 def start(cache, output, pause, paths):
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(cache.directory), str(output), str(pause), *paths],
+        [sys.executable, "-c", SCRIPT, str(cache.path), str(output), str(pause), *paths],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -426,7 +433,7 @@ def start(cache, output, pause, paths):
 
 
 def wait_for(condition, process):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not condition():
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
@@ -435,7 +442,7 @@ def wait_for(condition, process):
 
 def test_killed_half_way_the_rerun_forwards_only_the_rest(cache, image_paths, features, tmp_path):
     process = start(cache, tmp_path / "never.npy", 0.4, image_paths)
-    wait_for(lambda: cache.path.exists() and cache.info().entries >= 5, process)
+    wait_for(lambda: cache.file.exists() and cache.info().entries >= 5, process)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
@@ -456,7 +463,7 @@ def test_two_processes_at_once_agree(cache, image_paths, features, tmp_path):
     ]
     n_forward = []
     for process in processes:
-        out, error = process.communicate(timeout=180)
+        out, error = process.communicate(timeout=600)
         assert process.returncode == 0, error
         n_forward.append(int(out))
     np.testing.assert_allclose(np.load(outputs[0]), features, atol=1e-5)
@@ -467,22 +474,30 @@ def test_two_processes_at_once_agree(cache, image_paths, features, tmp_path):
 
 
 def test_folder_removed_while_the_cache_is_in_use(cache):
-    with EmbeddingStore(cache.path) as store:
-        store.put({b"a": b"1"})
-        shutil.rmtree(cache.path.parent)
-        store.put({b"b": b"2"})
-        assert store.get([b"a", b"b"]) == ({b"b": b"2"}, [])
+    with EmbeddingStore(cache.file) as store:
+        store.put({"a": b"1"})
+        shutil.rmtree(cache.file.parent)
+        store.put({"b": b"2"})
+        assert store.look_up(["a", "b"]) == ({"b": b"2"}, [])
+
+
+def test_a_damaged_file_is_kept_under_another_name(cache):
+    with EmbeddingStore(cache.file) as store:
+        store.put({"a": b"1"})
+    cache.file.write_bytes(b"no database")
+    with pytest.warns(EmbeddingCacheWarning, match="damaged .* set aside as"):
+        assert cache.info().entries == 0
+    (aside,) = cache.file.parent.glob("*.damaged-*")
+    assert aside.read_bytes() == b"no database"
 
 
 def test_processes_that_meet_the_same_damage_do_not_undo_each_others_work(cache):
-    with EmbeddingStore(cache.path) as store:
-        store.put({b"a": b"1"})
-    cache.path.write_bytes(b"no database")
+    with EmbeddingStore(cache.file) as store:
+        store.put({"a": b"1"})
+    cache.file.write_bytes(b"no database")
     with pytest.warns(EmbeddingCacheWarning, match="damaged"):
-        first = EmbeddingStore(cache.path)
-    with first:
-        first.put({b"b": b"2"})
-    with EmbeddingStore(cache.path) as second:
+        EmbeddingStore(cache.file).put({"b": b"2"})
+    with EmbeddingStore(cache.file) as second:
         # As if it, too, had met the damage, but only gets its turn now.
-        second._mend(sqlite3.DatabaseError("file is not a database"), force=False)
-        assert second.get([b"b"]) == ({b"b": b"2"}, [])
+        second._set_aside(sqlite3.DatabaseError("file is not a database"), force=False)
+        assert second.look_up(["b"]) == ({"b": b"2"}, [])

@@ -95,7 +95,7 @@ def test_preprocessing_is_timms_own(image_paths):
             seen.append(images)
             return torch.zeros(len(images), 2 * self._info.embedding_dim)
 
-        embedder = make_embedder(model_name=name, image_size=size, normalize=False)
+        embedder = make_embedder(model_name=name, image_size=size, final_norm=False)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(TokenBackbone, "forward", forward)
             patch.setattr(TokenBackbone, "head", None)
@@ -185,7 +185,7 @@ def test_transform_needs_fit(image_paths):
         ({"tokens": []}, "tokens"),
         ({"tokens": ["class", "class"]}, "tokens"),
         ({"tokens": ["class", "patch"]}, "tokens"),
-        ({"normalize": "timm"}, "normalize"),
+        ({"final_norm": "timm"}, "final_norm"),
         ({"image_size": 0}, "image_size"),
         ({"image_size": 30}, "use 28 or 42"),
         ({"batch_size": 0}, "batch_size"),
@@ -443,7 +443,7 @@ def test_grid_search_in_two_processes(image_paths, tmp_path):
     pipeline = make_pipeline(make_embedder(cache=tmp_path), LogisticRegression())
     grid = {
         "eva02tokenembedder__tokens": ["class", "all"],
-        "eva02tokenembedder__normalize": [True, "ps3c"],
+        "eva02tokenembedder__final_norm": [True, "image"],
     }
     y = np.tile([0, 1], 6)
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):

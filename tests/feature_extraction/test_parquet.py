@@ -14,8 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.exceptions import NotFittedError
 
-from skcyto.exceptions import InvalidImageError, InvalidInputWarning, RandomWeightsWarning
+from skcyto.exceptions import (
+    DamagedFileWarning,
+    InvalidImageError,
+    InvalidInputWarning,
+    RandomWeightsWarning,
+)
 from skcyto.feature_extraction import EVA02TokenEmbedder, embed_to_parquet
+from skcyto.feature_extraction._parquet._parts import PartProblem, count_unreadable
+from skcyto.utils._atomic import _node
 
 
 def make_embedder(**params):
@@ -49,7 +56,7 @@ def parts_of(directory):
 
 def test_rows_are_those_of_transform(embedder, image_paths, tmp_path):
     info = embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=5)
-    frame = read(info.directory)
+    frame = read(info.path)
     assert info == (tmp_path / "tiles", 12, 3, 3, 0)
     assert frame["path"].tolist() == image_paths
     assert frame.columns[1:-1].tolist() == embedder.get_feature_names_out().tolist()
@@ -60,7 +67,7 @@ def test_rows_are_those_of_transform(embedder, image_paths, tmp_path):
 
 
 def test_every_reader_gives_the_same(embedder, image_paths, tmp_path):
-    folder = embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=5).directory
+    folder = embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=5).path
     expected = read(folder)
     dask_frame = pytest.importorskip("dask.dataframe", reason="extra dask")
     found = {
@@ -142,14 +149,15 @@ def test_an_interrupted_call_goes_on(embedder, image_paths, tmp_path, monkeypatc
     info = embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=3)
     assert info.n_new_parts == 2
     assert [batch[0] for batch in seen] == [image_paths[i] for i in (0, 3, 6, 6, 9)]
-    for name in parts_of(whole.directory):
-        assert (whole.directory / name).read_bytes() == (info.directory / name).read_bytes()
+    for name in parts_of(whole.path):
+        assert (whole.path / name).read_bytes() == (info.path / name).read_bytes()
 
 
 def test_what_is_left_of_a_killed_process_is_removed(embedder, image_paths, tmp_path):
     embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=6)
     (tmp_path / "tiles" / "part-00000001.parquet").unlink()
-    half = tmp_path / "tiles" / ".part-00000001.parquet.0123.tmp"
+    left = f".part-00000001.parquet.{_node()}.99999999.0123.part"
+    half = tmp_path / "tiles" / left
     half.write_bytes(b"PAR1half")
     assert len(read(tmp_path / "tiles")) == 6  # readers take no notice of it
     embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=6)
@@ -158,7 +166,10 @@ def test_what_is_left_of_a_killed_process_is_removed(embedder, image_paths, tmp_
 
 
 @pytest.mark.parametrize("open_part", ["missing", "damaged", "rows of NaN"])
-@pytest.mark.filterwarnings("ignore::skcyto.exceptions.InvalidInputWarning")
+@pytest.mark.filterwarnings(
+    "ignore::skcyto.exceptions.InvalidInputWarning",
+    "ignore::skcyto.exceptions.DamagedFileWarning",
+)
 def test_success_is_taken_back_while_parts_are_open(embedder, image_paths, tmp_path, open_part):
     """A reader that waits for _SUCCESS must not read a data set with holes."""
     folder = tmp_path / "tiles"
@@ -180,10 +191,53 @@ def test_success_is_taken_back_while_parts_are_open(embedder, image_paths, tmp_p
     assert (folder / "_SUCCESS").exists()
 
 
+def test_every_flipped_byte_of_a_part_is_found(embedder, image_paths, tmp_path):
+    folder = embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=12).directory
+    part = folder / "part-00000000.parquet"
+    facts = pq.read_metadata(part).metadata[b"skcyto.fingerprint"].decode()
+    whole = part.read_bytes()
+    assert count_unreadable(part, 12, facts) == 0
+    for place in [*range(0, len(whole), 97), *range(len(whole) - 200, len(whole))]:
+        part.write_bytes(whole[:place] + bytes([whole[place] ^ 8]) + whole[place + 1 :])
+        with pytest.raises(PartProblem):
+            count_unreadable(part, 12, facts)
+
+
+def test_parts_that_changed_places_are_found(embedder, image_paths, tmp_path):
+    folder = embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=6).directory
+    first, second = (folder / f"part-0000000{i}.parquet" for i in range(2))
+    before = first.read_bytes(), second.read_bytes()
+    first.write_bytes(before[1])
+    second.write_bytes(before[0])
+    with pytest.warns(DamagedFileWarning, match="2 parts"):
+        embed_to_parquet(embedder, image_paths, folder, part_size=6)
+    assert (first.read_bytes(), second.read_bytes()) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"no json", "flipped"])
+def test_a_damaged_manifest_is_set_aside(embedder, image_paths, tmp_path, content):
+    folder = embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=6).directory
+    manifest = folder / "_manifest.json"
+    sound = manifest.read_bytes()
+    content = sound.replace(b"28", b"29", 1) if content == "flipped" else content
+    manifest.write_bytes(content)
+    with pytest.warns(DamagedFileWarning, match="_manifest.json is damaged .* set aside"):
+        assert embed_to_parquet(embedder, image_paths, folder, part_size=6).n_new_parts == 0
+    assert manifest.read_bytes() == sound
+    # Parts tell whether they belong to another call than this one, too.
+    manifest.write_bytes(content)
+    with (
+        pytest.warns(DamagedFileWarning),
+        pytest.raises(ValueError, match=r"part-00000000\.parquet is of another data set"),
+    ):
+        embed_to_parquet(make_embedder(normalize=False), image_paths, folder, part_size=6)
+    assert len(list(folder.glob("part-*.parquet"))) == 2
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "other"])
 def test_a_damaged_part_is_made_again(embedder, image_paths, tmp_path, damage):
-    folder = embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=6).directory
-    other = embed_to_parquet(embedder, image_paths[::-1], tmp_path / "other", part_size=6).directory
+    folder = embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=6).path
+    other = embed_to_parquet(embedder, image_paths[::-1], tmp_path / "other", part_size=6).path
     part = folder / "part-00000001.parquet"
     before = part.read_bytes()
     content = {
@@ -192,17 +246,20 @@ def test_a_damaged_part_is_made_again(embedder, image_paths, tmp_path, damage):
         "other": (other / "part-00000001.parquet").read_bytes(),
     }
     part.write_bytes(content[damage])
-    with pytest.warns(InvalidInputWarning, match="part-00000001.parquet"):
+    with pytest.warns(DamagedFileWarning, match="part-00000001.parquet"):
         info = embed_to_parquet(embedder, image_paths, folder, part_size=6)
     assert info.n_new_parts == 1
     assert part.read_bytes() == before
+    (aside,) = folder.glob("_part-00000001.parquet.damaged-*")
+    assert aside.read_bytes() == content[damage]
+    assert len(read(folder)) == 12  # readers take no notice of what was set aside
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"embedder": {"tokens": "class"}}, "embedder.tokens: then .'all'., now .'class'."),
-        ({"embedder": {"normalize": False}}, "embedder.normalize: then True, now False"),
+        ({"embedder": {"final_norm": False}}, "embedder.final_norm: then True, now False"),
         ({"embedder": {"image_size": 42}}, "embedder.image_size: then 28, now 42"),
         ({"embedder": {"random_state": 1}}, "embedder.weights: then .*, now "),
         ({"embedder": {"precision": "bfloat16"}}, "precision: then 'float32', now 'bfloat16'"),
@@ -269,14 +326,14 @@ def test_one_unreadable_image_in_many(tmp_path, image_paths):
     with pytest.warns(InvalidInputWarning, match=r"1 of 1008 .*\n.*bad\.png \(row 777\): not an"):
         info = embed_to_parquet(embedder, paths, tmp_path / "tiles", part_size=250)
     assert (info.n_parts, info.n_unreadable) == (5, 1)
-    frame = read(info.directory)
+    frame = read(info.path)
     assert frame["path"].tolist() == paths
     assert np.flatnonzero(frame["error"].notna()).tolist() == [777]
     assert np.flatnonzero(np.isnan(features_of(frame)).any(axis=1)).tolist() == [777]
     assert frame["error"][777] == "not an image that Pillow can read"
     # It is counted again where its part was done before, and warned of no more.
     assert embed_to_parquet(embedder, paths, tmp_path / "tiles", part_size=250) == (
-        info.directory,
+        info.path,
         1008,
         5,
         0,

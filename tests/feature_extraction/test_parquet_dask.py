@@ -64,7 +64,7 @@ def client():
             yield client
 
 
-def wait_for(condition, what, seconds=120):
+def wait_for(condition, what, seconds=600):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
@@ -167,7 +167,7 @@ def test_fine_tuned_weights_travel_to_the_workers(client, tiles, tmp_path, recwa
     warnings.simplefilter("always")
     there = embed_to_parquet(embedder, tiles, tmp_path / "there", client=client, part_size=50)
     assert not [w for w in recwarn if "large graph" in str(w.message)]
-    assert_same(there.directory, tiles, pd.read_parquet(here.directory))
+    assert_same(there.path, tiles, pd.read_parquet(here.path))
 
 
 @pytest.mark.slow

@@ -74,7 +74,7 @@ def test_global_importance_is_the_mean_absolute_value(explanation):
 
 
 def test_interval_is_scipys_percentile_bootstrap(explanation):
-    table = explanation.global_importance("normal", n_bootstrap=20_000, random_state=0)
+    table = explanation.global_importance("normal", n_resamples=20_000, random_state=0)
     sample = np.abs(explanation.values[:, 1, 0])
     theirs = bootstrap(
         (sample,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1)
@@ -90,7 +90,7 @@ def test_groups_widen_the_interval(explanation):
         np.repeat(explanation.values, 3, axis=0), [0, 0], np.repeat(explanation.data, 3, axis=0)
     )
     patients = np.repeat(np.arange(30), 3)
-    common = {"n_bootstrap": 4000, "random_state": 0}
+    common = {"n_resamples": 4000, "random_state": 0}
 
     def width(table):
         return table["ci_high"].iloc[0] - table["ci_low"].iloc[0]
@@ -195,11 +195,11 @@ def test_groups_neither_lose_nor_invent(seed, n_groups):
     values = rng.normal(size=(7, 9, 2))
     explanation = Explanation(values, [0, 0], np.zeros((7, 9)))
     labels = rng.integers(n_groups, size=9).astype(str).tolist()
-    table = explanation.group_importance(labels, n_bootstrap=2)
+    table = explanation.group_importance(labels, n_resamples=2)
     assert table["n_features"].sum() == 9
     assert table["total"].sum() == pytest.approx(np.abs(values).mean(axis=(0, 2)).sum())
     assert (table["importance"] <= table["total"] + 1e-12).all()
-    single = explanation.group_importance(lambda name: name, n_bootstrap=2)
+    single = explanation.group_importance(lambda name: name, n_resamples=2)
     np.testing.assert_allclose(single["importance"], single["total"])
 
 

@@ -67,8 +67,8 @@ def patch_tokens(embedder, images):
 
 @pytest.mark.parametrize("tokens", ["image", "all"])
 def test_contribution_is_the_tokens_own_term(cells, tokens):
-    pipeline = fit(cells, LogisticRegression(max_iter=500), tokens=tokens, normalize=False)
-    result = contribute_by_token(pipeline, cells.images[:3], feature=5, class_name=None)
+    pipeline = fit(cells, LogisticRegression(max_iter=500), tokens=tokens, final_norm=False)
+    result = contribute_by_token(pipeline, cells.images[:3], feature=5, label=None)
     class_token, patches = patch_tokens(pipeline[0], cells.images[:3])
     n_pooled = 16 if tokens == "image" else 17
     terms = (patches[:, :, 5] - patches[:, :, 5].mean(axis=1, keepdims=True)) / n_pooled
@@ -83,9 +83,9 @@ def test_contribution_is_the_tokens_own_term(cells, tokens):
 
 
 def test_linear_class_map_is_the_weighted_sum_of_feature_maps(cells):
-    pipeline = fit(cells, StandardScaler(), RidgeClassifier(), normalize=False)
+    pipeline = fit(cells, StandardScaler(), RidgeClassifier(), final_norm=False)
     label = pipeline.classes_[2]
-    result = contribute_by_token(pipeline, cells.images[:2], feature=None, class_name=label)
+    result = contribute_by_token(pipeline, cells.images[:2], feature=None, label=label)
     _, patches = patch_tokens(pipeline[0], cells.images[:2])
     terms = (patches - patches.mean(axis=1, keepdims=True)) / 16 / pipeline[1].scale_
     expected = terms @ pipeline[-1].coef_[2]
@@ -101,7 +101,7 @@ def test_norm_selection_and_probabilities_are_followed(cells):
         PCA(4, random_state=0),
         LogisticRegression(max_iter=500),
     )
-    result = contribute_by_token(pipeline, cells.images[:4], feature=None, class_name=None)
+    result = contribute_by_token(pipeline, cells.images[:4], feature=None, label=None)
     predicted = pipeline.predict(cells.images[:4])
     assert result.targets == predicted.tolist()
     probability = pipeline.predict_proba(cells.images[:4]).max(axis=1)
@@ -109,16 +109,16 @@ def test_norm_selection_and_probabilities_are_followed(cells):
     # To first order the patches' terms cancel: only the curvature of the norm is left.
     total = np.abs(result.maps.sum(axis=(1, 2)))
     assert (total < 0.1 * np.abs(result.maps).sum(axis=(1, 2))).all()
-    assert contribute_by_token(
-        pipeline, cells.images[:1], feature="pca2", class_name=None
-    ).targets == ["pca2"]
+    assert contribute_by_token(pipeline, cells.images[:1], feature="pca2", label=None).targets == [
+        "pca2"
+    ]
 
 
 def test_maps_find_the_one_odd_patch(cells):
     pipeline = fit(cells, LogisticRegression(max_iter=500))
     image = np.full((1, 56, 56, 3), 200, dtype=np.uint8)
     image[0, 14:28, 42:56] = np.random.default_rng(0).integers(0, 255, (14, 14, 3))
-    for target in ({"feature": 3, "class_name": None}, {"feature": None, "class_name": None}):
+    for target in ({"feature": 3, "label": None}, {"feature": None, "label": None}):
         maps = contribute_by_token(pipeline, image, **target).maps
         assert np.unravel_index(np.abs(maps[0]).argmax(), (4, 4)) == (1, 3)
 
@@ -133,9 +133,9 @@ def test_frames_inside_the_pipeline(cells):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RandomWeightsWarning)
         framed.fit(cells.images, cells.target)
-    one = contribute_by_token(framed, cells.images[:2], feature=None, class_name="healthy")
+    one = contribute_by_token(framed, cells.images[:2], feature=None, label="healthy")
     pipeline[0].set_output(transform="default")
-    other = contribute_by_token(pipeline, cells.images[:2], feature=None, class_name="healthy")
+    other = contribute_by_token(pipeline, cells.images[:2], feature=None, label="healthy")
     np.testing.assert_allclose(one.maps, other.maps, atol=1e-5)
 
 
@@ -153,11 +153,11 @@ def test_tuned_decision_chooses_the_class(cells):
         warnings.simplefilter("ignore", RandomWeightsWarning)
         tuned = TunedLogitBiasClassifierCV(inner, cv=2).fit(cells.images, cells.target)
     tuned.best_bias_ = np.array([0.0, 9.0, 0.0])
-    result = contribute_by_token(tuned, cells.images[:2], feature=None, class_name=None)
+    result = contribute_by_token(tuned, cells.images[:2], feature=None, label=None)
     assert result.targets == [str(tuned.classes_[1])] * 2
     assert result.targets == tuned.predict(cells.images[:2]).tolist()
     expected = contribute_by_token(
-        tuned.estimator_, cells.images[:2], feature=None, class_name=tuned.classes_[1]
+        tuned.estimator_, cells.images[:2], feature=None, label=tuned.classes_[1]
     )
     # The log-odds are those of predict_proba, which knows no biases.
     np.testing.assert_allclose(result.maps, expected.maps)
@@ -173,9 +173,9 @@ def test_what_cannot_be_mapped(cells, tmp_path):
         TokenMapDisplay.from_estimator(LogisticRegression().fit([[0], [1]], [0, 1]), images)
     pipeline = fit(cells, LogisticRegression(max_iter=500))
     with pytest.raises(ValueError, match="healthy, rubbish, unhealthy"):
-        TokenMapDisplay.from_estimator(pipeline, images, class_name="sick")
+        TokenMapDisplay.from_estimator(pipeline, images, label="sick")
     with pytest.raises(ValueError, match="not both"):
-        TokenMapDisplay.from_estimator(pipeline, images, class_name="healthy", feature=0)
+        TokenMapDisplay.from_estimator(pipeline, images, label="healthy", feature=0)
     (tmp_path / "broken.png").write_bytes(b"no image")
     with pytest.raises(InvalidImageError, match=r"broken\.png"):
         TokenMapDisplay.from_estimator(pipeline, [tmp_path / "broken.png"])
@@ -225,15 +225,15 @@ def test_map_of_a_fine_tuned_classifier(cells, fine_tuned):
                     display.values[image] - np.log(p / (1 - p)),
                     atol=1e-5,
                 )
-    one = TokenMapDisplay.from_estimator(fine_tuned, images, class_name=cells.target[0])
+    one = TokenMapDisplay.from_estimator(fine_tuned, images, label=cells.target[0])
     assert one.targets == [cells.target[0]] * 3
 
 
 def test_what_a_fine_tuned_classifier_cannot_map(cells, fine_tuned):
     with pytest.raises(ValueError, match="has no features to map"):
         TokenMapDisplay.from_estimator(fine_tuned, cells.images[:1], feature=0)
-    with pytest.raises(ValueError, match="class_name='sick' must be one of"):
-        TokenMapDisplay.from_estimator(fine_tuned, cells.images[:1], class_name="sick")
+    with pytest.raises(ValueError, match="label='sick' must be one of"):
+        TokenMapDisplay.from_estimator(fine_tuned, cells.images[:1], label="sick")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RandomWeightsWarning)
         by_class_token = clone(fine_tuned).set_params(model_name="vit_tiny_patch16_224")
@@ -248,9 +248,7 @@ def test_map_of_a_tuned_fine_tuned_classifier(cells, fine_tuned):
     tuned.best_bias_ = np.array([0.0, 99.0, 0.0])
     display = TokenMapDisplay.from_estimator(tuned, cells.images[:2])
     assert display.targets == tuned.predict(cells.images[:2]).tolist()
-    expected = TokenMapDisplay.from_estimator(
-        fine_tuned, cells.images[:2], class_name=tuned.classes_[1]
-    )
+    expected = TokenMapDisplay.from_estimator(fine_tuned, cells.images[:2], label=tuned.classes_[1])
     np.testing.assert_array_equal(display.maps, expected.maps)
 
 
@@ -260,7 +258,7 @@ def test_linear_head_of_two_classes_gets_the_tokens_own_terms(cells, fine_tuned)
         warnings.simplefilter("ignore", RandomWeightsWarning)
         two.fit(cells.images, cells.target == "healthy")
     two.network_.backbone.fc_norm = torch.nn.Identity()
-    display = TokenMapDisplay.from_estimator(two, cells.images[:3], class_name=True)
+    display = TokenMapDisplay.from_estimator(two, cells.images[:3], label=True)
     network = two.network_
     pixels = torch.from_numpy(np.stack(prepare(cells.images[:3]))).permute(0, 3, 1, 2)
     with torch.inference_mode():
@@ -283,4 +281,4 @@ def test_backbone_without_norm_after_the_pool(cells, fine_tuned):
     del backbone.fc_norm  # as in ConViT and MViT
     backbone.forward_head = lambda tokens, pre_logits: tokens[:, 0]
     with pytest.raises(ValueError, match="does not stand on the mean"):
-        TokenMapDisplay.from_estimator(class_token, cells.images[:1], class_name="healthy")
+        TokenMapDisplay.from_estimator(class_token, cells.images[:1], label="healthy")

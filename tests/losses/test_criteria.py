@@ -31,8 +31,8 @@ EVERY_LOSS = [get_loss(name) for name in available()] + [
     ClassBalanced(gamma=2),
     LDAM(max_margin=0.5, scale=1),
     Minimax(temperature=0.1),
-    Minimax(groups="chunk"),
-    Minimax(groups="chunk", temperature=0.3),
+    Minimax(grouping="chunk"),
+    Minimax(grouping="chunk", temperature=0.3),
     GroupDRO(step_size=0),
     GroupDRO(step_size=1.0),
     CVaR(alpha=0.13),
@@ -144,10 +144,10 @@ def test_empty_batch_is_zero_with_a_graph(loss):
 
 
 @pytest.mark.parametrize("loss", WEIGHTED, ids=repr)
-@pytest.mark.parametrize("normalize", ["weight_sum", "count"])
-def test_weights_that_sum_to_zero_give_zero_with_a_graph(loss, normalize):
+@pytest.mark.parametrize("reduction", ["weight_sum", "count"])
+def test_weights_that_sum_to_zero_give_zero_with_a_graph(loss, reduction):
     logits, target = draw(6, 3)
-    criterion = loss.build([5, 5, 5], normalize=normalize)
+    criterion = loss.build([5, 5, 5], reduction=reduction)
     value, gradient = evaluate(criterion, logits, target, torch.zeros(6, dtype=torch.float64))
     assert value == 0
     assert (gradient == 0).all()
@@ -186,11 +186,11 @@ def test_weight_two_is_a_row_twice_and_weight_zero_is_no_row(loss, class_weight)
 
 
 def test_losses_without_sample_weight_refuse_it():
-    loss = Minimax(groups="chunk")
+    loss = Minimax(grouping="chunk")
     assert not loss.supports_sample_weight
     assert Minimax().supports_sample_weight
     logits, target = draw(6, 2)
-    with pytest.raises(ValueError, match=r"takes no sample_weight: .*groups='class'"):
+    with pytest.raises(ValueError, match=r"takes no sample_weight: .*grouping='class'"):
         loss.build([5, 5])(logits, target, torch.ones(6))
 
 
@@ -199,8 +199,8 @@ def test_count_normalisation_divides_by_rows():
     weight = torch.rand(30, dtype=torch.float64)
     for name in ("ce", "focal", "poly1", "logit_adjusted"):
         by_sum, by_count = (
-            get_loss(name).build([60, 30, 10], class_weight=[1, 2, 6], normalize=normalize)
-            for normalize in ("weight_sum", "count")
+            get_loss(name).build([60, 30, 10], class_weight=[1, 2, 6], reduction=reduction)
+            for reduction in ("weight_sum", "count")
         )
         omega = weight * by_sum.class_weight[target]
         for sample_weight, total in (
@@ -217,7 +217,7 @@ def test_class_weights_cancel_from_class_means_unless_counted():
     logits, target = draw(30, 2)
     plain = Minimax().build([20, 10])(logits, target)
     assert Minimax().build([20, 10], class_weight=[1, 7])(logits, target) == pytest.approx(plain)
-    counted = Minimax().build([20, 10], class_weight=[1, 7], normalize="count")
+    counted = Minimax().build([20, 10], class_weight=[1, 7], reduction="count")
     means = [get_loss("ce").build([1, 1])(logits[target == c], target[target == c]) for c in (0, 1)]
     assert counted(logits, target) == pytest.approx(max(means[0], 7 * means[1]))
 
@@ -378,7 +378,9 @@ def test_class_weights_that_would_never_count_are_pointed_out(start, n_epochs):
 def test_ldam_margins_and_scores():
     criterion = LDAM(max_margin=0.4, scale=20).build([1600, 100])
     assert criterion.margin.tolist() == pytest.approx([0.2, 0.4])
-    assert LDAM(C=10).build([625, 16]).margin.tolist() == pytest.approx([2, 5])
+    # The paper's C n**(-1/4) of C = 10.
+    of_paper = LDAM(max_margin=10 * 16**-0.25).build([625, 16])
+    assert of_paper.margin.tolist() == pytest.approx([2, 5])
     logits, _ = draw(5, 2)
     torch.testing.assert_close(criterion.scores(logits), 20 * logits)
     for name in available():

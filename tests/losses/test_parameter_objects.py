@@ -76,12 +76,12 @@ def test_default_parameters_are_the_specification():
         "ce": {"label_smoothing": 0},
         "wce": {"label_smoothing": 0},
         "focal": {"gamma": 2},
-        "ldam": {"max_margin": 0.5, "scale": 30, "C": None, "drw_start": None},
+        "ldam": {"max_margin": 0.5, "scale": 30, "drw_start": None},
         "class_balanced": {"beta": 0.9999, "gamma": 0},
         "balanced_softmax": {},
         "logit_adjusted": {"tau": 1},
         "vector_scaling": {"gamma": 0.3, "tau": 1},
-        "minimax": {"groups": "class", "temperature": 0},
+        "minimax": {"grouping": "class", "temperature": 0},
         "group_dro": {"step_size": 0.01},
         "cvar": {"alpha": 0.5},
         "soft_f1": {},
@@ -104,7 +104,7 @@ def test_clone_pickle_equality(name):
 
 def test_repr_shows_what_was_changed():
     assert repr(LDAM(scale=20, drw_start=0.8)) == "LDAM(scale=20, drw_start=0.8)"
-    assert repr(Minimax(groups="chunk")) == "Minimax(groups='chunk')"
+    assert repr(Minimax(grouping="chunk")) == "Minimax(grouping='chunk')"
     assert eval(repr(Focal(gamma=1.5))) == Focal(gamma=1.5)
 
 
@@ -164,14 +164,13 @@ BAD_PARAMETERS = [
     (Focal(gamma=True), "must be a number"),
     (LDAM(max_margin=-1), "max_margin"),
     (LDAM(scale=0), "scale=0 must be a finite number above 0"),
-    (LDAM(C=-1), "C=-1"),
     (LDAM(drw_start=1.1), "drw_start"),
     (ClassBalanced(beta=1), "beta"),
     (ClassBalanced(gamma=-1), "gamma"),
     (LogitAdjusted(tau=-1), "tau"),
     (VectorScaling(gamma=-1), "gamma"),
     (VectorScaling(tau=float("inf")), "tau"),
-    (Minimax(groups="batch"), r"groups='batch' must be one of \['chunk', 'class'\]"),
+    (Minimax(grouping="batch"), r"grouping='batch' must be one of \['chunk', 'class'\]"),
     (Minimax(temperature=-1), "temperature"),
     (GroupDRO(step_size=-1), "step_size"),
     (CVaR(alpha=0), "alpha"),
@@ -200,7 +199,7 @@ def test_parameters_of_numpy_types():
         ({"class_counts": [3, -1]}, "not negative"),
         ({"class_counts": [3, float("nan")]}, "finite"),
         ({"class_counts": [0, 0]}, "all zero"),
-        ({"class_counts": [3, 3], "normalize": "mean"}, "normalize='mean' must be one of"),
+        ({"class_counts": [3, 3], "reduction": "mean"}, "reduction='mean' must be one of"),
         ({"class_counts": [3, 3], "class_weight": "inverse"}, "class_weight='inverse' is unknown"),
         ({"class_counts": [3, 3], "class_weight": [1, 2, 3]}, "one weight a class|give one weight"),
         ({"class_counts": [3, 3], "class_weight": [1, -1]}, "not negative"),
@@ -261,8 +260,8 @@ class Doubled(Criterion):
 class Twice(Loss):
     name = "twice"
 
-    def make_criterion(self, class_counts, *, class_weight, normalize, max_epochs):
-        return Doubled(class_counts, class_weight=class_weight, normalize=normalize)
+    def make_criterion(self, class_counts, *, class_weight, reduction, max_epochs):
+        return Doubled(class_counts, class_weight=class_weight, reduction=reduction)
 
 
 def test_a_loss_of_ones_own():

@@ -34,7 +34,7 @@ def value_and_gradient(case, batch, dtype):
     weight = params.pop("class_weight", None)
     if "beta" in params:
         weight = compute_class_weight(weight, batch["class_counts"], beta=params.pop("beta"))
-    normalize = params.pop("normalize", "weight_sum")
+    reduction = params.pop("normalize", "weight_sum")
     n_steps = params.pop("n_steps", 1)
     sample_weight = None
     if params.pop("sample_weight", False):
@@ -44,8 +44,12 @@ def value_and_gradient(case, batch, dtype):
     assert params.pop("average", "macro_present_classes") == "macro_present_classes"
     if case["loss"] == "group_dro":
         assert params.pop("groups") == "class"
+    if "groups" in params:
+        params["grouping"] = params.pop("groups")
+    if (literal := params.pop("C", None)) is not None:
+        params["max_margin"] = literal * min(batch["class_counts"]) ** -0.25
     loss = get_loss(case["loss"]).set_params(**params)
-    criterion = loss.build(batch["class_counts"], class_weight=weight, normalize=normalize)
+    criterion = loss.build(batch["class_counts"], class_weight=weight, reduction=reduction)
     logits = torch.tensor(batch["logits"], dtype=dtype, requires_grad=True)
     for _ in range(n_steps):
         value = criterion(logits, torch.tensor(batch["target"]), sample_weight)

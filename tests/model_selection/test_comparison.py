@@ -317,7 +317,7 @@ def test_one_failing_candidate_is_reported_and_loses_nothing(data, models, compa
     assert found.scores.loc["on one fold"]["accuracy"].notna().sum() == 2
     with pytest.raises(ValueError, match=r"'broken' failed: RuntimeError: out of luck"):
         found.fold_scores("broken")
-    named = found.test(reference="majority")
+    named = found.ttest(reference="majority")
     assert set(named.index.get_level_values("reference")) == {"majority"}
 
 
@@ -326,11 +326,11 @@ def test_no_other_takes_the_place_of_a_reference_that_failed(data):
     with pytest.warns(FitFailedWarning):
         found = compare_models(candidates, *data, cv=3, random_state=0, scoring="accuracy")
     message = r"'ce', is the reference and failed: RuntimeError: out of luck.*\['focal', 'ldam'\]"
-    for method in ("test", "bayesian", "delong", "mcnemar", "bootstrap", "plot_scores"):
+    for method in ("ttest", "bayesian", "delong", "mcnemar", "bootstrap", "plot_scores"):
         with pytest.raises(ValueError, match=message):
             getattr(found, method)()
     # A named one or all pairs are what was asked for.
-    for method in ("test", "bayesian", "delong", "mcnemar"):
+    for method in ("ttest", "bayesian", "delong", "mcnemar"):
         for reference in ("focal", "all"):
             table = getattr(found, method)(reference=reference)
             assert set(table.index.droplevel(list(range(2, table.index.nlevels)))) == {
@@ -362,7 +362,7 @@ def test_a_single_fold_failure_is_enough_to_be_left_out(data):
     with pytest.warns(FitFailedWarning):
         found = compare_models(candidates, X, y, cv=3, random_state=0)
     assert found.models == ["nb"]
-    assert found.test().empty
+    assert found.ttest().empty
     assert found.bayesian().empty
     assert found.delong().empty
     assert found.mcnemar().empty
@@ -455,12 +455,14 @@ def test_models_without_probabilities_keep_their_ranking(data):
     assert table.loc[["ridge", "svc"], ("roc_auc_ovr", "mean")].notna().all()
     assert np.isnan(table.loc["mean", ("roc_auc_ovr", "mean")])
     assert table["log_loss"].isna().all(axis=None)
-    assert found.gives_scores("svc")
-    assert not found.gives_scores("mean")
+    assert list(found.plot_roc().curves) == ["ridge", "svc"]
+    with pytest.raises(ValueError, match="gives neither probabilities nor decision values"):
+        found.plot_roc(models=["mean"])
     assert "decision_function[healthy]" in found.out_of_fold("svc")
     # One-against-one values belong to pairs of classes: with three classes they look like scores.
     pairs = compare_models({"svc": SVC(decision_function_shape="ovo")}, X, y, cv=3, random_state=0)
-    assert not pairs.gives_scores("svc")
+    with pytest.raises(ValueError, match="no model gives probabilities or decision values"):
+        pairs.plot_roc()
 
 
 def test_binary_decision_values(data):
@@ -535,7 +537,7 @@ def test_other_splitters(data):
     )
     assert shuffled.splits.test_train_ratio == 1.0
     assert shuffled.splits.repeat.tolist() == [0, 1, 2, 3]
-    assert shuffled.test(metric="accuracy")["df"].item() == 3
+    assert shuffled.ttest(metric="accuracy")["df"].item() == 3
     with pytest.warns(UserWarning, match="few cases of a class"):
         shuffled.delong()
     shuffled.mcnemar()
@@ -562,7 +564,7 @@ def test_leaving_one_out_scores_what_one_case_allows(data):
     ):
         found.bootstrap(metric="roc_auc_ovr", n_resamples=50)
     # What counts cases needs no order.
-    assert found.mcnemar()["p_value"].notna().all()
+    assert found.mcnemar()["pvalue"].notna().all()
 
 
 def test_noise_is_no_better_than_the_majority_by_pooled_areas():
@@ -582,8 +584,8 @@ def test_noise_is_no_better_than_the_majority_by_pooled_areas():
     kept = found.out_of_fold("majority")
     assert roc_auc_score(kept["y_true"], kept["predict_proba[1]"]) < 0.4
     row = found.delong().loc[("neighbours", "majority", 1)]
-    assert row["auc_reference"] == 0.5
-    assert row["p_value"] > 0.05
+    assert row["auc_reference"] == pytest.approx(0.5)
+    assert row["pvalue"] > 0.05
     kept = found.out_of_fold("neighbours")
     wins = pairs = 0
     for _, fold in kept.groupby("fold"):
@@ -593,7 +595,7 @@ def test_noise_is_no_better_than_the_majority_by_pooled_areas():
         pairs += difference.size
     assert row["auc"] == pytest.approx(wins / pairs)
     table = found.bootstrap(metric="roc_auc_ovr", n_resamples=60)
-    assert table.loc["majority", "estimate"] == 0.5
+    assert table.loc["majority", "estimate"] == pytest.approx(0.5)
     assert table.loc["neighbours", "estimate"] == pytest.approx(wins / pairs)
     low, high = table.loc["neighbours", ["difference_low", "difference_high"]]
     assert low < 0 < high
@@ -616,14 +618,14 @@ def test_five_of_five_is_not_certain():
     assert 0.7 < row["roc_auc_ovr", "ci_low"] < 0.9
     assert row["f1_macro", "ci_low"] < 0.9
     with pytest.warns(UserWarning, match="same in all folds for majority less lr"):
-        test = found.test(metric="recall[1]").loc[("majority", "lr")]
+        test = found.ttest(metric="recall[1]").loc[("majority", "lr")]
     assert test["difference"] == -1
-    assert test[["t", "p_value", "p_holm", "ci_low", "ci_high"]].isna().all()
+    assert test[["t", "pvalue", "p_holm", "ci_low", "ci_high"]].isna().all()
     assert found.bayesian(metric="recall[1]")[["p_better", "p_worse"]].isna().all(axis=None)
     with pytest.warns(UserWarning, match="no variance, and so no p-value, for majority and lr"):
         areas = found.delong().loc[("majority", "lr", 1)]
     assert areas["difference"] == -0.5
-    assert areas[["t", "p_value", "ci_low"]].isna().all()
+    assert areas[["t", "pvalue", "ci_low"]].isna().all()
 
 
 def test_recalls_have_their_interval_by_patient_where_there_are_groups():
@@ -710,7 +712,7 @@ def test_memory_fits_a_shared_step_once_a_fold(data, tmp_path):
     plain = compare_models(candidates, *data, cv=3, random_state=0)
     assert CountedScaler.fits == 9
     CountedScaler.fits = 0
-    cached = compare_models(candidates, *data, cv=3, random_state=0, memory=str(tmp_path))
+    cached = compare_models(candidates, *data, cv=3, random_state=0, cache=tmp_path)
     assert CountedScaler.fits == 3
     pd.testing.assert_frame_equal(plain.scores, cached.scores)
 
@@ -720,7 +722,7 @@ def test_results_survive_pickling(comparison):
 
     again = pickle.loads(pickle.dumps(comparison))
     assert isinstance(again, ModelComparison)
-    pd.testing.assert_frame_equal(again.test(), comparison.test())
+    pd.testing.assert_frame_equal(again.ttest(), comparison.ttest())
     assert "3 models on 150 cases" in repr(again)
 
 
@@ -746,7 +748,7 @@ def test_calibration_shows_in_the_calibration_error(data):
     assert means["calibrated"] < means["tree"]
     # For a loss, smaller is better.
     assert found.bayesian(metric="log_loss").loc[("calibrated", "tree"), "p_better"] > 0.9
-    assert found.test(metric="log_loss").loc[("calibrated", "tree"), "difference"] < 0
+    assert found.ttest(metric="log_loss").loc[("calibrated", "tree"), "difference"] < 0
 
 
 X_SMALL, Y_SMALL = np.random.default_rng(0).normal(size=(20, 2)), np.repeat(["a", "b"], 10)
@@ -789,15 +791,15 @@ def test_bad_input_is_named(arguments, options, error, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda c: c.test(reference="x"), "there is no model 'x'; there are"),
-        (lambda c: c.test(metric="x"), "'x' was not scored; there are"),
+        (lambda c: c.ttest(reference="x"), "there is no model 'x'; there are"),
+        (lambda c: c.ttest(metric="x"), "'x' was not scored; there are"),
         (lambda c: c.table(["accuracy", "x"]), "'x' was not scored"),
         (lambda c: c.bayesian(rope=-1), "rope=-1"),
-        (lambda c: c.table(confidence=95), "confidence=95"),
-        (lambda c: c.plot_roc(label="x"), "label='x' is no class"),
+        (lambda c: c.table(confidence_level=95), "confidence_level=95"),
+        (lambda c: c.plot_roc(pos_label="x"), "pos_label='x' is no class"),
         (lambda c: c.plot_roc(models=["x"]), "there is no model 'x'"),
-        (lambda c: c.critical_difference({}), "at least two data sets"),
-        (lambda c: c.critical_difference({"this": c}), "also the name of another data set"),
+        (lambda c: c.plot_critical_difference({}), "at least two data sets"),
+        (lambda c: c.plot_critical_difference({"this": c}), "also the name of another data set"),
     ],
 )
 def test_bad_questions_are_named(comparison, call, message):
@@ -811,15 +813,15 @@ def test_logistic_regression_is_tested_against_all_pairs(data):
         *data,
         random_state=0,
     )
-    pairs = found.test(reference="all")
+    pairs = found.ttest(reference="all")
     assert list(pairs.index) == [("b", "a"), ("c", "a"), ("c", "b")]
     # Holm over the three rows, by its definition.
-    p = pairs["p_value"].to_numpy()
+    p = pairs["pvalue"].to_numpy()
     order = np.argsort(p)
     expected = np.empty(3)
     expected[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.array([3, 2, 1])))
     np.testing.assert_allclose(pairs["p_holm"], expected, atol=1e-12)
-    against = found.test(reference="b")
+    against = found.ttest(reference="b")
     assert list(against.index) == [("a", "b"), ("c", "b")]
     # The intervals of the table and of the tests come from the same variance.
     row = against.loc[("a", "b")]

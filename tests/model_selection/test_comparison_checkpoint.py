@@ -20,8 +20,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeClassifier
 
+from skcyto.exceptions import DamagedFileWarning
 from skcyto.model_selection import compare_models
-from skcyto.model_selection._comparison._checkpoint import Checkpoint
+from skcyto.model_selection._comparison._record_folder import RecordFolder
 from skcyto.model_selection._fingerprints import fingerprint_data, fingerprint_estimator
 
 FITS = []
@@ -318,7 +319,7 @@ def test_a_damaged_record_is_named_and_computed_anew(run, tmp_path, content):
     elif content == "flipped":
         content = sound[:200] + bytes([sound[200] ^ 255]) + sound[201:]
     path.write_bytes(content)
-    with pytest.warns(UserWarning, match=f"the record .*{path.name} is damaged"):
+    with pytest.warns(DamagedFileWarning, match=f"{path.name} is damaged .* set aside as"):
         second, fits = run({"tree": Counted()})
     assert fits == 1
     pd.testing.assert_frame_equal(first.scores, second.scores, check_exact=True)
@@ -346,11 +347,48 @@ def test_files_count_by_what_is_in_them(tmp_path):
 
 
 def test_a_half_written_record_never_appears(tmp_path, monkeypatch):
-    store = Checkpoint(tmp_path, {})
-    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    store = RecordFolder(tmp_path, {})
+    monkeypatch.setattr(os, "fsync", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         store.seed(3)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"seed": 4}', b"no json"])
+def test_a_damaged_seed_is_set_aside_and_its_copy_goes_on(tmp_path, content):
+    assert RecordFolder(tmp_path, {}).seed(3) == 3
+    sound = (tmp_path / "seed.json").read_bytes()
+    (tmp_path / "seed.json").write_bytes(content)
+    with pytest.warns(DamagedFileWarning, match="seed.json is damaged .* set aside as"):
+        assert RecordFolder(tmp_path, {}).seed(5) == 3
+    (aside,) = tmp_path.glob("seed.json.damaged-*")
+    assert aside.read_bytes() == content
+    assert (tmp_path / "seed.json").read_bytes() == sound
+    assert RecordFolder(tmp_path, {}).seed(5) == 3
+
+
+def test_processes_that_begin_at_once_have_one_seed(tmp_path):
+    script = (
+        "import sys; from skcyto.model_selection._comparison._record_folder import RecordFolder;"
+    )
+    script += "print(RecordFolder(sys.argv[1], {}).seed(int(sys.argv[2])))"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, tmp_path, str(i)], stdout=subprocess.PIPE, text=True
+        )
+        for i in range(3)
+    ]
+    assert len({process.communicate()[0] for process in processes}) == 1
+
+
+def test_a_record_under_another_name_is_damaged(run, tmp_path):
+    first, _ = run({"tree": Counted()})
+    one, other = sorted((tmp_path / "checkpoint").glob("*.npz"))[:2]
+    one.write_bytes(other.read_bytes())
+    with pytest.warns(DamagedFileWarning, match=f"{one.name} is damaged .* set aside as"):
+        second, fits = run({"tree": Counted()})
+    assert fits == 1
+    pd.testing.assert_frame_equal(first.scores, second.scores, check_exact=True)
 
 
 SCRIPT = """
@@ -393,7 +431,7 @@ def test_killed_and_taken_up_again(tmp_path):
         return done.stdout
 
     process = subprocess.Popen(command("0.15"), env=environment)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while len(list(folder.glob("*.npz"))) < 4 and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)

@@ -155,14 +155,14 @@ def test_mcnemar_and_delong_are_of_that_set(comparison, fitted):
     right = {name: model.predict(X) == y for name, model in fitted.items()}
     a, b = right["bayes"], right["logistic"]
     counts = [[np.sum(a & b), np.sum(a & ~b)], [np.sum(~a & b), np.sum(~a & ~b)]]
-    assert found.mcnemar().loc[("bayes", "logistic"), "p_value"] == pytest.approx(
+    assert found.mcnemar().loc[("bayes", "logistic"), "pvalue"] == pytest.approx(
         mcnemar(counts, exact=True).pvalue
     )
     scores = [fitted[name].predict_proba(X)[:, 1] for name in ("bayes", "logistic")]
     expected = delong_test(y == "normal", *scores)
     row = found.delong().xs(("bayes", "logistic")).iloc[0]
     assert abs(row["difference"]) == pytest.approx(abs(expected.difference))
-    assert row["p_value"] == pytest.approx(expected.pvalue)
+    assert row["pvalue"] == pytest.approx(expected.pvalue)
 
 
 def test_permutation_test_exchanges_whole_groups():
@@ -192,16 +192,16 @@ def test_permutation_test_exchanges_whole_groups():
     every = np.array([difference(swap) for swap in itertools.product([False, True], repeat=7)])
     observed = difference([False] * 7)
     tails = np.mean(every >= observed - 1e-12), np.mean(every <= observed + 1e-12)
-    row = found.test().loc[("logistic", "majority")]
+    row = found.permutation().loc[("logistic", "majority")]
     assert row["difference"] == pytest.approx(observed)
-    assert row["p_value"] == pytest.approx(min(1, 2 * min(tails)))
+    assert row["pvalue"] == pytest.approx(min(1, 2 * min(tails)))
     assert row["n_independent"] == 7
 
 
 def test_permutation_test_of_accuracy_is_mcnemars(comparison):
     found = comparison.external["site C"]
-    by_exchange = found.test(metric="accuracy", reference="majority")["p_value"]
-    exact = found.mcnemar(reference="majority")["p_value"]
+    by_exchange = found.permutation(metric="accuracy", reference="majority")["pvalue"]
+    exact = found.mcnemar(reference="majority")["pvalue"]
     np.testing.assert_allclose(by_exchange, exact, atol=0.02)
 
 
@@ -216,8 +216,8 @@ def test_areas_are_exchanged_by_rank_whatever_the_scale():
     models = {"plain": LogisticRegression(), "squeezed": Squeezed()}
     X, y, _ = INSIDE
     found = compare_models(models, X, y, cv=2, external={"B": B[:2]}, random_state=0).external["B"]
-    assert found.test(metric="roc_auc_ovr").iloc[0]["p_value"] == 1
-    assert found.test(metric="log_loss").iloc[0]["p_value"] < 0.01
+    assert found.permutation(metric="roc_auc_ovr").iloc[0]["pvalue"] == 1
+    assert found.permutation(metric="log_loss").iloc[0]["pvalue"] < 0.01
 
 
 @pytest.mark.slow
@@ -252,7 +252,7 @@ def test_no_claim_from_models_that_know_nothing():
             external={"B": (np.zeros((48, 1)), truth, patient)},
             random_state=0,
         ).external["B"]
-        claims.append(found.test()["p_value"].iloc[0] < 0.05)
+        claims.append(found.permutation()["pvalue"].iloc[0] < 0.05)
     assert np.sum(claims) <= 6  # binomial(40, 0.05) exceeds 6 with probability 0.003
 
 
@@ -265,12 +265,13 @@ def test_one_given_split_is_validation_on_that_set_alone():
         MODELS, *INSIDE[:2], groups=INSIDE[2], cv=2, external={"B": B}, random_state=0
     ).external["B"]
     pd.testing.assert_frame_equal(given.table(), external.table())
-    for method in ("test", "mcnemar", "delong"):
+    for method in ("permutation", "mcnemar", "delong"):
         pd.testing.assert_frame_equal(getattr(given, method)(), getattr(external, method)())
-    assert np.isfinite(given.test()["p_value"]).all()
+    assert np.isfinite(given.permutation()["pvalue"]).all()
     assert "Validation on one test set, 50 cases of 25 groups" in repr(given)
-    with pytest.raises(ValueError, match="there is one test set: use test"):
-        given.bayesian()
+    for refused in (given.bayesian, given.ttest):
+        with pytest.raises(ValueError, match="there is one test set: use permutation"):
+            refused()
     pooled = given.bootstrap(random_state=given.seed)
     np.testing.assert_allclose(pooled["estimate"], given.table("f1_macro")["f1_macro", "mean"])
     one = compare_models(MODELS, X, y, cv=ShuffleSplit(1, random_state=0), random_state=0)
@@ -402,7 +403,7 @@ def test_scorers_of_the_fitted_model_see_the_external_cases():
     table = found.external["B"].table()
     assert table.loc["bayes", ("n_cases", "mean")] == 50
     assert np.isnan(table.loc["bayes", ("n_cases", "ci_low")])
-    assert found.external["B"].test()["p_value"].isna().all()
+    assert found.external["B"].permutation()["pvalue"].isna().all()
 
 
 class Refuses(GaussianNB):

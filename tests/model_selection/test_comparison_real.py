@@ -50,7 +50,7 @@ def test_glioma(glioma):
     areas = found.table("roc_auc_ovr")["roc_auc_ovr"]
     assert areas.loc["majority", "mean"] == 0.5
     assert areas.loc["logistic", "mean"] > 0.75
-    tests = found.test(metric="roc_auc_ovr")
+    tests = found.ttest(metric="roc_auc_ovr")
     assert (tests["p_holm"] < 0.01).all()
     # The filter is no worse than practically equivalent or better: it isn't worse for certain.
     belief = found.bayesian(reference="logistic", metric="roc_auc_ovr")
@@ -104,10 +104,10 @@ def test_herlev_nested_grouped_comparison_of_eight_models(herlev, tmp_path):
     balanced = found.table("balanced_accuracy")["balanced_accuracy"]
     assert 0.49 < balanced.loc["logistic", "mean"] < 0.61
     assert balanced.loc["majority", "mean"] == pytest.approx(1 / 7)
-    tests = found.test(reference="majority")
+    tests = found.ttest(reference="majority")
     assert (tests["p_holm"] < 0.05).all()
     # Balanced weights make no difference that ten folds could show.
-    close = found.test(reference="logistic").loc[("balanced logistic", "logistic")]
+    close = found.ttest(reference="logistic").loc[("balanced logistic", "logistic")]
     assert close["p_holm"] > 0.05
     found.to_html(tmp_path / "page.html", reference="logistic")
     assert (tmp_path / "page.html").stat().st_size > 100_000
@@ -133,7 +133,7 @@ def test_under_the_null_the_corrected_test_keeps_its_level_and_the_naive_one_doe
     for seed in range(500):
         X, y = rng.normal(size=(100, 8)), rng.permutation(np.arange(100) % 2)
         found = compare_models(models, X, y, scoring=["accuracy"], random_state=seed)
-        corrected.append(found.test().loc[("tree", "bayes"), "p_value"])
+        corrected.append(found.ttest().loc[("tree", "bayes"), "pvalue"])
         differences = found.fold_scores("tree") - found.fold_scores("bayes")
         naive.append(corrected_resampled_ttest(differences, 0).pvalue)
     assert np.mean(np.array(corrected) < 0.05) <= 0.07

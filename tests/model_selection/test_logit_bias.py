@@ -38,9 +38,9 @@ from sklearn.svm import SVC, LinearSVC
 from sklearn.utils._param_validation import InvalidParameterError
 
 from skcyto import metrics
+from skcyto.metrics._counts import SCORES_OF_COUNTS
 from skcyto.model_selection import TunedLogitBiasClassifierCV
 from skcyto.model_selection._logit_bias._ascent import (
-    COUNT_SCORES,
     CountObjective,
     ScorerObjective,
     ascend,
@@ -90,7 +90,7 @@ def scored_rows(draw):
     return folds, n_classes, rng.randn(n_classes)
 
 
-@pytest.mark.parametrize("name", COUNT_SCORES)
+@pytest.mark.parametrize("name", SCORES_OF_COUNTS)
 @given(rows=scored_rows())
 @settings(deadline=None, max_examples=6)
 def test_counted_scores_are_scikit_learns(name, rows):

@@ -35,7 +35,7 @@ from skcyto.model_selection import (
     TunedLogitBiasClassifierCV,
     compare_models,
 )
-from skcyto.model_selection._comparison._checkpoint import Checkpoint
+from skcyto.model_selection._comparison._record_folder import RecordFolder
 from skcyto.model_selection._results._records import FoldRecord, Predictions
 from skcyto.neural_network import ImbalancedMLPClassifier
 
@@ -128,11 +128,11 @@ def test_who_finds_the_rare_class_is_ahead_of_who_never_says_it():
 
 
 def test_no_test_over_folds_of_a_pooled_score(by_patient):
-    for test in (by_patient.test, by_patient.bayesian):
+    for test in (by_patient.ttest, by_patient.bayesian):
         with pytest.raises(ValueError, match=r"'f1_macro' is undefined on folds.*bootstrap"):
             test(metric="f1_macro")
-    assert by_patient.test(metric="accuracy")["p_value"].notna().all()
-    assert by_patient.mcnemar()["p_value"].notna().all()
+    assert by_patient.ttest(metric="accuracy")["pvalue"].notna().all()
+    assert by_patient.mcnemar()["pvalue"].notna().all()
 
 
 @lacking
@@ -154,7 +154,7 @@ def test_several_rounds_give_the_mean_of_their_pooled_scores():
     assert mean == pytest.approx(np.mean(rounds))
     # The spread of two scores of the same cases is no interval, and gives no test.
     with pytest.raises(ValueError, match="no test over folds"):
-        found.test()
+        found.ttest()
     assert found.plot_scores().axes_[0].get_xlabel() == "macro F1"
 
 
@@ -293,8 +293,8 @@ def test_positive_label_is_the_rarer_and_the_same_everywhere():
         ]
         np.testing.assert_allclose(found.fold_scores("nb", "f1"), expected)
         assert set(found.delong().index.get_level_values("class")) == {positive}
-        assert found.plot_roc().label == positive
-        assert found.plot_precision_recall().label == positive
+        assert found.plot_roc().caption == positive
+        assert found.plot_precision_recall().caption == positive
         assert positive in found.plot_scores().axes_[0].get_xlabel()
         search = OptunaSearchCV(
             GaussianNB(), {"var_smoothing": [1e-9]}, n_trials=1, scoring="f1", pos_label=given, cv=3
@@ -553,7 +553,7 @@ def test_predictions_that_fail_fail_one_trial_only(patients):
     ],
 )
 def test_records_that_no_score_can_use_are_computed_anew(tmp_path, predictions, reason):
-    store = Checkpoint(tmp_path, {})
+    store = RecordFolder(tmp_path, {})
     store.write("key", FoldRecord(predictions))
     with pytest.warns(UserWarning, match=f"is damaged, so its fold is computed anew.*{reason}"):
         assert store.read("key") is None

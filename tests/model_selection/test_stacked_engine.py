@@ -206,7 +206,7 @@ def test_a_step_that_fails_takes_its_own_candidates_along(table):
     ("candidates", "message"),
     [
         ({"a": net(callbacks=[EpochScoring("accuracy")])}, "candidate 'a'.*callbacks"),
-        ({"a": net(), "b": net(loss=Minimax(groups="chunk"))}, "candidate 'b'.*no stacked form"),
+        ({"a": net(), "b": net(loss=Minimax(grouping="chunk"))}, "candidate 'b'.*no stacked form"),
         ({"a": LogisticRegression()}, "no candidate is one"),
         ({"a": make_pipeline(StandardScaler(), make_pipeline(net()))}, "pipeline of its own"),
     ],

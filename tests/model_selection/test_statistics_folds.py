@@ -55,10 +55,10 @@ def test_scikit_learns_published_example_of_the_corrected_test():
     assert published.statistic == pytest.approx(0.750, abs=0.0005)
     assert published.pvalue / 2 == pytest.approx(0.227, abs=0.0005)
     # A comparison counts the folds of one round, and is never surer than DeLong's test over cases.
-    found = comparison.test()
+    found = comparison.ttest()
     assert found["df"].item() == 9
     assert abs(found["t"].item()) <= 0.750 + 0.0005
-    assert found["p_value"].item() > published.pvalue
+    assert found["pvalue"].item() > published.pvalue
     naive = corrected_resampled_ttest(differences, 0)
     assert naive.statistic == pytest.approx(2.611, abs=0.0005)
     assert naive.pvalue / 2 == pytest.approx(0.005, abs=0.0005)
@@ -152,7 +152,10 @@ def test_an_interval_stays_where_scores_can_be():
     ("call", "message"),
     [
         (lambda: corrected_resampled_ttest([0.1, 0.2], -1), "test_train_ratio=-1"),
-        (lambda: corrected_resampled_ttest([0.1, 0.2], 0.2, confidence=95), "confidence=95"),
+        (
+            lambda: corrected_resampled_ttest([0.1, 0.2], 0.2, confidence_level=95),
+            "confidence_level=95",
+        ),
         (lambda: corrected_resampled_ttest([[0.1, 0.2]], 0.2), "one value a fold"),
         (lambda: bayesian_correlated_ttest([0.1, 0.2], 0.2, rope=-0.1), "rope=-0.1"),
     ],
@@ -241,20 +244,20 @@ def test_holm_by_hand_and_as_r_prints_it():
     pvalues = [0.04, 0.01, np.nan, 0.05, 0.02, 0.03]
     models = list("abcdef")
     table = with_holm(
-        [{"p_value": pvalue, "p_holm": np.nan} for pvalue in pvalues],
+        [{"pvalue": pvalue, "p_holm": np.nan} for pvalue in pvalues],
         [(model, "baseline") for model in models],
-        ["p_value", "p_holm"],
+        ["pvalue", "p_holm"],
     )
     expected = [0.09, 0.05, np.nan, 0.09, 0.08, 0.09]
     np.testing.assert_allclose(table["p_holm"], expected, atol=1e-12)
-    np.testing.assert_array_equal(table["p_value"], pvalues)
+    np.testing.assert_array_equal(table["pvalue"], pvalues)
     assert table.index.tolist() == [(model, "baseline") for model in models]
 
 
 @pytest.mark.parametrize("pvalues", [[], [np.nan, np.nan]])
 def test_holm_without_any_pvalue(pvalues):
-    rows = [{"p_value": pvalue, "p_holm": np.nan} for pvalue in pvalues]
+    rows = [{"pvalue": pvalue, "p_holm": np.nan} for pvalue in pvalues]
     keys = [(str(number), "baseline") for number in range(len(rows))]
-    table = with_holm(rows, keys, ["p_value", "p_holm"])
+    table = with_holm(rows, keys, ["pvalue", "p_holm"])
     assert len(table) == len(pvalues)
     assert table["p_holm"].isna().all()

@@ -12,6 +12,7 @@ from skcyto.model_selection._statistics._intervals import (
     auc_interval,
     mid_p_interval,
     proportion_interval,
+    share_interval,
 )
 
 
@@ -137,6 +138,125 @@ def test_an_area_of_few_patients_is_wider_than_of_as_many_cases():
     assert perfect.low == pytest.approx(area_interval(1.0, 0.0, np.ones(5), np.ones(7))[0])
 
 
+def mid_p_tails(hits, n, low, high):
+    """Tail below and above by scipy's binomial distribution."""
+    above = stats.binom.sf(hits, n, low) + stats.binom.pmf(hits, n, low) / 2
+    below = stats.binom.cdf(hits - 1, n, high) + stats.binom.pmf(hits, n, high) / 2
+    return above, below
+
+
+@pytest.mark.parametrize(("confidence", "alpha"), [(0.95, 0.05), (0.8, 0.2)])
+def test_a_score_is_a_share_of_as_many_cases_as_its_error_stands_for(confidence, alpha):
+    # 0.8 with the error of a share of 50 cases, known exactly: 40 hits of 50.
+    error = np.sqrt(0.8 * 0.2 / 50)
+    found = share_interval(0.8, error, df=1e12, most=100, confidence_level=confidence)
+    assert mid_p_tails(40, 50, *found) == pytest.approx((alpha / 2, alpha / 2), abs=1e-6)
+
+
+def test_an_error_of_few_degrees_of_freedom_stands_for_fewer_cases():
+    # Korn and Graubard: the cases shrink by the squared ratio of z to t, here to 20.
+    shrunk = (stats.norm.ppf(0.975) / stats.t.ppf(0.975, 4)) ** 2
+    error = np.sqrt(shrunk * 0.8 * 0.2 / 20)
+    found = share_interval(0.8, error, df=4, most=100)
+    assert mid_p_tails(16, 20, *found) == pytest.approx((0.025, 0.025), abs=1e-6)
+    # One degree of freedom is enough, none is not.
+    shrunk = (stats.norm.ppf(0.975) / stats.t.ppf(0.975, 1)) ** 2
+    found = share_interval(0.5, np.sqrt(shrunk * 0.25 / 10), df=1, most=100)
+    assert mid_p_tails(5, 10, *found) == pytest.approx((0.025, 0.025), abs=1e-6)
+    assert np.isnan(share_interval(0.5, 0.1, df=0, most=100)).all()
+
+
+def test_scores_that_happen_to_agree_stand_for_no_more_cases_than_there_are():
+    for error in (1e-9, 0.0):
+        found = share_interval(0.8, error, df=9, most=50)
+        assert mid_p_tails(40, 50, *found) == pytest.approx((0.025, 0.025), abs=1e-6)
+    # All of 20: half of p**20 is 0.025. None of 20 is its mirror.
+    low, high = share_interval(1.0, 0.0, df=9, most=20)
+    assert (low, high) == pytest.approx((0.05 ** (1 / 20), 1.0))
+    # Also where the error is that of unlike folds.
+    assert share_interval(1.0, 0.1, df=9, most=20) == (low, high)
+    mirrored = share_interval(0.0, 0.0, df=9, most=20)
+    assert mirrored == pytest.approx((0.0, 1 - 0.05 ** (1 / 20)))
+    # Rounding may have carried a mean past the end.
+    assert share_interval(1 + 1e-12, 0.0, df=9, most=20) == (low, high)
+
+
+def test_a_score_stands_for_one_case_at_least():
+    # Of one case, a hit: half of p is 0.025.
+    assert share_interval(1.0, 0.0, df=9, most=0.3)[0] == pytest.approx(0.05)
+    wide = share_interval(0.9, 5.0, df=9, most=100)
+    assert wide == pytest.approx(share_interval(0.9, 50.0, df=9, most=100))
+
+
+@pytest.mark.parametrize(("score", "error"), [(np.nan, 0.1), (0.5, np.nan)])
+def test_an_unknown_score_has_no_interval(score, error):
+    assert np.isnan(share_interval(score, error, df=9, most=20)).all()
+
+
+def test_more_than_newcombes_variance_widens_his_interval():
+    # Four times the variance that method 5 assumes at the estimate: twice its quantile.
+    area, m, n = 0.8, 10, 14
+    big = (m + n) / 2 - 1
+    assumed = area * (1 - area) / (m * n)
+    assumed *= 1 + big * (1 - area) / (2 - area) + big * area / (1 + area)
+    found = area_interval(area, 4 * assumed, np.ones(m), np.ones(n))
+    assert found == pytest.approx(newcombe(area, m, n, 2 * stats.norm.ppf(0.975)), abs=2e-6)
+    at_80 = area_interval(area, assumed, np.ones(m), np.ones(n), confidence_level=0.8)
+    assert at_80 == pytest.approx(newcombe(area, m, n, stats.norm.ppf(0.9)), abs=2e-6)
+    by_t = area_interval(area, assumed, np.ones(m), np.ones(n), df=5)
+    assert by_t == pytest.approx(newcombe(area, m, n, stats.t.ppf(0.975, 5)), abs=2e-6)
+
+
+def test_patients_are_the_degrees_of_freedom_of_an_area():
+    # Five patients with two positive cases each, seven negative cases: t of 5 - 1.
+    found = area_interval(0.8, 1e-9, np.full(5, 2), np.ones(7))
+    assert found == pytest.approx(newcombe(0.8, 10, 7, stats.t.ppf(0.975, 4)), abs=2e-6)
+    # Groups without a case of the class don't count.
+    padded = area_interval(0.8, 1e-9, [2, 2, 2, 2, 2, 0, 0], [0, *np.ones(7)])
+    assert padded == found
+    given = area_interval(0.8, 1e-9, np.full(5, 2), np.ones(7), df=9)
+    assert given == pytest.approx(newcombe(0.8, 10, 7, stats.t.ppf(0.975, 9)), abs=2e-6)
+    one = area_interval(0.8, 1e-9, [4], [3])
+    assert one == pytest.approx(newcombe(0.8, 4, 3, stats.t.ppf(0.975, 1)), abs=2e-6)
+
+
+def test_without_variance_unequal_patients_count_as_fewer():
+    # Kish: (1 + 3)^2 / (1 + 9) positive and (2 + 2)^2 / (4 + 4) negative patients.
+    low, high = area_interval(1.0, 0.0, [1, 3], [2, 2])
+    expected = newcombe(1.0, 1.6, 2, stats.norm.ppf(0.975))
+    assert (low, high) == pytest.approx((expected[0], 1.0), abs=2e-6)
+    assert area_interval(0.0, 0.0, [1, 3], [2, 2])[0] == 0.0
+    # A t quantile is for an estimated variance, which there is none of.
+    assert area_interval(1.0, 0.0, [1, 3], [2, 2], df=3) == (low, high)
+
+
+def test_effective_cases_lie_between_one_and_all():
+    # Within-patient contrast: sums over patients vary less than those of independent cases do.
+    balanced = proportion_interval([1, 0, 1, 0, 1, 0], groups=[0, 0, 1, 1, 2, 2])
+    t = stats.t.ppf(0.975, 5) / stats.t.ppf(0.975, 2)
+    assert balanced.n_effective == pytest.approx(6 * t**2)
+    # One patient of many cases, and two of one.
+    alike = proportion_interval([1] * 20 + [0] * 20, groups=[0] * 20 + [1] * 20)
+    assert alike.n_effective == 1.0
+    # Without a miss, Kish's number: (4 + 1 + 1)^2 / (16 + 1 + 1).
+    assert proportion_interval(np.ones(6), groups=[0, 0, 0, 0, 1, 2]).n_effective == 2.0
+    one = proportion_interval([1, 0, 1], groups=[7, 7, 7])
+    assert (one.n_effective, one.n_clusters) == (1.0, 1)
+    at_80 = proportion_interval([1, 0, 1, 0], confidence_level=0.8)
+    assert mid_p_tails(2, 4, at_80.low, at_80.high) == pytest.approx((0.1, 0.1), abs=1e-6)
+
+
+def test_an_interval_by_patient_has_the_confidence_asked_for():
+    rng = np.random.default_rng(3)
+    patient = np.repeat(np.arange(12), 6)
+    true = patient < 5
+    scores = true + np.repeat(rng.normal(size=12), 6) + 0.3 * rng.normal(size=72)
+    at_95, at_50 = (
+        auc_interval(true, scores, groups=patient, confidence_level=level) for level in (0.95, 0.5)
+    )
+    assert at_95.low < at_50.low < at_50.area < at_50.high < at_95.high
+
+
 @pytest.mark.parametrize("area", [0.75, 0.95, 0.99])
 def test_coverage_of_an_area_of_few_cases(area):
     rng = np.random.default_rng(2)
@@ -155,10 +275,10 @@ def test_coverage_of_an_area_of_few_cases(area):
     [
         (lambda: proportion_interval([0.5, 1.5]), "between 0 and 1"),
         (lambda: proportion_interval([1, 0], groups=["a"]), "1 groups were given for 2 cases"),
-        (lambda: proportion_interval([1, 0], confidence=95), "confidence=95"),
+        (lambda: proportion_interval([1, 0], confidence_level=95), "confidence_level=95"),
         (lambda: mid_p_interval(6, 5), "hits=6"),
         (lambda: auc_interval([1, 0, 0], [1, 2, 3]), "1 positive and 2 negative"),
-        (lambda: area_interval(0.5, 0.0, [1], [1], confidence=0), "confidence=0"),
+        (lambda: area_interval(0.5, 0.0, [1], [1], confidence_level=0), "confidence_level=0"),
     ],
 )
 def test_bad_input_is_named(call, message):

@@ -170,7 +170,7 @@ def test_delong_invariants(seed):
         (([0, 1, 0, 1], [1, 2, 3, np.nan], [1, 2, 3, 4]), {}, "NaN or infinity"),
         (([0, 1, 0], [1, 2, 3, 4], [1, 2, 3, 4]), {}, "4 scores were given for 3 labels"),
         (([0, 1, 0, 1], [1, 2, 3, 4], [1, 2, 3, 4]), {"groups": [0, 1]}, "2 groups were given"),
-        (([0, 1, 0, 1], [1, 2, 3, 4], [1, 2, 3, 4]), {"confidence": 2}, "confidence=2"),
+        (([0, 1, 0, 1], [1, 2, 3, 4], [1, 2, 3, 4]), {"confidence_level": 2}, "confidence_level=2"),
     ],
 )
 def test_bad_areas_are_named(arguments, options, message):
@@ -303,7 +303,7 @@ def test_bootstrap_is_reproducible_paired_and_leaves_undefined_statistics_out():
         ),
         (
             lambda: bootstrap_by_group(lambda rows: 1.0, range(4), n_resamples=10).quantiles(95),
-            "confidence=95",
+            "confidence_level=95",
         ),
     ],
 )

@@ -91,6 +91,18 @@ def test_losses_go_with_what_was_chosen(settings):
             clone(estimator).set_params(loss=loss).fit(X, y)
 
 
+def test_every_loss_and_sampler_is_offered_somewhere():
+    settings = [{}, *({"sampler": name} for name in ("balanced", "stratified", "grouped"))]
+    spaces = [suggest_space(ImbalancedMLPClassifier(**params)) for params in settings]
+    assert set().union(*(space["loss"] for space in spaces)) == set(available())
+    space = suggest_space(ImbalancedMLPClassifier(loss="focal"))
+    assert space["sampler"] == [None, "balanced", "stratified"]
+    # A loss that corrects for the counts leaves no sampler that does it again.
+    space = suggest_space(ImbalancedMLPClassifier(loss="balanced_softmax"))
+    assert space["sampler"] == [None, "stratified"]
+    assert "sampler" not in suggest_space(ImbalancedMLPClassifier(loss="focal", sampler="grouped"))
+
+
 def test_parameters_of_a_chosen_loss():
     for loss in available():
         if loss == "ce":

@@ -96,7 +96,7 @@ def test_early_stopping_stops_where_no_weights_are_to_come():
 def test_the_plateau_begins_anew_and_keeps_the_learning_rate():
     X, y = table()
     # So large a weight that no loss after the switch comes near to those before it.
-    model = fit_mlp(X, y, class_weight={1: 50.0}, normalize="count", max_epochs=40)
+    model = fit_mlp(X, y, class_weight={1: 50.0}, reduction="count", max_epochs=40)
     losses, rates = losses_of(model), losses_of(model, "learning_rate")
     assert losses[32:].min() > losses[:32].min(), "the test shows nothing otherwise"
     expected, best, misses = [1e-3], np.inf, 0
@@ -117,7 +117,7 @@ def test_stacked_networks_are_those_trained_alone_to_the_bit():
     variants = [
         {},
         {"loss": LDAM(drw_start=0.5), **stops},
-        {"loss": LDAM(drw_start=0.3), "max_epochs": 30, "normalize": "count"},
+        {"loss": LDAM(drw_start=0.3), "max_epochs": 30, "reduction": "count"},
         {"loss": LDAM(), **stops},
         {"loss": LDAM(drw_start=0.6), "validation_fraction": None, **stops},
         {"loss": LDAM(drw_start=0.4), "class_weight": {1: 9.0}, "restore_best_weights": False},
@@ -168,8 +168,8 @@ class RescaledCriterion(Criterion):
 class Rescaled(Loss):
     name = "rescaled"
 
-    def make_criterion(self, class_counts, *, class_weight, normalize, max_epochs):
-        return RescaledCriterion(class_counts, class_weight=class_weight, normalize=normalize)
+    def make_criterion(self, class_counts, *, class_weight, reduction, max_epochs):
+        return RescaledCriterion(class_counts, class_weight=class_weight, reduction=reduction)
 
 
 def test_a_loss_of_ones_own_can_have_stages():
@@ -214,7 +214,7 @@ def same_network(one, other):
 def test_fine_tuning_keeps_an_epoch_with_weights(rare, make_classifier, validation_fraction):
     params = {**FINE_TUNED, "validation_fraction": validation_fraction}
     weights = {"none": 40.0}
-    deferred = make_classifier(**params, class_weight=weights, normalize="count").fit(*rare)
+    deferred = make_classifier(**params, class_weight=weights, reduction="count").fit(*rare)
     losses = losses_of(deferred, "train_loss" if validation_fraction is None else "valid_loss")
     assert losses[:3].min() < losses[3:].min(), "the test shows nothing otherwise"
     assert deferred.best_epoch_ == 4 + np.argmin(losses[3:])
@@ -228,7 +228,7 @@ def test_the_plateau_of_fine_tuning_begins_anew(rare, make_classifier):
     classifier = make_classifier(
         loss=LDAM(drw_start=0.5),
         class_weight={"none": 1000.0},
-        normalize="count",
+        reduction="count",
         max_epochs=8,
         learning_rate=1e-12,  # nothing is learnt: the loss stays what it is but for the switch
         augment=None,
@@ -249,7 +249,7 @@ def test_fine_tuning_goes_on_about_the_switch(
     params = {
         **FINE_TUNED,
         "class_weight": {"none": 40.0},
-        "normalize": "count",
+        "reduction": "count",
         "validation_fraction": 0.2,
         "restore_best_weights": restore,
     }
@@ -264,10 +264,10 @@ def test_fine_tuning_goes_on_about_the_switch(
     with monkeypatch.context() as patch:
         patch.setattr(FineTuning, "_train", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            make_classifier(**params, checkpoint_dir=tmp_path).fit(*rare)
+            make_classifier(**params, checkpoint=tmp_path).fit(*rare)
     # Goes on, and is not repeated when it is asked for once more.
     for _ in range(2):
-        resumed = make_classifier(**params, checkpoint_dir=tmp_path).fit(*rare)
+        resumed = make_classifier(**params, checkpoint=tmp_path).fit(*rare)
         assert resumed.best_epoch_ == expected.best_epoch_ > 3
         for row, other in zip(resumed.history_, expected.history_, strict=True):
             assert {**row, "dur": 0} == {**other, "dur": 0}

@@ -65,7 +65,7 @@ def killed(self, *args):
 
 FineTuning._step = killed
 data = np.load(data)
-EVA02Classifier("test_vit", checkpoint_dir=folder, **{params}).fit(data["X"], data["y"])
+EVA02Classifier("test_vit", checkpoint=folder, **{params}).fit(data["X"], data["y"])
 """
 
 
@@ -88,7 +88,7 @@ def test_killed_in_epoch_3_and_resumed_equals_unbroken(images, make_classifier, 
     assert {path.name for path in folder.iterdir()} == FILES
     assert len(torch.load(folder / "fine_tuning.pt", weights_only=True)["state"]["history"]) == 2
     unbroken = make_classifier(**PARAMS).fit(X, y)
-    resumed = make_classifier(**PARAMS, checkpoint_dir=folder).fit(X, y)
+    resumed = make_classifier(**PARAMS, checkpoint=folder).fit(X, y)
     assert_same_fit(resumed, unbroken)
     np.testing.assert_array_equal(resumed.predict_proba(X), unbroken.predict_proba(X))
 
@@ -108,20 +108,20 @@ def test_every_part_of_the_state_comes_back(images, make_classifier, tmp_path, m
     with monkeypatch.context() as patch:
         kill_in_epoch(patch, 3)
         with pytest.raises(Killed):
-            make_classifier(**params, checkpoint_dir=tmp_path).fit(*images)
-    assert_same_fit(make_classifier(**params, checkpoint_dir=tmp_path).fit(*images), expected)
+            make_classifier(**params, checkpoint=tmp_path).fit(*images)
+    assert_same_fit(make_classifier(**params, checkpoint=tmp_path).fit(*images), expected)
 
 
 @pytest.mark.parametrize("restore", [True, False])
 def test_a_finished_fit_is_not_repeated(images, make_classifier, tmp_path, monkeypatch, restore):
-    common = {"checkpoint_dir": tmp_path, "restore_best_weights": restore}
+    common = {"checkpoint": tmp_path, "restore_best_weights": restore}
     expected = make_classifier(**common).fit(*images)
     monkeypatch.setattr(FineTuning, "_step", lambda *args: pytest.fail("trained again"))
     assert_same_fit(make_classifier(**common).fit(*images), expected)
 
 
 def test_a_finished_checkpoint_holds_the_result_alone(images, make_classifier, tmp_path):
-    make_classifier(checkpoint_dir=tmp_path).fit(*images)
+    make_classifier(checkpoint=tmp_path).fit(*images)
     state = torch.load(tmp_path / "fine_tuning.pt", weights_only=True)["state"]
     assert "optimizer" not in state
     assert state["best"]
@@ -131,7 +131,7 @@ def test_an_unset_random_state_is_kept_in_the_checkpoint(
     images, make_classifier, tmp_path, monkeypatch
 ):
     """Else an interrupted fit would go on with another validation split."""
-    params = {"random_state": None, "checkpoint_dir": tmp_path}
+    params = {"random_state": None, "checkpoint": tmp_path}
     with monkeypatch.context() as patch:
         kill_in_epoch(patch, 2)
         with pytest.raises(Killed):
@@ -178,28 +178,28 @@ def test_the_checkpoint_of_another_fit_is_an_error_before_training(
     with monkeypatch.context() as patch:
         kill_in_epoch(patch, 2)
         with pytest.raises(Killed):
-            make_classifier(checkpoint_dir=tmp_path).fit(X, y, groups=groups)
+            make_classifier(checkpoint=tmp_path).fit(X, y, groups=groups)
     before = (tmp_path / "fine_tuning.pt").read_bytes()
     if change is not None:
         X, y, groups = change(X, y, groups)
     monkeypatch.setattr(FineTuning, "run", lambda *args, **kwargs: pytest.fail("training began"))
     with pytest.raises(ValueError, match=r"belongs to another fit: .*'{fit}'") as error:
-        make_classifier(checkpoint_dir=tmp_path, **params).fit(X, y, groups=groups)
+        make_classifier(checkpoint=tmp_path, **params).fit(X, y, groups=groups)
     assert message in str(error.value)
     assert (tmp_path / "fine_tuning.pt").read_bytes() == before
 
 
 def test_what_changes_no_result_may_change(images, make_classifier, tmp_path):
-    expected = make_classifier(checkpoint_dir=tmp_path).fit(*images)
+    expected = make_classifier(checkpoint=tmp_path).fit(*images)
     other = make_classifier(
-        checkpoint_dir=tmp_path, verbose=1, n_jobs=2, device="cpu", gradient_checkpointing=True
+        checkpoint=tmp_path, verbose=1, n_jobs=2, device="cpu", gradient_checkpointing=True
     )
     assert_same_fit(other.fit(*images), expected)
 
 
 def test_groups_belong_to_a_fit_only_where_it_uses_them(images, make_classifier, tmp_path):
     """So that a classifier and an embedder, which gets no groups, share one fine-tuning."""
-    params = {"checkpoint_dir": tmp_path, "validation_fraction": None, "max_epochs": 1}
+    params = {"checkpoint": tmp_path, "validation_fraction": None, "max_epochs": 1}
     expected = make_classifier(**params).fit(*images, groups=np.arange(36))
     assert_same_fit(make_classifier(**params).fit(*images), expected)
 
@@ -208,8 +208,8 @@ def test_each_fit_has_a_folder_of_its_own_where_the_name_says_so(images, make_cl
     X, y = images
     folder = f"{tmp_path}/{{fit}}"
     for rows in (slice(0, 30), slice(6, 36), slice(0, 30)):
-        make_classifier(checkpoint_dir=folder, max_epochs=1).fit(X[rows], y[rows])
-    make_classifier(checkpoint_dir=folder, max_epochs=1, learning_rate=1e-4).fit(X[:30], y[:30])
+        make_classifier(checkpoint=folder, max_epochs=1).fit(X[rows], y[rows])
+    make_classifier(checkpoint=folder, max_epochs=1, learning_rate=1e-4).fit(X[:30], y[:30])
     assert len(list(tmp_path.glob("*/fine_tuning.pt"))) == 3
 
 
@@ -256,7 +256,7 @@ def interrupted(images, make_classifier, tmp_path, monkeypatch):
     """Parameters, and the result of the unbroken fit, of one that was killed in its 3rd epoch."""
     params = {"max_epochs": 3, "drop_path": 0.2, "augment": "default"}
     expected = make_classifier(**params).fit(*images)
-    params["checkpoint_dir"] = tmp_path / "kept"
+    params["checkpoint"] = tmp_path / "kept"
     with monkeypatch.context() as patch:
         kill_in_epoch(patch, 3)
         with pytest.raises(Killed):
@@ -266,7 +266,7 @@ def interrupted(images, make_classifier, tmp_path, monkeypatch):
 
 def test_no_damage_is_believed(interrupted):
     """Every damaged file is named and set aside, and the state before it is taken."""
-    folder = interrupted[0]["checkpoint_dir"]
+    folder = interrupted[0]["checkpoint"]
     path, previous = folder / "fine_tuning.pt", folder / "fine_tuning.previous.pt"
     last, older = path.read_bytes(), previous.read_bytes()
     fingerprint = torch.load(path, weights_only=True)["fingerprint"]
@@ -290,7 +290,7 @@ def test_no_damage_is_believed(interrupted):
 
 def test_after_damage_the_result_is_that_of_the_unbroken_fit(images, make_classifier, interrupted):
     params, expected = interrupted
-    path = params["checkpoint_dir"] / "fine_tuning.pt"
+    path = params["checkpoint"] / "fine_tuning.pt"
     path.write_bytes(flip(path.read_bytes(), find_tensor_bytes(path)[0]))
     with pytest.warns(UserWarning, match="goes on from the last whole state"):
         result = make_classifier(**params).fit(*images)
@@ -302,7 +302,7 @@ def test_after_damage_the_result_is_that_of_the_unbroken_fit(images, make_classi
 
 def test_where_no_state_is_whole_training_begins_anew(images, make_classifier, interrupted):
     params, expected = interrupted
-    folder = params["checkpoint_dir"]
+    folder = params["checkpoint"]
     for name in FILES:
         (folder / name).write_bytes(b"")
     with pytest.warns(UserWarning, match="begins anew, as there is no whole state") as caught:
@@ -314,7 +314,7 @@ def test_where_no_state_is_whole_training_begins_anew(images, make_classifier, i
 
 def test_a_kill_between_the_two_renamings_loses_nothing(images, make_classifier, interrupted):
     params, expected = interrupted
-    folder = params["checkpoint_dir"]
+    folder = params["checkpoint"]
     (folder / "fine_tuning.pt").replace(folder / "fine_tuning.previous.pt")
     assert_same_fit(make_classifier(**params).fit(*images), expected)
 
@@ -362,7 +362,7 @@ def test_a_save_that_fails_leaves_the_last_state(images, make_classifier, tmp_pa
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", full)
         with pytest.raises(OSError, match="No space left"):
-            make_classifier(checkpoint_dir=tmp_path).fit(*images)
+            make_classifier(checkpoint=tmp_path).fit(*images)
     assert [path.name for path in tmp_path.iterdir()] == ["fine_tuning.pt"]
-    resumed = make_classifier(checkpoint_dir=tmp_path).fit(*images)
+    resumed = make_classifier(checkpoint=tmp_path).fit(*images)
     assert_same_fit(resumed, make_classifier().fit(*images))

@@ -210,7 +210,11 @@ def test_one_unreadable_image_in_10000_is_named_before_training(
     decoded = []
     decode = LoadedImage.decode
     monkeypatch.setattr(
-        LoadedImage, "decode", lambda image: decoded.append(image.digest) or decode(image)
+        LoadedImage,
+        "decode",
+        lambda image, *args, **kwargs: (
+            decoded.append(image.digest) or decode(image, *args, **kwargs)
+        ),
     )
     message = r"1 of 10000 images could not be read:\n.*cell9871.png \(row 9871\): .*truncated"
     with pytest.raises(InvalidImageError, match=message) as caught:
@@ -354,13 +358,13 @@ def test_global_generators_are_left_alone(images, make_classifier):
     assert states() == before
 
 
-@pytest.mark.parametrize("normalize", ["weight_sum", "count"])
+@pytest.mark.parametrize("reduction", ["weight_sum", "count"])
 @pytest.mark.parametrize("loss", ["ce", Focal(gamma=2.0)])
-def test_accumulated_steps_equal_whole_batches(images, make_classifier, loss, normalize):
+def test_accumulated_steps_equal_whole_batches(images, make_classifier, loss, reduction):
     """With class weights and sample weights, which differ from part to part of a batch."""
     X, y = images
     weight = np.random.default_rng(0).uniform(0.1, 3, 36)
-    common = {"loss": loss, "class_weight": {"low": 4.0}, "normalize": normalize}
+    common = {"loss": loss, "class_weight": {"low": 4.0}, "reduction": reduction}
     whole = make_classifier(batch_size=12, **common).fit(X, y, sample_weight=weight)
     parts = make_classifier(batch_size=4, grad_accumulation=3, **common)
     parts.fit(X, y, sample_weight=weight)
@@ -735,3 +739,36 @@ def test_integers_of_numpy_are_integers(images, make_classifier):
     numbers = {"max_epochs": 1, "batch_size": 8, "grad_accumulation": 2, "image_size": 32}
     other = make_classifier(**{name: np.int64(n) for name, n in numbers.items()}).fit(X, y)
     np.testing.assert_array_equal(plain.predict_proba(X), other.predict_proba(X))
+
+
+def test_training_stops_after_epochs_without_improvement(images, make_classifier, tmp_path):
+    """A learning rate of no use at all: the first epoch stays the best."""
+    X, y = images
+    params = {"max_epochs": 9, "learning_rate": 1e-30, "weight_decay": 0.0, "lr_scheduler": None}
+    params |= {"early_stopping": True, "n_iter_no_change": 2, "checkpoint": tmp_path}
+    stopped = make_classifier(**params).fit(X, y)
+    assert stopped.n_iter_ == stopped.best_epoch_ + 2 < 9
+    # What was stopped is done: nothing is trained again, and nothing more.
+    again = make_classifier(**params).fit(X, y)
+    assert again.history_ == stopped.history_
+
+
+def test_probabilities_under_another_prior(images, make_classifier):
+    X, y = images
+    rare = (y != 2) | (np.arange(len(y)) % 9 == 2)
+    classifier = make_classifier(max_epochs=1, class_weight="balanced", validation_fraction=None)
+    classifier.fit(X[rare], y[rare])
+    plain = classifier.predict_proba(X)
+    np.testing.assert_allclose(np.exp(classifier.predict_log_proba(X)), plain, rtol=1e-9)
+    counts = classifier.class_counts_
+    classifier.set_params(predict_proba_prior="train")
+    expected = plain / classifier.class_weight_
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(classifier.predict_proba(X), expected, rtol=1e-9)
+    prior = [0.2, 0.3, 0.5]
+    classifier.set_params(predict_proba_prior=prior)
+    expected = expected / counts * prior
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(classifier.predict_proba(X), expected, rtol=1e-9)
+    with pytest.raises(ValueError, match="3 positive probabilities that sum to 1"):
+        classifier.set_params(predict_proba_prior=[0.5, 0.5]).predict(X)

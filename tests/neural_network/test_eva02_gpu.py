@@ -76,7 +76,7 @@ def test_a_pickle_from_a_gpu_opens_on_a_cpu(images, make_gpu_classifier):
 
 
 def test_a_checkpoint_goes_on(images, make_gpu_classifier, tmp_path):
-    params = {"max_epochs": 2, "precision": "bfloat16", "checkpoint_dir": tmp_path}
+    params = {"max_epochs": 2, "precision": "bfloat16", "checkpoint": tmp_path}
     classifier = make_gpu_classifier(**params).fit(*images)
     again = make_gpu_classifier(**params).fit(*images)
     assert again.history_ == classifier.history_

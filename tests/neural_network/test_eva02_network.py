@@ -45,7 +45,7 @@ def test_checkpointing_that_timm_has_not_is_named():
 def test_models_without_prefix_tokens_give_the_mean_of_their_patches():
     name, images = "vit_base_patch16_siglip_gap_224", RNG.integers(0, 255, (2, 3, 32, 32))
     embedder = EVA02TokenEmbedder(
-        name, "image", weights=None, image_size=32, normalize=False, crop_pct=1.0
+        name, "image", weights=None, image_size=32, final_norm=False, crop_pct=1.0
     )
     pixels = images.astype(np.uint8).transpose(0, 2, 3, 1)
     features = embedder.fit_transform(pixels)

@@ -170,9 +170,9 @@ def test_groups_reach_the_inner_split_through_a_pipeline():
     seen = []
 
     class Spy(ImbalancedMLPClassifier):
-        def fit(self, X, y, sample_weight=None, groups=None):
+        def fit(self, X, y, *, sample_weight=None, groups=None):
             seen.append(groups)
-            return super().fit(X, y, sample_weight, groups)
+            return super().fit(X, y, sample_weight=sample_weight, groups=groups)
 
     set_config(enable_metadata_routing=True)
     try:

@@ -219,7 +219,7 @@ def test_by_name():
 def test_bad_input(sampler):
     with pytest.raises(ValueError, match="batch_size=0 must be an int between 1"):
         sampler([0, 1], 0)
-    with pytest.raises(ValueError, match="target is empty"):
+    with pytest.raises(ValueError, match="y is empty"):
         sampler([], 2)
     with pytest.raises(ValueError, match=r"shape \(2, 2\)"):
         sampler([[0, 1], [1, 0]], 2)

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from skcyto.neural_network._stacked._losses import stack_losses
 from sklearn.base import clone
 from sklearn.datasets import make_classification
 from sklearn.model_selection import StratifiedKFold
@@ -31,7 +32,6 @@ from skcyto.losses import (
 from skcyto.neural_network import ImbalancedMLPClassifier
 from skcyto.neural_network._stacked import _fit as _stacked
 from skcyto.neural_network._stacked._fit import StackedFit, fit_stacked, why_not_stackable
-from skcyto.neural_network._stacked._losses import stack_losses
 
 pytestmark = pytest.mark.filterwarnings("ignore::skcyto.exceptions.ImbalanceWarning")
 
@@ -110,7 +110,7 @@ def test_everything_that_is_a_number_may_differ():
         net(learning_rate=1e-4, weight_decay=0.0, dropout=0.0),
         net(learning_rate=1e-2, weight_decay=0.1, dropout=0.5, random_state=1),
         net(loss=CrossEntropy(label_smoothing=0.1), class_weight="balanced", random_state=2),
-        net(class_weight={"rare": 3.0}, normalize="count", lr_scheduler="cosine"),
+        net(class_weight={"rare": 3.0}, reduction="count", lr_scheduler="cosine"),
         net(max_epochs=5, validation_fraction=None, lr_scheduler=None),
         net(restore_best_weights=False, validation_fraction=0.3),
         net(max_epochs=40, early_stopping=True, n_iter_no_change=2, learning_rate=0.02),
@@ -125,7 +125,7 @@ LOSSES = [
     ("ce", "wce", LogitAdjusted(tau=0.5), VectorScaling(gamma=0.2), ClassBalanced(beta=0.99)),
     (Focal(gamma=0.5), Focal(gamma=2.0), ClassBalanced(gamma=1.5)),
     (Poly1(epsilon=1.0), Poly1(epsilon=-0.5)),
-    (LDAM(), LDAM(max_margin=0.3, scale=10.0), LDAM(C=2.0), LDAM(drw_start=0.5)),
+    (LDAM(), LDAM(max_margin=0.3, scale=10.0), LDAM(max_margin=0.3), LDAM(drw_start=0.5)),
     (Minimax(), Minimax(temperature=0.2)),
     (GroupDRO(step_size=0.01), GroupDRO(step_size=0.0), GroupDRO(step_size=0.2)),
     (CVaR(alpha=0.5), CVaR(alpha=0.33)),
@@ -139,9 +139,9 @@ LOSSES = [
 def test_every_loss_trains_as_it_does_alone(losses, weighted):
     X, y = table()
     classifiers = [
-        net(loss=loss, normalize=normalize, max_epochs=6, learning_rate=3e-3)
+        net(loss=loss, reduction=reduction, max_epochs=6, learning_rate=3e-3)
         for loss in losses
-        for normalize in ("weight_sum", "count")
+        for reduction in ("weight_sum", "count")
     ]
     more = {}
     if weighted:
@@ -162,9 +162,9 @@ def test_stacked_formulas_are_those_of_the_criteria(losses, class_weight, weight
     if any(isinstance(get_loss(loss), (WeightedCrossEntropy, ClassBalanced)) for loss in losses):
         build.pop("class_weight")  # they have class weights of their own
     criteria = [
-        get_loss(loss).build([60, 25, 15], normalize=normalize, **build)
+        get_loss(loss).build([60, 25, 15], reduction=reduction, **build)
         for loss in losses
-        for normalize in ("weight_sum", "count")
+        for reduction in ("weight_sum", "count")
     ]
     alone = [copy.deepcopy(criterion).train(training) for criterion in criteria]
     stacked = stack_losses(criteria, torch.device("cpu"))
@@ -202,8 +202,8 @@ def test_all_losses_by_name_but_none_left_out():
 def test_class_weights_with_every_family(loss, class_weight):
     X, y = table()
     classifiers = [
-        net(loss=loss, class_weight=class_weight, normalize=normalize, max_epochs=6)
-        for normalize in ("weight_sum", "count")
+        net(loss=loss, class_weight=class_weight, reduction=reduction, max_epochs=6)
+        for reduction in ("weight_sum", "count")
     ]
     compare(classifiers, X, y, rows=folds(X, y)[:2])
 
@@ -350,7 +350,7 @@ class Own(Focal):
         (net(callbacks=[EpochScoring("accuracy")]), "callbacks"),
         (net(net_params={"optimizer__betas": (0.5, 0.9)}), "net_params"),
         (net(optimizer=torch.optim.RMSprop), "optimizer"),
-        (net(loss=Minimax(groups="chunk")), "no stacked form"),
+        (net(loss=Minimax(grouping="chunk")), "no stacked form"),
         (type("Derived", (ImbalancedMLPClassifier,), {})(), "Derived"),
     ],
 )

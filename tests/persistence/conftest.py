@@ -38,7 +38,7 @@ def cells():
     """Synthetic cells of three classes."""
     return make_cell_images(
         60,
-        weights={"healthy": 0.4, "rubbish": 0.4, "unhealthy": 0.2},
+        class_proportions={"healthy": 0.4, "rubbish": 0.4, "unhealthy": 0.2},
         image_size=48,
         random_state=0,
     )

@@ -15,8 +15,10 @@ from sklearn.pipeline import make_pipeline
 import skcyto
 from skcyto.exceptions import ModelVersionWarning
 from skcyto.feature_selection import CorrelationTTestFilter
+from skcyto.losses import LDAM, Minimax
 from skcyto.model_selection import TunedLogitBiasClassifierCV
 from skcyto.neural_network import ImbalancedMLPClassifier
+from skcyto.persistence._former_parameters import use_present_parameters
 from skcyto.persistence._moved_types import _PUBLIC_PACKAGES
 from skcyto.persistence._trusted_types import trusted_types
 
@@ -98,3 +100,59 @@ def test_a_forged_former_name_is_no_way_in(fitted, tmp_path):
     (path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(skcyto.exceptions.InvalidModelError, match=r"skcyto\.persistence\._save"):
         skcyto.load(path)
+
+
+def saved_by_former(model, path, renamed, *gone):
+    """Save a model as a version did that had other names, and lacked some parameters."""
+    for item, names in renamed:
+        for former, present in names.items():
+            vars(item)[former] = vars(item).pop(present)
+    for name in gone:
+        del vars(model)[name]
+    return skcyto.save(model, path)
+
+
+def test_former_names_of_parameters_are_read(tmp_path):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 5)).astype(np.float32), np.repeat([0, 1], [30, 10])
+    model = ImbalancedMLPClassifier(
+        (3,), loss=Minimax(grouping="chunk"), reduction="count", sampler="stratified", max_epochs=2
+    ).fit(X, y)
+    expected = model.predict_proba(X)
+    renamed = [
+        (model, {"normalize": "reduction"}),
+        (model.loss, {"groups": "grouping"}),
+    ]
+    path = saved_by_former(model, tmp_path / "model", renamed, "n_iter_no_change")
+    read = skcyto.load(path)
+    np.testing.assert_allclose(read.predict_proba(X), expected, rtol=1e-12)
+    assert read.get_params() == {
+        **ImbalancedMLPClassifier().get_params(),
+        "hidden_layer_sizes": (3,),
+        "loss": Minimax(grouping="chunk"),
+        "loss__grouping": "chunk",
+        "loss__temperature": 0.0,
+        "reduction": "count",
+        "sampler": "stratified",
+        "max_epochs": 2,
+    }
+
+
+def test_the_constant_of_ldam_becomes_its_largest_margin(tmp_path):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(97, 5)).astype(np.float32), np.repeat([0, 1], [81, 16])
+    model = ImbalancedMLPClassifier(
+        (3,), loss=LDAM(max_margin=0.6), max_epochs=2, validation_fraction=None
+    ).fit(X, y)
+    expected = model.predict_proba(X)
+    loss = model.loss
+    vars(loss).update(C=1.2, max_margin=0.5)
+    read = skcyto.load(skcyto.save(model, tmp_path / "model"))
+    assert read.loss_.max_margin == pytest.approx(1.2 / 2)  # 16 to the power of 1/4
+    np.testing.assert_allclose(read.predict_proba(X), expected, rtol=1e-12)
+
+    unfitted = ImbalancedMLPClassifier(loss=LDAM())
+    vars(unfitted.loss)["C"] = 1.2
+    with pytest.warns(ModelVersionWarning, match=r"LDAM\(C=1.2\), which is said by max_margin"):
+        use_present_parameters(unfitted)
+    assert unfitted.loss == LDAM()

@@ -30,10 +30,11 @@ from skcyto.command_line import main
 from skcyto.command_line._inputs import CommandError
 from skcyto.command_line._journal import Journal
 from skcyto.command_line._model import SavedModel
-from skcyto.exceptions import InvalidInputWarning
+from skcyto.exceptions import DamagedFileWarning, InvalidInputWarning
 from skcyto.feature_extraction import RadiomicsExtractor
 from skcyto.model_selection import TunedLogitBiasClassifierCV
 from skcyto.neural_network import ImbalancedMLPClassifier
+from skcyto.utils._atomic import _node
 
 CLASSES = ["healthy", "rubbish", "unhealthy"]
 PROBABILITIES = [f"probability_{name}" for name in CLASSES]
@@ -85,7 +86,7 @@ def test_table(saved, cells, folder, tmp_path, suffix, capsys):
         CLASSES[i] for i in saved.probabilities[order].argmax(axis=1)
     ]
     assert table["error"].isna().all()
-    assert list(tmp_path.iterdir()) == [output]
+    assert sorted(tmp_path.iterdir()) == [tmp_path / f".table{suffix}.sha256", output]
     assert "60 rows, 0 of them with an error" in capsys.readouterr().err
 
 
@@ -197,13 +198,15 @@ class TestResuming:
         assert run(saved.path, copy, "-o", output) == 0
         before = output.read_bytes()
         # As left by kills while the table was written, and before the journal was removed.
-        (tmp_path / f".{output.name}.99999999").write_text("half a table")
+        left = f".{output.name}.{_node()}.99999999.0a1b2c3d.part"
+        (tmp_path / left).write_text("half a table")
         Journal(tmp_path / f"{output.name}.partial", "x").close()
         capsys.readouterr()
         assert run(saved.path, copy, "-o", output) == 0
         assert "30 rows, 0 of them with an error: finished before" in capsys.readouterr().err
         assert output.read_bytes() == before
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["cells", output.name]
+        names = [f".{output.name}.sha256", "cells", output.name]
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
         # An input that is newer than the table, and fewer inputs, are other work.
         (copy / "cell00.png").write_bytes((copy / "cell02.png").read_bytes())
         assert run(saved.path, copy, "-o", output) == 1
@@ -229,14 +232,54 @@ class TestResuming:
                 run(saved.path, folder, "-o", tmp_path / "table.csv")
         assert (tmp_path / "table.csv.partial").exists()
         assert run(saved.path, folder, "-o", tmp_path / "table.csv") == 0
-        assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+        names = [".table.csv.sha256", "table.csv"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == names
 
     def test_parts_of_running_commands_are_left_alone(self, saved, folder, tmp_path):
-        names = {".table.csv.1", ".table.csv.notes"}  # the first process is always there
+        # The first process is always there.
+        names = {f".table.csv.{_node()}.1.0a1b2c3d.part", ".table.csv.notes"}
         for name in names:
             (tmp_path / name).touch()
         assert run(saved.path, folder / "slide0", "-o", tmp_path / "table.csv") == 0
-        assert {path.name for path in tmp_path.iterdir()} == {*names, "table.csv"}
+        assert {path.name for path in tmp_path.iterdir()} == {
+            *names,
+            "table.csv",
+            ".table.csv.sha256",
+        }
+
+    def test_a_damaged_journal_is_set_aside(self, saved, folder, tmp_path, monkeypatch):
+        with monkeypatch.context() as patch:
+            self.stop_before_the_table(patch)
+            with pytest.raises(ZeroDivisionError):
+                run(saved.path, folder, "-o", tmp_path / "table.csv")
+        (tmp_path / "table.csv.partial").write_bytes(b"no journal" * 10_000)
+        with pytest.warns(DamagedFileWarning, match="table.csv.partial is damaged .* set aside"):
+            assert run(saved.path, folder, "-o", tmp_path / "table.csv") == 0
+        (aside,) = tmp_path.glob("table.csv.partial.damaged-*")
+        assert aside.read_bytes().startswith(b"no journal")
+
+    def test_a_damaged_record_is_predicted_anew(self, saved, folder, tmp_path, monkeypatch):
+        """Also that of the model's identity: predictions belong to a model each."""
+        with monkeypatch.context() as patch:
+            self.stop_before_the_table(patch)
+            with pytest.raises(ZeroDivisionError):
+                run(saved.path, folder, "-o", tmp_path / "table.csv")
+        query = "UPDATE entries SET value = replace(CAST(value AS TEXT), 'healthy', 'heaLthy')"
+        with closing(sqlite3.connect(tmp_path / "table.csv.partial")) as connection, connection:
+            connection.execute(query)
+            connection.execute("UPDATE entries SET value = 'x' WHERE key = 'model'")
+        with pytest.warns(DamagedFileWarning, match="damaged entries of .*table.csv.partial"):
+            assert run(saved.path, folder, "-o", tmp_path / "table.csv") == 0
+        assert set(pd.read_csv(tmp_path / "table.csv")["prediction"]) <= set(CLASSES)
+
+    def test_a_changed_table_is_not_called_finished(self, saved, folder, tmp_path, capsys):
+        words = saved.path, folder / "slide0", "-o", tmp_path / "table.csv"
+        assert run(*words) == 0
+        text = (tmp_path / "table.csv").read_text(encoding="utf-8")
+        (tmp_path / "table.csv").write_text(text.replace("0.", "1.", 1), encoding="utf-8")
+        assert run(*words) == 1
+        assert "does not have its checksum" in capsys.readouterr().err
+        assert run(*words, "--overwrite") == 0
 
     def test_a_failed_command_is_in_nobodys_way(self, saved, folder, tmp_path, monkeypatch):
         def fail(model, inputs):
@@ -247,7 +290,7 @@ class TestResuming:
         assert list(tmp_path.iterdir()) == []
         # One that was killed at once leaves an empty journal, of whichever model.
         journal = Journal(tmp_path / "table.csv.partial", "another")
-        journal._database.close()
+        journal._store.close()
         monkeypatch.undo()
         assert run(saved.path, folder / "slide0", "-o", tmp_path / "table.csv") == 0
 
@@ -299,7 +342,8 @@ def test_thousand_files_five_broken_and_a_kill(saved, cells, tmp_path):
 
 def count_rows(journal):
     with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as connection:
-        return connection.execute("SELECT count(*) FROM predictions").fetchone()[0]
+        query = "SELECT count(*) FROM entries WHERE key <> 'model'"
+        return connection.execute(query).fetchone()[0]
 
 
 def wait_for_rows(journal, process):

@@ -39,7 +39,7 @@ VIT = {"model_name": "eva02_tiny_patch14_224", "weights": None, "image_size": 28
 MANY_WORKERS = "joblib starts as many workers as it is asked for"
 MUCH_WORK = "a large number is much work and no fault"
 _COUNTS = (
-    "max_epochs", "n_iter_no_change", "n_resamples", "n_trials", "n_candidates", "n_bootstrap",
+    "max_epochs", "n_iter_no_change", "n_resamples", "n_trials", "n_candidates",
     "n_splits", "n_repeats", "n_samples", "top", "max_features", "image_size",
 )  # fmt: skip
 LEFT_OUT = {
@@ -195,7 +195,7 @@ def scans(folder: Path) -> list[Call]:
         "X": [(image[..., 0], mask) for image, mask in zip(made.images, made.masks, strict=True)],
         **parameters(
             RadiomicsExtractor,
-            labels=[1],
+            mask_labels=[1],
             settings={"imageType": {"Original": {}}, "featureClass": {"firstorder": ["Mean"]}},
         ),
     }
@@ -332,9 +332,9 @@ def comparisons() -> list[Call]:
             "plot_scores": {"metric": None, "reference": None},
         }),
         *_methods(explanation, "Explanation", {
-            "global_importance": {"class_name": None, "n_bootstrap": 10},
-            "group_importance": {"by": lambda name: name[0], "class_name": None},
-            "rank_agreement": {"class_name": None, "top": 2},
+            "global_importance": {"label": None, "n_resamples": 10},
+            "group_importance": {"by": lambda name: name[0], "label": None},
+            "rank_agreement": {"label": None, "top": 2},
         }),
         _function(inspection.parse_radiomics_names, {}, names=["original_shape_Sphericity"]),
         _function(
@@ -356,7 +356,7 @@ def files(folder: Path) -> list[Call]:
         folder / "ps3c", list(IMAGES), ["healthy", "unhealthy", "rubbish"] * 2
     )
     datasets.make_orbit_mri(
-        2, size=(40, 40, 8), spacing=(1.5, 1.5, 6.0), directory=folder / "ted", random_state=0
+        2, size=(40, 40, 8), spacing=(1.5, 1.5, 6.0), path=folder / "ted", random_state=0
     )
     save = {"pipeline": fitted, "path": str(folder / "again"), "trusted": (), "overwrite": True}
     load = {"path": model, "device": None, "trusted": (), "on_version_mismatch": "raise"}
@@ -390,5 +390,5 @@ def files(folder: Path) -> list[Call]:
             datasets.make_orbit_mri, {"directory": "path"},
             n_samples=1, weights=None, size=(40, 40, 8), spacing=(1.5, 1.5, 6.0), random_state=0,
         ),
-        _function(feature_extraction.EmbeddingCache, path, directory=folder / "cache"),
+        _function(feature_extraction.EmbeddingCache, path, path=folder / "cache"),
     ]  # fmt: skip

@@ -52,9 +52,9 @@ def test_every_public_name_is_tried(tmp_path):
         # Displays take what others made: fitted selectors, comparisons, explanations.
         *(name for name in _public_names() if name.endswith("Display")),
         # Results, made by what is tried.
-        "EmbeddingCacheInfo", "ParquetEmbeddingInfo", "Criterion", "Loss",
+        "BackboneRecipe", "EmbeddingCacheInfo", "ParquetEmbeddingInfo", "Criterion", "Loss",
         # No arguments.
-        "available", "all_estimators", "get_scorer_names", "show_versions",
+        "available", "all_estimators", "get_scorer_names", "known_backbones", "show_versions",
         # Any label is one.
         "make_recall_scorer",
         # Their parts are tried: the embedder, the comparison, the writers.

@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 
-from skcyto.exceptions import InvalidInputWarning
+from skcyto.exceptions import DamagedFileWarning
 from skcyto.utils._content_store import ContentStore
 
 _WRITER = """
@@ -89,8 +89,20 @@ def test_a_flipped_byte_counts_as_absent(make_store, tmp_path):
     store.put_many({"a": b"good", "b": b"bad?"})
     with closing(sqlite3.connect(store.path)) as connection, connection:
         connection.execute("UPDATE entries SET value = ? WHERE key = 'b'", (b"bad!",))
-    with pytest.warns(InvalidInputWarning, match="1 damaged entries"):
+    with pytest.warns(DamagedFileWarning, match="1 damaged entries"):
         assert store.get_many(["a", "b"]) == {"a": b"good"}
+
+
+def test_a_value_under_another_key_counts_as_absent(make_store, tmp_path):
+    store = make_store(tmp_path / "store.sqlite")
+    store.put_many({"a": b"of a", "b": b"of b"})
+    with closing(sqlite3.connect(store.path)) as connection, connection:
+        connection.execute(
+            "UPDATE entries SET (checksum, value) = "
+            "(SELECT checksum, value FROM entries WHERE key = 'a') WHERE key = 'b'"
+        )
+    with pytest.warns(DamagedFileWarning, match="1 damaged entries"):
+        assert store.get_many(["a", "b"]) == {"a": b"of a"}
 
 
 @pytest.mark.parametrize("when", ["before opening", "while open"])
@@ -105,7 +117,7 @@ def test_a_damaged_file_is_named_moved_aside_and_rebuilt(make_store, tmp_path, w
         content = bytearray(path.read_bytes())
         content[4096:] = os.urandom(len(content) - 4096)
     path.write_bytes(content)
-    with pytest.warns(InvalidInputWarning, match=r"store\.sqlite is damaged .* moved to"):
+    with pytest.warns(DamagedFileWarning, match=r"store\.sqlite is damaged .* set aside as"):
         assert store.get_many(["1"]) == {}
     store.put_many({"new": b"value"})
     assert store.get_many(["new"]) == {"new": b"value"}

@@ -44,7 +44,7 @@ def make_network():
 
 def test_saved_models_and_checkpoints(tmp_path, umask):
     classifier, images, y = make_network()
-    classifier.set_params(checkpoint_dir=tmp_path / "checkpoint").fit(images, y)
+    classifier.set_params(checkpoint=tmp_path / "checkpoint").fit(images, y)
     classifier.save_weights(tmp_path / "own.safetensors")
     skcyto.save(classifier, tmp_path / "network")
     table = RNG.normal(size=(8, 3))

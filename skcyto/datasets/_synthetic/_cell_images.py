@@ -11,7 +11,12 @@ from joblib import Parallel, delayed
 from sklearn.utils import Bunch
 
 from skcyto.datasets._synthetic._cell_types import draw_frame, draw_slide
-from skcyto.datasets._synthetic._sampling import Weights, check_weights, draw_classes, sample_rng
+from skcyto.datasets._synthetic._sampling import (
+    ClassProportions,
+    check_proportions,
+    draw_classes,
+    sample_rng,
+)
 from skcyto.utils._random import draw_seed
 from skcyto.utils._validation import RANDOM_STATE, check_parameters
 
@@ -33,17 +38,17 @@ unhealthy dysplastic cells of all grades: a larger nucleus for the cell (N:C rat
           coarser chromatin, an irregular outline; the mild ones overlap with reactive normal cells
 rubbish   debris, inflammatory cells, folded squames without nuclei, cells out of focus, smudged
           nuclei, next to nothing
-bothcells a healthy and an unhealthy cell in one image (only where `weights` asks for it)
+bothcells a healthy and an unhealthy cell in one image (only where `class_proportions` asks for it)
 
 For demonstrations and tests only: scores on these images say nothing about real smears.
 """
 
 
-@check_parameters(weights=[Mapping, "array-like", None], random_state=RANDOM_STATE)
+@check_parameters(class_proportions=[Mapping, "array-like", None], random_state=RANDOM_STATE)
 def make_cell_images(
     n_samples: int = 300,
     *,
-    weights: Weights = None,
+    class_proportions: ClassProportions = None,
     image_size: int = 96,
     cells_per_slide: int = 20,
     random_state: int | np.random.RandomState | None = None,
@@ -61,7 +66,7 @@ def make_cell_images(
     n_samples : int, default=300
         Number of images.
 
-    weights : dict of str to float or sequence of float, default=None
+    class_proportions : dict of str to float or sequence of float, default=None
         Share of each class, as a dict by class name or in the order healthy, rubbish, unhealthy,
         bothcells; shares need not sum to 1. A class of weight 0 (or missing from the dict) does
         not occur. None takes the shares of the PS3C training set: healthy 0.34, rubbish 0.59,
@@ -75,8 +80,8 @@ def make_cell_images(
 
     random_state : int, RandomState instance or None, default=None
         Pass an int for the same images in every call. Image i depends on `random_state`,
-        `weights`, `image_size`, `cells_per_slide` and i alone: neither on `n_samples` (a longer
-        set begins with the shorter one) nor on `n_jobs`.
+        `class_proportions`, `image_size`, `cells_per_slide` and i alone: neither on `n_samples`
+        (a longer set begins with the shorter one) nor on `n_jobs`.
 
     n_jobs : int, default=None
         Number of jobs, as in :class:`joblib.Parallel`.
@@ -105,7 +110,7 @@ def make_cell_images(
     Raises
     ------
     ValueError
-        If a parameter is out of range or `weights` does not fit the classes.
+        If a parameter is out of range or `class_proportions` does not fit the classes.
 
     See Also
     --------
@@ -121,7 +126,8 @@ def make_cell_images(
     ((30, 48, 48, 3), dtype('uint8'))
     >>> cells.target_names.tolist()
     ['healthy', 'rubbish', 'unhealthy']
-    >>> half = make_cell_images(30, weights={"healthy": 1, "unhealthy": 1}, random_state=0)
+    >>> shares = {"healthy": 1, "unhealthy": 1}
+    >>> half = make_cell_images(30, class_proportions=shares, random_state=0)
     >>> half.target.tolist().count("unhealthy")
     15
     """
@@ -132,7 +138,7 @@ def make_cell_images(
     ):
         if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
             raise ValueError(f"{name}={value!r} must be an integer of at least {least}")
-    shares = check_weights(weights, CELL_CLASSES, _PS3C_SHARES)
+    shares = check_proportions(class_proportions, CELL_CLASSES, _PS3C_SHARES)
     seed = draw_seed(random_state)
     classes = draw_classes(n_samples, shares, seed)
 

@@ -20,7 +20,12 @@ from skcyto.datasets._synthetic._orbit_drawing import (
     draw_disease,
     draw_orbit,
 )
-from skcyto.datasets._synthetic._sampling import Weights, check_weights, draw_classes, sample_rng
+from skcyto.datasets._synthetic._sampling import (
+    ClassProportions,
+    check_proportions,
+    draw_classes,
+    sample_rng,
+)
 from skcyto.utils._optional import import_optional
 from skcyto.utils._random import draw_seed
 from skcyto.utils._validation import OPTIONAL_PATH, RANDOM_STATE, check_parameters
@@ -50,20 +55,20 @@ For demonstrations and tests only: scores on these volumes say nothing about rea
 
 
 @check_parameters(
-    weights=[Mapping, "array-like", None],
+    class_proportions=[Mapping, "array-like", None],
     size=["array-like"],
     spacing=["array-like"],
-    directory=OPTIONAL_PATH,
+    path=OPTIONAL_PATH,
     random_state=RANDOM_STATE,
 )
 def make_orbit_mri(
     n_samples: int = 30,
     *,
-    weights: Weights = None,
+    class_proportions: ClassProportions = None,
     bilateral: bool = False,
     size: Sequence[int] = (96, 96, 24),
     spacing: Sequence[float] = (0.625, 0.625, 2.0),
-    directory: str | os.PathLike[str] | None = None,
+    path: str | os.PathLike[str] | None = None,
     random_state: int | np.random.RandomState | None = None,
     n_jobs: int | None = None,
 ) -> Bunch:
@@ -78,7 +83,7 @@ def make_orbit_mri(
     n_samples : int, default=30
         Number of volumes.
 
-    weights : dict of str to float or sequence of float, default=None
+    class_proportions : dict of str to float or sequence of float, default=None
         Share of each class, as a dict by class name or in the order control, ted. None is two
         controls to one ted; ``{"control": 4, "ted": 1}`` is the severe imbalance of the TED study.
 
@@ -92,7 +97,7 @@ def make_orbit_mri(
     spacing : sequence of 3 floats, default=(0.625, 0.625, 2.0)
         Size of a voxel in mm. The orbit needs a box of about 54 x 54 x 46 mm.
 
-    directory : str or path-like, default=None
+    path : str or path-like, default=None
         Write each volume to this folder as soon as it is drawn, in the layout of
         :func:`load_ted`, and return paths: memory then holds one volume a job. A folder written
         by the same call before is completed and used again; any other content is refused. None
@@ -111,7 +116,7 @@ def make_orbit_mri(
         Dictionary-like object, with the following attributes.
 
         data : :class:`~pandas.DataFrame` of shape (n_samples, 2)
-            Columns image and mask: paths if `directory` is given, else SimpleITK images (int16 and
+            Columns image and mask: paths if `path` is given, else SimpleITK images (int16 and
             uint8). The index holds the names of the cases, ``synthetic_orbit_0001``, ...
         cases : ndarray of shape (n_samples,), dtype str
             Names of the cases.
@@ -121,7 +126,7 @@ def make_orbit_mri(
             The classes with a positive weight, sorted.
         groups : ndarray of shape (n_samples,), dtype str
             Patient of each case: what to split by.
-        labels : dict of str to int
+        mask_labels : dict of str to int
             Name and mask value of the eight structures.
         signal_structures : list of str
             The two structures that differ between the classes.
@@ -133,13 +138,13 @@ def make_orbit_mri(
     ImportError
         If SimpleITK is not installed (extra ``radiomics``).
     FileExistsError
-        If `directory` holds anything that the same call did not write.
+        If `path` holds anything that the same call did not write.
     ValueError
-        If a parameter is out of range or `weights` does not fit the classes.
+        If a parameter is out of range or `class_proportions` does not fit the classes.
 
     See Also
     --------
-    load_ted : Load the files that `directory` received.
+    load_ted : Load the files that `path` received.
     make_cell_images : Synthetic cells.
 
     Examples
@@ -148,14 +153,14 @@ def make_orbit_mri(
     >>> scans = make_orbit_mri(2, random_state=0)
     >>> scans.data.loc["synthetic_orbit_0001", "image"].GetSize()
     (96, 96, 24)
-    >>> scans.labels["optic_nerve"]
+    >>> scans.mask_labels["optic_nerve"]
     5
     """
     sitk = import_optional("SimpleITK", extra="radiomics", purpose="make_orbit_mri")
     if not isinstance(n_samples, Integral) or isinstance(n_samples, bool) or n_samples < 1:
         raise ValueError(f"n_samples={n_samples!r} must be an integer of at least 1")
     voxels, millimetres = _check_box(size, spacing)
-    shares = check_weights(weights, ORBIT_CLASSES, _DEFAULT_WEIGHTS)
+    shares = check_proportions(class_proportions, ORBIT_CLASSES, _DEFAULT_WEIGHTS)
     seed = draw_seed(random_state)
 
     per_patient = 1 if bilateral else 2
@@ -166,15 +171,15 @@ def make_orbit_mri(
     cases = np.array([f"synthetic_orbit_{i + 1:04d}" for i in range(n_samples)])
     jobs = [
         delayed(_draw_case)(seed, i, patient, label == "ted", bilateral, voxels, millimetres)
-        if directory is None
+        if path is None
         else delayed(_write_case)(
-            Path(directory),
+            Path(path),
             cases[i],
             (seed, i, patient, label == "ted", bilateral, voxels, millimetres),
         )
         for i, (patient, label) in enumerate(zip(patients, target, strict=True))
     ]
-    if directory is None:
+    if path is None:
         drawn = Parallel(n_jobs=n_jobs)(jobs)
         rows = [
             (_as_image(sitk, volume, millimetres), _as_image(sitk, mask, millimetres))
@@ -192,10 +197,10 @@ def make_orbit_mri(
             "spacing": list(millimetres),
             "seed": seed,
         }
-        _claim(Path(directory), parameters)
+        _claim(Path(path), parameters)
         rows = Parallel(n_jobs=n_jobs)(jobs)
         pd.DataFrame({"case": cases, "label": target, "patient": groups}).to_csv(
-            Path(directory) / "labels.csv", index=False, lineterminator="\n"
+            Path(path) / "labels.csv", index=False, lineterminator="\n"
         )
     frame = pd.DataFrame(index=pd.Index(cases, name="case", dtype=object))
     for column, values in zip(("image", "mask"), zip(*rows, strict=True), strict=True):
@@ -207,7 +212,7 @@ def make_orbit_mri(
         target=target,
         target_names=np.array(list(shares)),
         groups=groups,
-        labels=dict(TED_LABELS),
+        mask_labels=dict(TED_LABELS),
         signal_structures=["inferior_rectus", "medial_rectus"],
         DESCR=_DESCRIPTION.format(
             n=n_samples,

@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-Weights = Mapping[str, float] | Sequence[float] | None
+ClassProportions = Mapping[str, float] | Sequence[float] | None
 
 
-def check_weights(
-    weights: Weights, names: Sequence[str], default: Mapping[str, float]
+def check_proportions(
+    class_proportions: ClassProportions, names: Sequence[str], default: Mapping[str, float]
 ) -> dict[str, float]:
-    """Turn a `weights` parameter into the share of each class that is to occur.
+    """Turn a `class_proportions` parameter into the share of each class that is to occur.
 
     Parameters
     ----------
-    weights : dict of str to float, sequence of float or None
+    class_proportions : dict of str to float, sequence of float or None
         Shares by class name, or in the order of `names`; None for `default`.
     names : sequence of str
         The classes that can be drawn.
     default : dict of str to float
-        Shares where `weights` is None.
+        Shares where `class_proportions` is None.
 
     Returns
     -------
@@ -31,27 +31,30 @@ def check_weights(
     Raises
     ------
     ValueError
-        If a class is unknown, the number of weights is wrong, or they are not usable shares.
+        If a class is unknown, the number of shares is wrong, or they are not usable shares.
     """
-    if weights is None:
-        weights = default
-    if not isinstance(weights, Mapping):
-        values = [float(weight) for weight in weights]
+    if class_proportions is None:
+        class_proportions = default
+    if not isinstance(class_proportions, Mapping):
+        values = [float(share) for share in class_proportions]
         if len(values) != len(names):
             raise ValueError(
-                f"weights has {len(values)} values for the {len(names)} classes {list(names)}; "
+                f"class_proportions has {len(values)} values for the {len(names)} classes "
+                f"{list(names)}; "
                 "a dict such as {'" + names[0] + "': 0.5, ...} names them"
             )
-        weights = dict(zip(names, values, strict=True))
-    unknown = [name for name in weights if name not in names]
+        class_proportions = dict(zip(names, values, strict=True))
+    unknown = [name for name in class_proportions if name not in names]
     if unknown:
-        raise ValueError(f"weights names the class {unknown[0]!r}; there are {list(names)}")
-    shares = {name: float(weights[name]) for name in sorted(weights)}
+        raise ValueError(
+            f"class_proportions names the class {unknown[0]!r}; there are {list(names)}"
+        )
+    shares = {name: float(class_proportions[name]) for name in sorted(class_proportions)}
     if any(not np.isfinite(share) or share < 0 for share in shares.values()):
-        raise ValueError(f"weights must be finite and not negative, got {shares}")
+        raise ValueError(f"class_proportions must be finite and not negative, got {shares}")
     total = sum(shares.values())
     if total <= 0:
-        raise ValueError("weights must have at least one positive value")
+        raise ValueError("class_proportions must have at least one positive value")
     return {name: share / total for name, share in shares.items() if share > 0}
 
 

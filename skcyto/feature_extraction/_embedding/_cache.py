@@ -18,7 +18,7 @@ class EmbeddingCacheInfo(NamedTuple):
     Parameters
     ----------
     entries : int
-        Number of stored embeddings: images times models.
+        Number of stored embeddings: images times models times views.
     bytes : int
         Size on disk.
     hits : int
@@ -47,23 +47,24 @@ class EmbeddingCache:
     the network makes of it: model, weights, preprocessing, image size and precision. Renamed or
     copied images are hits; an image of which one byte changed is a miss. What is stored are the
     un-normalised class token and the mean of the patch tokens, so every choice of `tokens` and
-    `normalize` in :class:`EVA02TokenEmbedder` is served by one pass through the network.
+    `final_norm` in :class:`EVA02TokenEmbedder` is served by one pass through the network; but for
+    ``tokens="pooled"`` and ``final_norm="tokens"``, whose numbers are stored by themselves.
 
     The store is one SQLite file in write-ahead mode. Any number of processes on one machine may
     share it, and each batch is committed as soon as it is computed, so a killed run loses no more
     than a batch. Each embedding carries a checksum. Damaged embeddings are computed anew, and a
-    damaged file is replaced by an empty one; both are reported by an
+    damaged file is set aside under another name; both are reported by an
     :class:`~skcyto.exceptions.EmbeddingCacheWarning` that names the file.
 
     Parameters
     ----------
-    directory : str or path
+    path : str or path
         Folder of the store; made on first use. It must lie on a disk of this machine, as network
         file systems do not have the locks that SQLite needs.
 
     Attributes
     ----------
-    path : pathlib.Path
+    file : pathlib.Path
         The SQLite file.
 
     See Also
@@ -74,20 +75,20 @@ class EmbeddingCache:
     --------
     >>> import tempfile
     >>> from skcyto.feature_extraction import EmbeddingCache
-    >>> with tempfile.TemporaryDirectory() as directory:
-    ...     cache = EmbeddingCache(directory)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     cache = EmbeddingCache(folder)
     ...     cache.info().entries
     0
     """
 
-    @check_parameters(directory=PATH)
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self.directory = directory
+    @check_parameters(path=PATH)
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = path
 
     @property
-    def path(self) -> Path:
+    def file(self) -> Path:
         """The SQLite file."""
-        return Path(self.directory).expanduser().absolute() / _FILE_NAME
+        return Path(self.path).expanduser().absolute() / _FILE_NAME
 
     def info(self) -> EmbeddingCacheInfo:
         """Count what is stored, and how often it was used.
@@ -97,21 +98,21 @@ class EmbeddingCache:
         info : EmbeddingCacheInfo
             Named tuple of entries, bytes, hits and misses.
         """
-        if not self.path.exists():
+        if not self.file.exists():
             return EmbeddingCacheInfo(0, 0, 0, 0)
         with self._open() as store:
             entries, hits, misses = store.count()
-        size = sum(p.stat().st_size for p in self.path.parent.glob(f"{_FILE_NAME}*"))
+        size = sum(p.stat().st_size for p in self.file.parent.glob(f"{_FILE_NAME}*"))
         return EmbeddingCacheInfo(entries, size, hits, misses)
 
     def clear(self) -> None:
         """Remove all embeddings and set the counts to zero."""
-        if self.path.exists():
+        if self.file.exists():
             with self._open() as store:
                 store.clear()
 
     def _open(self) -> EmbeddingStore:
-        return EmbeddingStore(self.path)
+        return EmbeddingStore(self.file)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({os.fspath(self.directory)!r})"
+        return f"{type(self).__name__}({os.fspath(self.path)!r})"

@@ -1,13 +1,12 @@
-"""Images to the pooled tokens of a vision transformer."""
+"""Images to the features of a pretrained network."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from numbers import Integral, Real
+from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,23 +20,21 @@ from skcyto.exceptions import InvalidImageError, InvalidInputWarning, RandomWeig
 from skcyto.feature_extraction._embedding._cache import EmbeddingCache
 from skcyto.feature_extraction._embedding._fine_tuned import (
     FineTunedSource,
+    check_same_network,
     fine_tune,
-    network_parameters,
 )
-from skcyto.utils._backbones._options import (
-    INTERPOLATIONS,
-    BackboneOptions,
-    BackboneRequest,
-    options_of,
+from skcyto.feature_extraction._embedding._fingerprint import fingerprint
+from skcyto.feature_extraction._embedding._tokens import (
+    NORMED,
+    POOLED,
+    RAW,
+    TOKEN_NAMES,
+    check_token_names,
 )
-from skcyto.utils._backbones._source import (
-    BackboneInfo,
-    BackboneSource,
-    describe_backbone,
-    resolve_weights_path,
-)
+from skcyto.utils._backbones._request import BACKBONE_CONSTRAINTS, BackboneRequest
+from skcyto.utils._backbones._source import BackboneSource
+from skcyto.utils._backbones._views import VIEWS, list_views
 from skcyto.utils._devices._device import resolve_device, resolve_precision
-from skcyto.utils._images._decoding import describe_reader
 from skcyto.utils._images._inputs import check_image_input, list_bad_images
 from skcyto.utils._prefetch import resolve_n_threads
 from skcyto.utils._progress import progress_bar
@@ -49,22 +46,15 @@ if TYPE_CHECKING:
 
     from skcyto.neural_network import EVA02Classifier
 
-_TOKENS = ("class", "image", "all")
-# Tokens of a batch, with batch_size="auto": few on a CPU, whose caches hold no more.
-_CPU_BATCH_TOKENS = 4096
-_GPU_BATCH_TOKENS = 65536
-_MAX_BATCH_SIZE = 512
-# Raise it when an embedding would come out otherwise than before for a reason not named elsewhere.
-_FORMAT_VERSION = 1
-
 
 class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
-    """Embed images by the pooled tokens of a pretrained vision transformer.
+    """Embed images by the pooled tokens of a pretrained vision transformer, or any network of timm.
 
-    Each image goes through a transformer of `timm <https://huggingface.co/docs/timm>`_, EVA-02 [1]_
-    by default, and its class token, the mean of its patch tokens, or the mean of both becomes a row
-    of features [2]_. Images are prepared as timm says for the model: size, interpolation, crop,
-    mean and standard deviation.
+    Each image goes through a network of `timm <https://huggingface.co/docs/timm>`_, EVA-02 [1]_
+    by default. The class token of a transformer, the mean of its patch tokens, or the mean of both
+    becomes a row of features [2]_; of any other network, it is the feature that it pools itself.
+    Images are prepared as timm, or the model's own files, say: size, interpolation, crop, mean and
+    standard deviation. :func:`known_backbones` lists networks made for pathology.
 
     Nothing is learnt from the data unless `finetune` is given, so the estimator may stand in front
     of, or inside, any cross-validation. With a `cache`, each image goes through the network once,
@@ -73,32 +63,43 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     model_name : str, default="eva02_base_patch14_448.mim_in22k_ft_in22k_in1k"
-        Name of a timm vision transformer: EVA-02, ViT, DINOv2 and DINOv3 (with or without
-        registers), CLIP, SigLIP, BEiT, DeiT and others. A tag after the dot names the training.
+        Which network, one of
 
-    tokens : {"class", "image", "all"} or list of these, default="all"
+        - the name of a timm model: EVA-02, ViT, DINOv2 and DINOv3 (with or without registers),
+          CLIP, SigLIP, BEiT, DeiT and others, and with ``tokens="pooled"`` ConvNeXt, MaxViT, Swin,
+          EfficientNet, ResNet and all else. A tag after the dot names the training;
+        - ``"hf-hub:owner/name"``: a model on the Hugging Face Hub that was made for timm;
+        - a folder, with ``local-dir:`` before it or not, with a `config.json` of timm and
+          `model.safetensors`: what ``hf download`` leaves, and needs no network.
+
+    tokens : {"class", "image", "all", "pooled"} or list of the first three, default="all"
         What becomes of an image's tokens:
 
         - "class": the class token;
         - "image": the mean of the patch tokens;
-        - "all": the mean of class token and patch tokens together.
+        - "all": the mean of class token and patch tokens together;
+        - "pooled": no token, but what timm itself calls the pooled feature of the model, with its
+          own norm, whatever `final_norm` says. Networks that are no vision transformers have it
+          alone.
 
         Several are concatenated in the order given. Registers and distillation tokens belong to
         none of these, as they do not describe a place nor, by themselves, the image. A model
         without a class token has "image" only.
 
-    normalize : bool or "ps3c", default=True
+    final_norm : bool, "tokens" or "image", default=True
         Whether the model's own final norm is applied, to the pooled vector. False gives the
-        output of the last block as it is. "ps3c" is the mixture used in [2]_: "image" with the
-        norm, "class" and "all" without. The few models that have no final norm give the same in
-        each case.
+        output of the last block as it is. "tokens" applies it to each token before these are
+        pooled, as the authors of Virchow and of most transformers mean it. "image" is the mixture
+        used in [2]_: "image" with the norm, "class" and "all" without. The few models that have no
+        final norm give the same in each case.
 
     weights : str, path or None, default="pretrained"
         "pretrained" takes timm's weights for the model, from the local cache of the Hugging Face
-        Hub or from the network. A path names a `.safetensors` file, or a `.pth` file that holds
-        tensors only: a position embedding of another image size is resampled, a classifier is
-        dropped, and any other weight that is missing or has no place is an error. None gives
-        random weights, drawn with `random_state`, and a warning.
+        Hub or from the network, or those in the folder that `model_name` names. A path names a
+        `.safetensors` file, or a `.pth` file that holds tensors only: a position embedding of
+        another image size is resampled, a classifier is dropped, and any other weight that is
+        missing or has no place is an error. None gives random weights, drawn with `random_state`,
+        and a warning.
 
     image_size : int or None, default=None
         Height and width to which images are brought, in pixels; a multiple of the model's patch
@@ -112,14 +113,34 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
     crop_pct : float or None, default=None
         Share of the resized image's edge that is kept, in (0, 1]; None as for `mean`.
 
+    crop_mode : {"squash", "center", "pad"} or None, default=None
+        How an image that is not square becomes so: "squash" brings both edges to the input's
+        size, "center" the shorter one and cuts off the ends of the longer, "pad" the longer one
+        and puts a border around the rest. None as for `mean`. With "squash" and "pad", `crop_pct`
+        is 1 unless it is given.
+
+    fill : int, sequence of 3 ints or None, default=None
+        Colour of the border, from 0 to 255; None is white. For ``crop_mode="pad"`` alone.
+
     interpolation : {"bicubic", "bilinear", "nearest", "lanczos"} or None, default=None
         Of the resizing; None as for `mean`.
 
+    model_kwargs : dict or None, default=None
+        Arguments of the architecture, as given to ``timm.create_model``, such as
+        ``{"init_values": 1e-5}`` or ``{"reg_tokens": 8, "mlp_layer": "SwiGLUPacked"}``: numbers,
+        texts, lists, and layers or their names. They go before those in a ``config.json``.
+
     finetune : EVA02Classifier or None, default=None
         Fine-tunes the network on the images and labels given to `fit`, before it embeds. The
-        network is then the one that the classifier describes: leave `model_name`, `weights` and
-        `image_size` to it. It sees the training fold only, so the embedder must stand inside the
-        cross-validation. A `cache` keeps apart what different weights made of an image.
+        network is then the one that the classifier describes: leave `model_name`, `weights`,
+        `image_size` and the like to it. It sees the training fold only, so the embedder must stand
+        inside the cross-validation. A `cache` keeps apart what different weights made of an image.
+
+    views : {"flips", "dihedral"}, int or None, default=None
+        Shows each image to the network in several ways, and takes the mean of the features:
+        "flips" for the image as it is and mirrored to either side and to both (4), "dihedral" for
+        all flips and right-angle turns (8), a number for the image as it is and windows of half
+        of its area or more, spread evenly and the same for each image. A `cache` keeps each view.
 
     batch_size : int or "auto", default="auto"
         Images of one forward pass. "auto" goes by device and number of patches. Where the device's
@@ -153,7 +174,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     embedding_dim_ : int
-        Length of one token.
+        Length of one token, or of the pooled feature.
 
     finetune_ : EVA02Classifier
         The fitted classifier, a classifier of images in its own right; only with `finetune`.
@@ -168,8 +189,8 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         Name of that column; only where `fit` was given a data frame.
 
     n_forward_images_ : int
-        Images that went through the network in the last call of `transform`: those neither in the
-        cache nor equal to an earlier image of the call.
+        Images, and views of images, that went through the network in the last call of
+        `transform`: those neither in the cache nor equal to an earlier image of the call.
 
     batch_size_ : int
         Images of one forward pass at the end of the last call of `transform`.
@@ -177,6 +198,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
     See Also
     --------
     EmbeddingCache : Embeddings on disk, shared by folds, processes and runs.
+    known_backbones : Networks made for pathology, and how to name them.
     skcyto.neural_network.EVA02Classifier : Fine-tunes the network.
 
     Notes
@@ -217,16 +239,11 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
     """
 
     _parameter_constraints: dict = {
-        "model_name": [str],
-        "tokens": [StrOptions(set(_TOKENS)), list, tuple],
-        "normalize": ["boolean", StrOptions({"ps3c"})],
-        "weights": [str, os.PathLike, None],
-        "image_size": [Interval(Integral, 1, None, closed="left"), None],
-        "mean": ["array-like", None],
-        "std": ["array-like", None],
-        "crop_pct": [Interval(Real, 0, 1, closed="right"), None],
-        "interpolation": [StrOptions(set(INTERPOLATIONS)), None],
+        "tokens": [StrOptions(set(TOKEN_NAMES)), list, tuple],
+        "final_norm": ["boolean", StrOptions({"tokens", "image"})],
+        **BACKBONE_CONSTRAINTS,
         "finetune": [HasMethods(["fit", "predict_proba", "save_weights"]), None],
+        "views": [StrOptions(set(VIEWS)), Interval(Integral, 1, None, closed="left"), None],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "device": "no_validation",
         "precision": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
@@ -242,14 +259,18 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         model_name: str = "eva02_base_patch14_448.mim_in22k_ft_in22k_in1k",
         tokens: str | list[str] = "all",
         *,
-        normalize: bool | str = True,
+        final_norm: bool | str = True,
         weights: str | os.PathLike[str] | None = "pretrained",
         image_size: int | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         crop_pct: float | None = None,
+        crop_mode: str | None = None,
+        fill: int | Sequence[int] | None = None,
         interpolation: str | None = None,
+        model_kwargs: Mapping[str, Any] | None = None,
         finetune: EVA02Classifier | None = None,
+        views: str | int | None = None,
         batch_size: int | str = "auto",
         device: str | torch.device = "auto",
         precision: str = "auto",
@@ -261,14 +282,18 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
     ) -> None:
         self.model_name = model_name
         self.tokens = tokens
-        self.normalize = normalize
+        self.final_norm = final_norm
         self.weights = weights
         self.image_size = image_size
         self.mean = mean
         self.std = std
         self.crop_pct = crop_pct
+        self.crop_mode = crop_mode
+        self.fill = fill
         self.interpolation = interpolation
+        self.model_kwargs = model_kwargs
         self.finetune = finetune
+        self.views = views
         self.batch_size = batch_size
         self.device = device
         self.precision = precision
@@ -279,7 +304,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, groups: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, sample_weight: Any = None, groups: Any = None) -> Self:
         """Check the parameters, and fine-tune the network where `finetune` is given.
 
         Without `finetune`, nothing is learnt from the images, and none is read.
@@ -306,26 +331,27 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is out of its range, the model unknown or no vision transformer, or `X`
-            no collection of images; or if labels are missing that `finetune` needs.
+            If a parameter is out of its range, the model unknown or without the tokens that are
+            asked for, or `X` no collection of images; or if labels are missing that `finetune`
+            needs.
         InvalidImageError
             If images cannot be read that `finetune` needs, and `on_error` is "raise"; found before
             the training.
         PretrainedWeightsError
-            If there is no such weights file, or timm has no pretrained weights for the model.
+            If there is no such folder or weights file, its description is another model's, or timm
+            has no pretrained weights for the model.
         """
         inputs = check_image_input(self, X, reset=True)
-        model_name, weights, image_size = network_parameters(self)
-        weights = resolve_weights_path(weights)
-        options = options_of(self if self.finetune is None else self.finetune)
-        image_size, options = BackboneRequest(model_name, image_size, weights, options).resolve()
-        info = describe_backbone(model_name, image_size, options)
-        self._check_tokens(info)
+        if self.finetune is not None:
+            check_same_network(self.finetune, self.__dict__, type(self)().get_params(deep=False))
+        source = BackboneRequest.of(self.finetune or self).resolve()
+        info = source.describe()
+        check_token_names(self.tokens, self._token_names, info)
         resolve_device(self.device)
         self.__dict__.pop("finetune_", None)
         self._source: BackboneSource | FineTunedSource
         if self.finetune is None:
-            self._source = self._find_source(weights, image_size, options)
+            self._source = self._seed(source)
         else:
             self._source = fine_tune(
                 self.finetune,
@@ -338,7 +364,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
             )
             self.finetune_ = self._source.classifier
         self._weights_identity = self._source.identify_weights()
-        self.embedding_dim_ = info.embedding_dim
+        self.embedding_dim_ = info.pooled_dim if self._kind == POOLED else info.embedding_dim
         self.image_size_ = info.image_size
         self.n_forward_images_ = 0
         return self
@@ -367,7 +393,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
             If the weights cannot be had, or are not those of `fit` any more.
         """
         from skcyto.feature_extraction._embedding._loaded_backbones import get_backbone
-        from skcyto.feature_extraction._embedding._run import EmbeddingRun
+        from skcyto.feature_extraction._embedding._run import EmbeddingRun, choose_batch_size
         from skcyto.feature_extraction._embedding._tokens import combine_tokens
 
         check_is_fitted(self)
@@ -378,15 +404,26 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         cache = self.cache
         if cache is not None and not isinstance(cache, EmbeddingCache):
             cache = EmbeddingCache(cache)
-        bar = progress_bar(total=len(inputs), desc="Embedding", unit="image", verbose=self.verbose)
+        views = list_views(self.views)
+        bar = progress_bar(
+            total=len(inputs) * len(views), desc="Embedding", unit="image", verbose=self.verbose
+        )
         with bar, nullcontext() if cache is None else cache._open() as store:
             result = EmbeddingRun(
                 info=info,
-                load_backbone=lambda: get_backbone(self._source, self._weights_identity, device),
+                kind=self._kind,
+                views=views,
+                n_features=len(self._token_names) * self.embedding_dim_,
+                combine=lambda embeddings, head: combine_tokens(
+                    embeddings, head, self._token_names, self.final_norm
+                ),
+                load_backbone=lambda: get_backbone(
+                    self._source, self._weights_identity, device, self._kind
+                ),
                 device=device,
                 precision=precision,
-                fingerprint=self._compute_fingerprint(info, precision),
-                batch_size=self._choose_batch_size(info, device),
+                fingerprint=fingerprint(info, self._weights_identity, self._kind, precision),
+                batch_size=choose_batch_size(self.batch_size, info, device),
                 n_threads=resolve_n_threads(self.n_jobs),
                 stop_on_bad=self.on_error == "raise",
                 store=store,
@@ -402,10 +439,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
                     result.bad,
                 )
             warn(f"{message}\nTheir rows are NaN.", InvalidInputWarning)
-        if result.head is None:
-            shape = (len(inputs), len(self._token_names) * info.embedding_dim)
-            return np.full(shape, np.nan, dtype=np.float32)
-        return combine_tokens(result.embeddings, result.head, self._token_names, self.normalize)
+        return result.features
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the features: ``all_0``, ``all_1`` and so on.
@@ -437,59 +471,30 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
     def _save_state(self, weights: Path) -> dict[str, Any]:
         from skcyto.feature_extraction._embedding._state import save_embedder_state
 
-        return save_embedder_state(self, weights)
+        return save_embedder_state(self.__dict__, weights)
 
     def _load_state(self, state: dict[str, Any], weights: Path | None) -> None:
         from skcyto.feature_extraction._embedding._state import load_embedder_state
 
-        load_embedder_state(self, state, weights)
+        self.__dict__.update(load_embedder_state(state, weights))
 
     @property
     def _token_names(self) -> list[str]:
         return [self.tokens] if isinstance(self.tokens, str) else list(self.tokens)
 
-    def _check_tokens(self, info: BackboneInfo) -> None:
-        names = self._token_names
-        if not names or set(names) - set(_TOKENS) or len(set(names)) < len(names):
-            raise ValueError(
-                f"tokens={self.tokens!r} must be one of {', '.join(map(repr, _TOKENS))}, or a list "
-                "of different ones of these"
-            )
-        if not info.has_class_token and set(names) != {"image"}:
-            raise ValueError(
-                f"model_name={info.model_name!r} has no class token, only patches: "
-                "tokens must be 'image'"
-            )
+    @property
+    def _kind(self) -> str:
+        if self._token_names == [POOLED]:
+            return POOLED
+        return NORMED if self.final_norm == "tokens" else RAW
 
-    def _find_source(
-        self, weights: str | None, image_size: int | None, options: BackboneOptions
-    ) -> BackboneSource:
-        """Say where the network comes from; all else depends on it through its identity alone."""
-        seed = 0
-        if weights is None:
-            seed = draw_seed(self.random_state)
-            warn(
-                f"weights=None: {self.model_name} has random weights, whose features are good for "
-                "trials only",
-                RandomWeightsWarning,
-            )
-        return BackboneSource(self.model_name, image_size, weights, seed, options)
-
-    def _compute_fingerprint(self, info: BackboneInfo, precision: torch.dtype) -> bytes:
-        parts = {
-            "format": _FORMAT_VERSION,
-            "reader": describe_reader(),
-            "model": info.model_name,
-            "weights": self._weights_identity,
-            "preprocessing": dict(info.data_config),
-            "precision": str(precision),
-        }
-        text = json.dumps(parts, sort_keys=True)
-        return hashlib.blake2b(text.encode(), digest_size=20).digest()
-
-    def _choose_batch_size(self, info: BackboneInfo, device: torch.device) -> int:
-        if not isinstance(self.batch_size, str):
-            return int(self.batch_size)
-        n_tokens = max(1, (info.image_size // info.patch_size) ** 2)
-        budget = _CPU_BATCH_TOKENS if device.type == "cpu" else _GPU_BATCH_TOKENS
-        return min(max(1, budget // n_tokens), _MAX_BATCH_SIZE)
+    def _seed(self, source: BackboneSource) -> BackboneSource:
+        """Draw the seed of random weights."""
+        if source.weights is not None:
+            return source
+        warn(
+            f"weights=None: {self.model_name} has random weights, whose features are good for "
+            "trials only",
+            RandomWeightsWarning,
+        )
+        return replace(source, seed=draw_seed(self.random_state))

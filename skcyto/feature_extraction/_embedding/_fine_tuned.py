@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from sklearn.utils import _safe_indexing
 
 from skcyto.exceptions import InvalidImageError, InvalidInputWarning
 from skcyto.utils._backbones._options import BackboneOptions
+from skcyto.utils._backbones._request import OPTION_NAMES
 from skcyto.utils._backbones._source import BackboneInfo, describe_backbone
 from skcyto.utils._images._inputs import ImageInputs, list_bad_images
 from skcyto.utils._warnings import warn
@@ -21,12 +22,11 @@ from skcyto.utils._warnings import warn
 if TYPE_CHECKING:
     from torch import nn
 
-    from skcyto.feature_extraction._embedding._embedder import EVA02TokenEmbedder
     from skcyto.neural_network import EVA02Classifier
 
 _OF_THE_NETWORK = (
     *("model_name", "weights", "image_size"),
-    *("mean", "std", "crop_pct", "interpolation"),
+    *OPTION_NAMES,
 )
 
 
@@ -69,7 +69,7 @@ class FineTunedSource:
     @property
     def model_name(self) -> str:
         """Name of the timm model."""
-        return self.classifier.model_name
+        return self.classifier._backbone_name
 
     @property
     def image_size(self) -> int | None:
@@ -103,7 +103,8 @@ class FineTunedSource:
             A timm model without a classifier.
         """
         model = copy.deepcopy(self.classifier.network_.backbone).cpu()
-        model.set_grad_checkpointing(False)
+        if hasattr(model, "set_grad_checkpointing"):
+            model.set_grad_checkpointing(False)
         return model.float().eval()
 
 
@@ -159,37 +160,30 @@ def fine_tune(
     return FineTunedSource.of(clone(finetune).fit(**data))
 
 
-def network_parameters(embedder: EVA02TokenEmbedder) -> tuple[str, Any, int | None]:
-    """Return model name, weights and image size that count for an embedder.
+def check_same_network(
+    finetune: EVA02Classifier, params: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> None:
+    """Refuse parameters of an embedder that describe another network than its `finetune` does.
 
     Parameters
     ----------
-    embedder : EVA02TokenEmbedder
-        Whose own they are, or those of its `finetune`.
-
-    Returns
-    -------
-    model_name : str
-    weights : str, path or None
-    image_size : int or None
+    finetune : EVA02Classifier
+        Says which network it is.
+    params, defaults : mapping
+        The embedder's parameters, and what they are where nothing is said.
 
     Raises
     ------
     ValueError
-        If it has `finetune`, and its own parameters say something else.
+        If one of them says something else.
     """
-    finetune = embedder.finetune
-    if finetune is None:
-        return embedder.model_name, embedder.weights, embedder.image_size
-    defaults = inspect.signature(type(embedder)).parameters
     for name in _OF_THE_NETWORK:
-        own, theirs = getattr(embedder, name), getattr(finetune, name)
-        if not _equal(own, defaults[name].default) and not _equal(own, theirs):
+        own, theirs = params[name], getattr(finetune, name)
+        if not _equal(own, defaults[name]) and not _equal(own, theirs):
             raise ValueError(
                 f"{name}={own!r}, but finetune has {name}={theirs!r}. With finetune, the network "
                 f"is the one that it describes: give {name} to it, and leave it out here"
             )
-    return finetune.model_name, finetune.weights, finetune.image_size
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     import torch
 
 _MAX_LOADED = 2
-_Key = tuple[str, int | None, str, str, str]
+_Key = tuple[str, int | None, str, str, str, str]
 
 _lock = threading.Lock()
 _loaded: OrderedDict[_Key, TokenBackbone] = OrderedDict()
 
 
 def get_backbone(
-    source: BackboneSource | FineTunedSource, identity: str, device: torch.device
+    source: BackboneSource | FineTunedSource, identity: str, device: torch.device, kind: str
 ) -> TokenBackbone:
     """Return a backbone, loading it unless this process still has it.
 
@@ -34,6 +34,8 @@ def get_backbone(
         What `source.identify_weights()` said when the estimator was fitted.
     device : torch.device
         Where it shall be.
+    kind : {"raw", "normed", "pooled"}
+        What it shall give.
 
     Returns
     -------
@@ -45,7 +47,7 @@ def get_backbone(
     PretrainedWeightsError
         If the weights cannot be had, or are not those of the fit any more.
     """
-    key = (source.model_name, source.image_size, identity, repr(source.options), str(device))
+    key = (source.model_name, source.image_size, identity, repr(source.options), str(device), kind)
     with _lock:
         if key not in _loaded:
             if source.identify_weights() != identity:
@@ -57,7 +59,7 @@ def get_backbone(
             # Before the new one is loaded: both need not fit into memory side by side.
             while len(_loaded) >= _MAX_LOADED:
                 _loaded.popitem(last=False)
-            _loaded[key] = TokenBackbone(source.create(), info).to(device)
+            _loaded[key] = TokenBackbone(source.create(), info, kind).to(device)
         _loaded.move_to_end(key)
         return _loaded[key]
 

@@ -1,4 +1,4 @@
-"""From images to the un-normalised class token and patch mean, and from these to features."""
+"""From images to class token and patch mean, or a pooled vector, and from these to features."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-TOKEN_NAMES = ("class", "image", "all")
+# What a backbone gives for an image, and a cache keeps: class token and patch mean of the last
+# block, the same of tokens that were normed one by one, or timm's own pooled feature.
+RAW, NORMED, POOLED = "raw", "normed", "pooled"
+TOKEN_NAMES = ("class", "image", "all", POOLED)
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class PoolingHead:
     n_patches : int
         Number of patch tokens whose mean was stored.
     norm : torch.nn.Module
-        The model's final norm, on the CPU.
+        What is still to be applied: the model's final norm, on the CPU, or nothing.
     """
 
     n_patches: int
@@ -43,7 +46,7 @@ class PoolingHead:
         return file.getvalue()
 
     @classmethod
-    def from_bytes(cls, data: bytes, info: BackboneInfo) -> PoolingHead:
+    def from_bytes(cls, data: bytes, info: BackboneInfo, kind: str = RAW) -> PoolingHead:
         """Read what :meth:`to_bytes` wrote.
 
         Parameters
@@ -52,14 +55,18 @@ class PoolingHead:
             Serialised head.
         info : BackboneInfo
             Gives the kind of norm.
+        kind : {"raw", "normed", "pooled"}, default="raw"
+            What the embeddings are.
 
         Returns
         -------
         head : PoolingHead
         """
         import torch
+        from torch import nn
 
-        norm = copy.deepcopy(info.final_norm).to_empty(device="cpu").requires_grad_(False)
+        norm = copy.deepcopy(info.final_norm) if kind == RAW else nn.Identity()
+        norm = norm.to_empty(device="cpu").requires_grad_(False)
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             n_patches = int(arrays["n_patches"])
             state = {
@@ -72,25 +79,31 @@ class PoolingHead:
 
 
 class TokenBackbone:
-    """A vision transformer that gives, for each image, class token and patch mean side by side.
+    """A network that gives class token and patch mean of an image side by side, or pools itself.
 
     Parameters
     ----------
     model : torch.nn.Module
-        A timm vision transformer; its final norm is taken out of it.
+        A model of timm; the final norm of a vision transformer is taken out of it, unless it pools.
     info : BackboneInfo
         Its description.
+    kind : {"raw", "normed", "pooled"}, default="raw"
+        What it gives.
     """
 
-    def __init__(self, model: nn.Module, info: BackboneInfo) -> None:
+    def __init__(self, model: nn.Module, info: BackboneInfo, kind: str = RAW) -> None:
         import torch
         from torch import nn
 
         self._info = info
-        self._norm = copy.deepcopy(find_final_norm(model)).cpu().requires_grad_(False)
-        # timm norms every token before the pooling in some models and after it in others; without
-        # either, forward_features gives the same thing for all: the last block's output.
-        model.norm = nn.Identity()
+        self._kind = kind
+        norm = copy.deepcopy(find_final_norm(model)).requires_grad_(False)
+        if kind != POOLED:
+            # timm norms every token before the pooling in some models and after it in others;
+            # without either, forward_features gives the same for all: the last block's output.
+            model.norm = nn.Identity()
+        self._token_norm = norm if kind == NORMED else nn.Identity()
+        self._norm = copy.deepcopy(norm).cpu() if kind == RAW else nn.Identity()
         self._model = model.requires_grad_(False)
         self._head: PoolingHead | None = None
         shape = (1, 3, 1, 1)
@@ -100,6 +113,7 @@ class TokenBackbone:
     def to(self, device: torch.device) -> TokenBackbone:
         """Move the weights to a device and return self."""
         self._model.to(device)
+        self._token_norm.to(device)
         self._mean = self._mean.to(device)
         self._std = self._std.to(device)
         return self
@@ -127,11 +141,17 @@ class TokenBackbone:
 
         Returns
         -------
-        embeddings : torch.Tensor of shape (n_images, 2 * embedding_dim)
-            Class token, then mean over the patch tokens; float32, on the network's device.
+        embeddings : torch.Tensor of shape (n_images, n_numbers)
+            Class token, then mean over the patch tokens; or the pooled feature. float32, on the
+            network's device.
         """
         import torch
 
+        if self._kind == POOLED:
+            self._head = PoolingHead(0, self._norm)
+            with torch.inference_mode(), self._autocast(precision):
+                pixels = normalize_pixels(images, self._mean, self._std)
+                return self._model(pixels).float()
         class_token, patch_tokens = self.forward_tokens(images, precision)
         with torch.inference_mode():
             return torch.cat([class_token, patch_tokens.mean(dim=1)], dim=1)
@@ -157,10 +177,8 @@ class TokenBackbone:
         """
         import torch
 
-        device = self._mean.device
         n_prefix = self._info.n_prefix_tokens
-        autocast = torch.autocast(device.type, precision, enabled=precision != torch.float32)
-        with torch.inference_mode(), autocast:
+        with torch.inference_mode(), self._autocast(precision):
             pixels = normalize_pixels(images, self._mean, self._std)
             tokens = self._model.forward_features(pixels)
             if not isinstance(tokens, torch.Tensor) or tokens.ndim != 3:
@@ -170,27 +188,35 @@ class TokenBackbone:
                 )
             if self._head is None:
                 self._head = PoolingHead(tokens.shape[1] - n_prefix, self._norm)
+            tokens = self._token_norm(tokens)
             return tokens[:, 0].float(), tokens[:, n_prefix:].float()
+
+    def _autocast(self, precision: torch.dtype) -> torch.autocast:
+        import torch
+
+        kind = self._mean.device.type
+        return torch.autocast(kind, precision, enabled=precision != torch.float32)
 
 
 def combine_tokens(
     embeddings: np.ndarray,
     head: PoolingHead,
     tokens: Sequence[str],
-    normalize: Any,
+    final_norm: Any,
 ) -> np.ndarray:
     """Make features of class tokens and patch means.
 
     Parameters
     ----------
-    embeddings : ndarray of shape (n_images, 2 * embedding_dim)
-        Class token, then patch mean, un-normalised.
+    embeddings : ndarray of shape (n_images, n_numbers)
+        As the backbone gave them.
     head : PoolingHead
         Number of patches, and the norm.
-    tokens : sequence of {"class", "image", "all"}
+    tokens : sequence of {"class", "image", "all"}, or ["pooled"]
         What to concatenate.
-    normalize : bool or "ps3c"
-        Whether the norm is applied to each pooled vector; "ps3c" applies it to "image" alone.
+    final_norm : bool, "image" or "tokens"
+        Whether the norm is applied to each pooled vector; "image" applies it to "image" alone, and
+        with "tokens" it was applied before.
 
     Returns
     -------
@@ -199,6 +225,8 @@ def combine_tokens(
     """
     import torch
 
+    if list(tokens) == [POOLED]:
+        return embeddings.astype(np.float32, copy=False)
     class_token, patch_mean = np.split(embeddings, 2, axis=1)
     blocks = []
     for name in tokens:
@@ -209,8 +237,47 @@ def combine_tokens(
         else:
             n_patches = np.float32(head.n_patches)
             block = (class_token + n_patches * patch_mean) / (n_patches + 1)
-        if normalize is True or (normalize == "ps3c" and name == "image"):
+        if final_norm is True or (final_norm == "image" and name == "image"):
             with torch.inference_mode():
                 block = head.norm(torch.from_numpy(np.ascontiguousarray(block))).numpy()
         blocks.append(block)
     return np.concatenate(blocks, axis=1, dtype=np.float32)
+
+
+def check_token_names(tokens: object, names: Sequence[str], info: BackboneInfo) -> None:
+    """Check that a network has the tokens that are asked for.
+
+    Parameters
+    ----------
+    tokens : object
+        As the user gave them.
+    names : sequence of str
+        The same as a sequence.
+    info : BackboneInfo
+        Description of the network.
+
+    Raises
+    ------
+    ValueError
+        If it has not, or the names are none that there are.
+    """
+    if not names or set(names) - set(TOKEN_NAMES) or len(set(names)) < len(names):
+        raise ValueError(
+            f"tokens={tokens!r} must be one of {', '.join(map(repr, TOKEN_NAMES))}, or a list of "
+            "different ones of these"
+        )
+    if POOLED in names and len(names) > 1:
+        raise ValueError(
+            f"tokens={tokens!r}: 'pooled' is timm's own feature and stands alone; join two "
+            "embedders in a FeatureUnion for more"
+        )
+    if not info.has_tokens and POOLED not in names:
+        raise ValueError(
+            f"model_name={info.model_name!r} is no vision transformer, which would keep a token "
+            f"for each patch: tokens={tokens!r} must be 'pooled', timm's own pooled feature"
+        )
+    if not info.has_class_token and not set(names) <= {"image", POOLED}:
+        raise ValueError(
+            f"model_name={info.model_name!r} has no class token, only patches: "
+            "tokens must be 'image'"
+        )

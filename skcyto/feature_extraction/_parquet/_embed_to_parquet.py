@@ -13,19 +13,26 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.validation import check_is_fitted
 
-from skcyto.exceptions import InvalidImageError, InvalidInputWarning
+from skcyto.exceptions import DamagedFileWarning, InvalidImageError, InvalidInputWarning
 from skcyto.feature_extraction._embedding._embedder import EVA02TokenEmbedder
 from skcyto.feature_extraction._parquet._manifest import (
+    MANIFEST,
     SUCCESS,
     PathList,
     begin,
     fingerprint,
     make_manifest,
     name_part,
-    write_atomically,
 )
-from skcyto.feature_extraction._parquet._parts import count_unreadable, import_parquet
+from skcyto.feature_extraction._parquet._parts import (
+    ForeignPart,
+    PartProblem,
+    count_unreadable,
+    import_parquet,
+)
 from skcyto.feature_extraction._parquet._runners import ClusterRunner, LocalRunner, Runner
+from skcyto.utils._atomic import clear_parts, write_atomically
+from skcyto.utils._damage import set_aside
 from skcyto.utils._images._inputs import ImageInputs, list_bad_images
 from skcyto.utils._progress import progress_bar
 from skcyto.utils._warnings import warn
@@ -41,7 +48,7 @@ class ParquetEmbeddingInfo(NamedTuple):
 
     Parameters
     ----------
-    directory : pathlib.Path
+    path : pathlib.Path
         The data set.
     n_images : int
         Its rows.
@@ -61,7 +68,7 @@ class ParquetEmbeddingInfo(NamedTuple):
     3
     """
 
-    directory: Path
+    path: Path
     n_images: int
     n_parts: int
     n_new_parts: int
@@ -71,8 +78,8 @@ class ParquetEmbeddingInfo(NamedTuple):
 @validate_params(
     {
         "embedder": [EVA02TokenEmbedder],
-        "paths": "no_validation",
-        "directory": [str, os.PathLike],
+        "X": "no_validation",
+        "path": [str, os.PathLike],
         "client": "no_validation",
         "part_size": [Interval(Integral, 1, None, closed="left")],
         "verbose": ["verbose"],
@@ -81,8 +88,8 @@ class ParquetEmbeddingInfo(NamedTuple):
 )
 def embed_to_parquet(
     embedder: EVA02TokenEmbedder,
-    paths: Any,
-    directory: str | os.PathLike[str],
+    X: Any,
+    path: str | os.PathLike[str],
     *,
     client: Client | None = None,
     part_size: int = 4096,
@@ -101,15 +108,15 @@ def embed_to_parquet(
         fine-tuned first. Its `on_error` says what becomes of images that cannot be read: "raise"
         stops with their names, "nan" gives them rows of NaN with the reason beside them.
 
-    paths : sequence of str or path-like of length n_images
+    X : sequence of str or path-like of length n_images
         Image files: a list, a one-dimensional array, a Series, or a data frame of one column.
 
-    directory : str or path-like
+    path : str or path-like
         Folder of the data set; made where it does not exist.
 
     client : distributed.Client or None, default=None
         Dask cluster whose workers embed the parts. They must see the same files under the same
-        paths, and write to the same `directory`. A worker that dies loses the part it was at,
+        paths, and write to the same `path`. A worker that dies loses the part it was at,
         which another one does again. None embeds in this process.
 
     part_size : int, default=4096
@@ -121,7 +128,7 @@ def embed_to_parquet(
     Returns
     -------
     info : ParquetEmbeddingInfo
-        Named tuple of directory, number of images, parts, parts new in this call, and images that
+        Named tuple of path, number of images, parts, parts new in this call, and images that
         could not be read.
 
     Raises
@@ -144,7 +151,7 @@ def embed_to_parquet(
     Notes
     -----
     Files are named ``part-00000000.parquet`` and so on, so that readers that sort by name give the
-    rows in the order of `paths`. The columns are ``path``; one float32 column a feature, named as
+    rows in the order of `X`. The columns are ``path``; one float32 column a feature, named as
     by ``get_feature_names_out``; and ``error``, the reason where an image could not be read, else
     null. ``_manifest.json`` holds what the data set was begun with. ``_SUCCESS`` is written when
     all parts are there, and removed by a call that finds some missing, damaged or to be done again.
@@ -169,22 +176,22 @@ def embed_to_parquet(
     ...     for i, path in enumerate(paths):
     ...         Image.new("RGB", (28, 28), (40 * i, 0, 0)).save(path)
     ...     info = embed_to_parquet(embedder, paths, Path(folder, "tiles"), part_size=2)
-    ...     frame = pd.read_parquet(info.directory)
+    ...     frame = pd.read_parquet(info.path)
     >>> info.n_parts, frame.shape
     (3, (5, 194))
     """
     import_parquet()
-    images = PathList(paths, int(part_size))
+    images = PathList(X, int(part_size))
     embedder = _fit_if_needed(embedder, images)
-    folder = Path(directory).expanduser().absolute()
+    folder = Path(path).expanduser().absolute()
     runner: Runner = LocalRunner(embedder) if client is None else ClusterRunner(embedder, client)
     description = runner.describe()
     manifest = make_manifest(description, images, int(part_size))
-    begin(folder, manifest)
+    is_known = begin(folder, manifest)
     mark = fingerprint(manifest)
 
     strict = embedder.on_error == "raise"
-    remaining, n_unreadable = _find_remaining(images, folder, mark, strict)
+    remaining, n_unreadable = _find_remaining(images, folder, mark, strict, is_known)
     if remaining:  # Whatever becomes of this call, the data set is not whole now.
         (folder / SUCCESS).unlink(missing_ok=True)
     if strict:
@@ -212,8 +219,7 @@ def embed_to_parquet(
             n_unreadable += len(result.bad)
             bad = dict(sorted((bad | result.bad).items())[:_MAX_LISTED])
             bar.update(result.n_images)
-    for leftover in folder.glob(".part-*.tmp"):  # of processes that were killed
-        leftover.unlink(missing_ok=True)
+    clear_parts(folder)
     write_atomically(folder / SUCCESS, b"")
     if bad:
         listed = "\n".join(f"  {images[row]} (row {row}): {why}" for row, why in bad.items())
@@ -239,27 +245,42 @@ def _fit_if_needed(embedder: EVA02TokenEmbedder, images: PathList) -> EVA02Token
 
 
 def _find_remaining(
-    images: PathList, folder: Path, mark: str, strict: bool
+    images: PathList, folder: Path, mark: str, strict: bool, is_known: bool
 ) -> tuple[list[int], int]:
     """Find the parts that are not done, and count unreadable images in those that are.
 
-    Where every image must be readable, a part that has others is not done.
+    Where every image must be readable, a part that has others is not done. Damaged parts are set
+    aside, and so are those of another data set, unless only they can tell what the folder is.
     """
-    remaining, damaged, n_unreadable = [], [], 0
+    remaining, damaged, n_unreadable = [], {}, 0
     for index in range(images.n_parts):
         path = folder / name_part(index)
-        found = count_unreadable(path, images.n_rows(index), mark)
+        try:
+            found = count_unreadable(path, images.n_rows(index), mark)
+        except ForeignPart as problem:
+            if not is_known:
+                raise ValueError(
+                    f"{path} is of another data set, and {MANIFEST}, which says of which, was "
+                    "damaged: call as the first time to go on, or choose another directory"
+                ) from None
+            found, damaged[path] = None, str(problem)
+        except PartProblem as problem:
+            found, damaged[path] = None, str(problem)
         if found is not None and not (strict and found):
             n_unreadable += found
             continue
         remaining.append(index)
-        if found is None and path.exists():
-            damaged.append(path.name)
     if damaged:
+        # Readers of Parquet take no notice of files that begin with an underscore.
+        asides = [
+            f"{path.name} ({why}) as {set_aside(path, prefix='_').name}"
+            for path, why in damaged.items()
+        ]
+        more = f" and {len(asides) - _MAX_LISTED} more" if len(asides) > _MAX_LISTED else ""
         warn(
-            f"{len(damaged)} parts in {str(folder)!r} are damaged and are embedded again: "
-            f"{', '.join(damaged[:_MAX_LISTED])}",
-            InvalidInputWarning,
+            f"{len(damaged)} parts in {str(folder)!r} are damaged and are embedded again; they "
+            f"were set aside: {', '.join(asides[:_MAX_LISTED])}{more}",
+            DamagedFileWarning,
         )
     return remaining, n_unreadable
 

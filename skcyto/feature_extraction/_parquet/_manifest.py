@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from skcyto.utils._atomic import write_once
+from skcyto.utils._damage import report_damage, seal_json, unseal_json
 from skcyto.utils._devices._device import resolve_device, resolve_precision
 from skcyto.utils._images._decoding import describe_reader
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from skcyto.feature_extraction._embedding._embedder import EVA02TokenEmbedder
 
 # Raised whenever a part would be written otherwise than before.
-_FORMAT = 1
+_FORMAT = 2
 # Readers of Parquet take no notice of files that begin with an underscore.
 MANIFEST = "_manifest.json"
 SUCCESS = "_SUCCESS"
@@ -181,7 +182,8 @@ def describe_embedder(embedder: EVA02TokenEmbedder) -> dict[str, Any]:
                 "model_name": info.model_name,
                 "weights": embedder._weights_identity,
                 "tokens": embedder._token_names,
-                "normalize": embedder.normalize,
+                "final_norm": embedder.final_norm,
+                "views": embedder.views,
                 "image_size": info.image_size,
                 "preprocessing": dict(info.data_config),
                 "reader": describe_reader(),
@@ -233,8 +235,10 @@ def fingerprint(manifest: dict[str, Any]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
 
 
-def begin(directory: Path, manifest: dict[str, Any]) -> None:
+def begin(directory: Path, manifest: dict[str, Any]) -> bool:
     """Begin a data set in a directory, or see that it was begun with the same manifest.
+
+    A damaged manifest is named in a warning, set aside and written anew.
 
     Parameters
     ----------
@@ -242,6 +246,11 @@ def begin(directory: Path, manifest: dict[str, Any]) -> None:
         Made where it does not exist.
     manifest : dict
         What determines the data set.
+
+    Returns
+    -------
+    is_known : bool
+        Whether the parts in the directory are known to be of this data set, if they are any.
 
     Raises
     ------
@@ -252,19 +261,23 @@ def begin(directory: Path, manifest: dict[str, Any]) -> None:
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / MANIFEST
-    if not path.exists():
-        strangers = sorted(p.name for p in directory.iterdir() if not p.name.startswith("."))
-        if strangers:
+    known = None
+    was_there = path.exists()
+    if was_there:
+        try:
+            known = unseal_json(path.read_bytes())
+        except ValueError as error:
+            report_damage(path, error, "it is written anew")
+    is_known = known is not None or not was_there
+    if known is None:
+        strangers = sorted(p.name for p in directory.iterdir() if not p.name.startswith((".", "_")))
+        if strangers and not was_there:
             raise FileExistsError(
                 f"{str(directory)!r} holds other files already ({', '.join(strangers[:5])}) and "
                 f"no {MANIFEST}: choose an empty or a new directory"
             )
-        write_atomically(path, json.dumps(manifest, indent=1).encode())
-        return
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{str(path)!r} cannot be read ({error}): remove the directory") from error
+        write_once(path, seal_json(manifest))
+        known = unseal_json(path.read_bytes())  # perhaps of a process that was faster
     differing = [
         f"{key}: then {known.get(key)!r}, now {manifest.get(key)!r}"
         for key in {**known, **manifest}
@@ -276,39 +289,4 @@ def begin(directory: Path, manifest: dict[str, Any]) -> None:
             + "\n  ".join(differing)
             + "\nCall it as then to go on, or choose another directory."
         )
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    content : bytes
-        What it shall hold.
-    """
-    temporary = temporary_beside(path)
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def temporary_beside(path: Path) -> Path:
-    """Name a file of this process and this moment alone, hidden from readers of Parquet.
-
-    Parameters
-    ----------
-    path : Path
-        What the file shall become.
-
-    Returns
-    -------
-    temporary : Path
-    """
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    return is_known

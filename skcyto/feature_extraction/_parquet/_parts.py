@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import io
+import os
+import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skcyto.exceptions import InvalidInputWarning
-from skcyto.feature_extraction._parquet._manifest import Part, describe_embedder, write_atomically
+from skcyto.feature_extraction._parquet._manifest import Part, describe_embedder
+from skcyto.utils._atomic import write_atomically
+from skcyto.utils._damage import SEAL_SIZE, find_damage, make_seal
 from skcyto.utils._file_names import as_utf8
 from skcyto.utils._images._inputs import ImageInputs, explain
 from skcyto.utils._optional import import_optional
@@ -108,9 +112,17 @@ def embed_part(
         content = _to_parquet(
             part.paths, features, own.get_feature_names_out(), reasons, fingerprint
         )
-        write_atomically(directory / part.file_name, content)
+        write_atomically(directory / part.file_name, _with_seal(content, part.file_name))
     bad = {part.start + index: reason for index, reason in reasons.items()}
     return PartResult(len(part.paths), bad)
+
+
+class PartProblem(Exception):
+    """A part is not what it should be; the message says why."""
+
+
+class ForeignPart(PartProblem):
+    """A part is whole and of another data set."""
 
 
 def count_unreadable(path: Path, n_rows: int, fingerprint: str) -> int | None:
@@ -128,23 +140,48 @@ def count_unreadable(path: Path, n_rows: int, fingerprint: str) -> int | None:
     Returns
     -------
     n_unreadable : int or None
-        Images of it that could not be read; None where the file is absent, damaged or of another
-        data set.
+        Images of it that could not be read; None where the file is absent.
+
+    Raises
+    ------
+    PartProblem
+        If it is damaged or of another data set.
     """
     import_parquet()
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
+        damage = find_damage(path, path.name, n_after=_footer_size(path))
+        if damage is not None:
+            raise PartProblem(damage)
         metadata = pq.read_metadata(path)
     except FileNotFoundError:
         return None
-    except (OSError, pa.ArrowException):
-        return None
+    except pa.ArrowException as error:
+        raise PartProblem(str(error)) from error
     facts = metadata.metadata or {}
     if metadata.num_rows != n_rows or facts.get(_FINGERPRINT) != fingerprint.encode():
-        return None
+        raise ForeignPart("it is of another data set")
     return int(facts[_UNREADABLE])
+
+
+def _with_seal(content: bytes, name: str) -> bytes:
+    """Put the checksum of a Parquet file before its footer, where no reader looks."""
+    (size,) = struct.unpack("<I", content[-8:-4])
+    place = len(content) - size - 8
+    return content[:place] + make_seal(content, name) + content[place:]
+
+
+def _footer_size(path: Path) -> int:
+    """Return the length of what follows the checksum, as far as the end of the file tells."""
+    end = path.stat().st_size
+    if end < SEAL_SIZE + 8:
+        return 0
+    with open(path, "rb") as file:
+        file.seek(-8, os.SEEK_END)
+        (size,) = struct.unpack("<I", file.read(8)[:4])
+    return min(size + 8, end - SEAL_SIZE)
 
 
 def import_parquet() -> None:

@@ -13,6 +13,7 @@ from joblib import cpu_count
 from numpy.typing import NDArray
 from sklearn.utils.parallel import delayed
 
+from skcyto.exceptions import DamagedFileWarning
 from skcyto.feature_extraction._radiomics._cache import (
     cache_file,
     case_digest,
@@ -27,6 +28,7 @@ from skcyto.feature_extraction._radiomics._worker import CaseResult, Task, label
 from skcyto.utils._content_store import ContentStore
 from skcyto.utils._parallel import WatchedParallel
 from skcyto.utils._progress import progress_bar
+from skcyto.utils._warnings import warn
 
 
 def scan_labels(
@@ -163,6 +165,7 @@ class _Results:
         self.keeps = cache is not None
         self.wanted = {row: list(labels) for row in range(len(cases))}
         self._labels = labels
+        self._is_lost = False
         self._digests: list[str | None] = [None] * len(cases)
         if cache is None:
             return
@@ -186,7 +189,15 @@ class _Results:
                 continue
             by_key = {entry_key(digest, self._settings, label): label for label in self._labels}
             for key, entry in self._store.get_many(by_key).items():
-                decode_into(results.setdefault(row, CaseResult()), by_key[key], entry)
+                try:
+                    decode_into(results.setdefault(row, CaseResult()), by_key[key], entry)
+                except Exception as error:  # A forged entry has a checksum, too.
+                    warn(
+                        f"an entry of {self._store.path} is damaged ({error}); it is ignored and "
+                        "computed again",
+                        DamagedFileWarning,
+                    )
+                    continue
                 self.wanted[row].remove(by_key[key])
             if not self.wanted[row]:
                 del self.wanted[row]
@@ -195,9 +206,20 @@ class _Results:
     def keep(self, row: int, result: CaseResult) -> None:
         """Put a case's values into the cache, all its labels at once."""
         digest = self._digests[row]
-        if digest is not None:
+        if digest is not None and not self._is_lost:
             bad = {label for label, _ in result.problems}
             done = [label for label in [*result.values, *result.missing] if label not in bad]
-            self._store.put_many(
-                {entry_key(digest, self._settings, label): encode(result, label) for label in done}
-            )
+            try:
+                self._store.put_many(
+                    {
+                        entry_key(digest, self._settings, label): encode(result, label)
+                        for label in done
+                    }
+                )
+            except OSError as error:  # What is computed is worth more than the cache.
+                self._is_lost = True
+                warn(
+                    "results can no longer be stored, the rest of this call goes without the "
+                    f"cache: {error}",
+                    DamagedFileWarning,
+                )

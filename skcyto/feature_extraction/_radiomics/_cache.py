@@ -80,12 +80,15 @@ def decode_into(result: CaseResult, label: int, entry: bytes) -> None:
     """Unpack what :func:`encode` packed."""
     head, _, values = entry.partition(b"\n")
     remarks = json.loads(head)
-    if remarks["missing"] is not None:
-        result.missing[label] = remarks["missing"]
+    missing, notes = remarks["missing"], remarks["notes"]
+    if not isinstance(missing, str | None) or not isinstance(notes, list):
+        raise TypeError("its remarks are none")
+    if missing is not None:
+        result.missing[label] = missing
         return
     result.values[label] = np.frombuffer(values, dtype="<f8").astype(np.float64)
-    if remarks["notes"]:
-        result.notes[label] = remarks["notes"]
+    if notes:
+        result.notes[label] = notes
 
 
 def cache_file(cache: str | os.PathLike[str]) -> Path:

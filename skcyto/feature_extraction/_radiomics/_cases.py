@@ -1,4 +1,4 @@
-"""What the user passes as `X` and `labels`, understood."""
+"""What the user passes as `X` and `mask_labels`, understood."""
 
 from __future__ import annotations
 
@@ -175,12 +175,12 @@ def is_colour_array(array: np.ndarray[Any, Any]) -> bool:
     return array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
 
 
-def check_labels(labels: Any) -> dict[str, int] | None:
-    """Turn the `labels` parameter into a name and a value for each structure.
+def check_mask_labels(mask_labels: Any) -> dict[str, int] | None:
+    """Turn the `mask_labels` parameter into a name and a value for each structure.
 
     Parameters
     ----------
-    labels : None, sequence of int, or mapping of str to int
+    mask_labels : None, sequence of int, or mapping of str to int
 
     Returns
     -------
@@ -192,36 +192,41 @@ def check_labels(labels: Any) -> dict[str, int] | None:
     ValueError
         If a label is not a positive integer, or one is given twice.
     """
-    if labels is None:
+    if mask_labels is None:
         return None
-    if isinstance(labels, Mapping):
-        values = list(labels.values())
-        names = list(labels)
+    if isinstance(mask_labels, Mapping):
+        values = list(mask_labels.values())
+        names = list(mask_labels)
         for name in names:
             if not isinstance(name, str) or not name or "__" in name:
                 raise ValueError(
-                    f"labels: the structure's name {name!r} must be a string without '__'"
+                    f"mask_labels: the structure's name {name!r} must be a string without '__'"
                 )
-    elif isinstance(labels, Sequence | np.ndarray) and not isinstance(labels, str | bytes):
-        values = list(labels)
+    elif isinstance(mask_labels, Sequence | np.ndarray) and not isinstance(
+        mask_labels, str | bytes
+    ):
+        values = list(mask_labels)
         names = [structure_name(value) for value in values]
     else:
         raise ValueError(
-            f"labels must be None, a list of integers or a dict {{name: integer}}, got {labels!r}"
+            "mask_labels must be None, a list of integers or a dict {name: integer}, got "
+            f"{mask_labels!r}"
         )
     if not values:
-        raise ValueError("labels is empty: give at least one label, or None for all of the masks")
+        raise ValueError(
+            "mask_labels is empty: give at least one label, or None for all of the masks"
+        )
     for value in values:
         if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
             hint = f"; write {int(value)}" if isinstance(value, str) and value.isdigit() else ""
             raise ValueError(
-                f"labels must be integers, got {value!r} of type {type(value).__name__}{hint}"
+                f"mask_labels must be integers, got {value!r} of type {type(value).__name__}{hint}"
             )
         if not 0 < int(value) < 2**32:
-            raise ValueError(f"labels must be positive (0 is the background), got {value}")
+            raise ValueError(f"mask_labels must be positive (0 is the background), got {value}")
     twice = sorted({int(value) for value in values if values.count(value) > 1})
     if twice:
-        raise ValueError(f"labels names the values {twice} twice")
+        raise ValueError(f"mask_labels names the values {twice} twice")
     return {name: int(value) for name, value in zip(names, values, strict=True)}
 
 

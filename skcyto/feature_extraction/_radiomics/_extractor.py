@@ -20,7 +20,7 @@ from skcyto.feature_extraction._radiomics._batch import run_batch, scan_labels
 from skcyto.feature_extraction._radiomics._cases import (
     Case,
     ScanProblem,
-    check_labels,
+    check_mask_labels,
     make_cases,
     structure_name,
 )
@@ -56,7 +56,7 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    labels : None, list of int, or dict of str to int, default=None
+    mask_labels : None, list of int, or dict of str to int, default=None
         Labels of the masks to extract, with a structure's name each in a dict. A label without
         a name is called ``label_<value>``. None takes the label that `settings` names, if any,
         or else all labels found in the masks seen in `fit`.
@@ -79,7 +79,7 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         Filter a crop around the labels where the result is the same. False filters whole
         images: slower, for those who want to check.
     on_missing_label : {"nan", "raise"}, default="nan"
-        What to do where a mask lacks one of `labels`: NaN columns and a warning, or an error.
+        What to do where a mask lacks one of `mask_labels`: NaN columns and a warning, or an error.
     on_error : {"raise", "nan"}, default="raise"
         What to do with cases and labels that give no features: one error that lists them, or
         NaN and a warning. NaN fills the whole row where the case is bad, the label's columns
@@ -97,7 +97,7 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
 
     Attributes
     ----------
-    labels_ : dict of str to int
+    mask_labels_ : dict of str to int
         Structures and their labels, in the order of the columns.
     feature_table_ : pandas.DataFrame
         Describes the columns, indexed by their names: `structure`, `image_type`,
@@ -167,7 +167,7 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        "labels": [None, "array-like", Mapping],
+        "mask_labels": [None, "array-like", Mapping],
         "settings": [str, os.PathLike, Mapping],
         "image_column": [str],
         "mask_column": [str],
@@ -181,7 +181,7 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        labels: Sequence[int] | Mapping[str, int] | None = None,
+        mask_labels: Sequence[int] | Mapping[str, int] | None = None,
         settings: str | os.PathLike[str] | Mapping[str, Any] = "ted1648",
         *,
         image_column: str = "image",
@@ -193,7 +193,7 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         cache: str | os.PathLike[str] | None = None,
         verbose: int = 0,
     ) -> None:
-        self.labels = labels
+        self.mask_labels = mask_labels
         self.settings = settings
         self.image_column = image_column
         self.mask_column = mask_column
@@ -235,7 +235,7 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
             If the settings ask for `shape` on 2-D images, or for `shape2D` on 3-D ones, and not
             for the class that applies.
         """
-        labels = check_labels(self.labels)
+        labels = check_mask_labels(self.mask_labels)
         cases = make_cases(X, self.image_column, self.mask_column)
         self.radiomics_version_ = radiomics_version()
         self.n_dims_, n_channels = self._peek(cases)
@@ -269,10 +269,10 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
                 warn(
                     f"the masks hold {len(found)} labels, from {found[0]} to {found[-1]}: "
                     f"{len(found) * len(self._schema.features)} columns. A label must mean the "
-                    "same structure in all masks; name those that do with labels=",
+                    "same structure in all masks; name those that do with mask_labels=",
                     InvalidInputWarning,
                 )
-        self.labels_ = labels
+        self.mask_labels_ = labels
         self.feature_table_ = feature_table(self._schema, list(labels))
         self.settings_ = {
             "setting": dict(self._settings.setting),
@@ -311,7 +311,7 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         report = Report(len(cases), self.on_error, self.on_missing_label)
         values = run_batch(
             cases,
-            self.labels_,
+            self.mask_labels_,
             Task(self._settings, self._schema, whole=not self.crop_filters),
             report,
             n_jobs=self.n_jobs,
@@ -335,7 +335,7 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
             ``structure__imagetype_class_feature``.
         """
         check_is_fitted(self)
-        return np.array(column_names(self._schema, list(self.labels_)), dtype=object)
+        return np.array(column_names(self._schema, list(self.mask_labels_)), dtype=object)
 
     def diagnostics(self, X: Any) -> pd.DataFrame:
         """Tabulate pyradiomics' ``diagnostics_*``: versions, hashes, sizes, voxel counts.
@@ -355,16 +355,16 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         cases = make_cases(X, self.image_column, self.mask_column)
         report = Report(len(cases), self.on_error, self.on_missing_label)
         table = diagnose(
-            cases, self.labels_, self._settings, self.n_dims_, report, verbose=self.verbose
+            cases, self.mask_labels_, self._settings, self.n_dims_, report, verbose=self.verbose
         )
         report.finish(what="diagnostics")
         return table
 
     def _save_state(self, weights: Path) -> dict[str, Any]:
-        return save_extractor_state(self)
+        return save_extractor_state(self.__dict__)
 
     def _load_state(self, state: dict[str, Any], weights: Path | None) -> None:
-        load_extractor_state(self, state)
+        self.__dict__.update(load_extractor_state(state))
 
     def _peek(self, cases: list[Case]) -> tuple[int, int]:  # noqa: RET503
         """Dimension and channels of the first image that can be read."""

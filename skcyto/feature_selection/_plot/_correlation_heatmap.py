@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skcyto.feature_selection._correlations import correlate, standardise
-from skcyto.utils._plotting import PALETTE, get_figure_and_axes
+from skcyto.utils._plotting import PALETTE, choose_fonts, get_figure_and_axes, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,21 +17,23 @@ if TYPE_CHECKING:
 
     from skcyto.feature_selection._correlation_ttest_filter import CorrelationTTestFilter
 
+_MOST_NAMES = 40
+_NAME_SIZE = 7
+
 
 class CorrelationHeatmapDisplay:
     """Correlations among features; each kept one is followed by those dropped for it.
 
-    Frames mark the groups of at least two, so a frame is what the filter turns into one feature.
+    Frames mark the blocks of at least two, so a frame is what the filter turns into one feature.
 
-    Make it with :meth:`from_estimator` or
-    :meth:`CorrelationTTestFilter.plot_correlation_heatmap`.
+    Make it with :meth:`from_estimator`.
 
     Parameters
     ----------
     correlations : ndarray of shape (n_features, n_features)
         Correlation matrix.
 
-    groups : ndarray of shape (n_features,), int, default=None
+    blocks : ndarray of shape (n_features,), int, default=None
         Group of each feature; equal values stand side by side. No frames where None.
 
     feature_names : ndarray of shape (n_features,), default=None
@@ -60,7 +62,7 @@ class CorrelationHeatmapDisplay:
     >>> import numpy as np
     >>> from skcyto.feature_selection import CorrelationHeatmapDisplay
     >>> r = np.array([[1, 0.95, 0.1], [0.95, 1, 0.2], [0.1, 0.2, 1]])
-    >>> display = CorrelationHeatmapDisplay(r, groups=[0, 0, 1]).plot()
+    >>> display = CorrelationHeatmapDisplay(r, blocks=[0, 0, 1]).plot()
     >>> len(display.ax_.patches)
     1
     """
@@ -69,12 +71,12 @@ class CorrelationHeatmapDisplay:
         self,
         correlations: ArrayLike,
         *,
-        groups: ArrayLike | None = None,
+        blocks: ArrayLike | None = None,
         feature_names: ArrayLike | None = None,
         method: str = "pearson",
     ) -> None:
         self.correlations = correlations
-        self.groups = groups
+        self.blocks = blocks
         self.feature_names = feature_names
         self.method = method
 
@@ -117,13 +119,13 @@ class CorrelationHeatmapDisplay:
             raise ValueError("the filter kept no feature, so there is nothing to correlate")
         X = validate_data(selector, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=False)
         names = selector._input_names()
-        columns, groups = _grouped_columns(selector)
+        columns, blocks = _grouped_columns(selector)
         n_significant = len(columns)
-        columns, groups = columns[:max_features], groups[:max_features]
+        columns, blocks = columns[:max_features], blocks[:max_features]
         rows = standardise(np.asarray(X)[:, columns].T.copy(), selector.method)
         display = cls(
             np.clip(correlate(rows, rows, selector.method), -1, 1),
-            groups=groups,
+            blocks=blocks,
             feature_names=names[columns],
             method=selector.method,
         ).plot(ax=ax)
@@ -146,14 +148,18 @@ class CorrelationHeatmapDisplay:
         from matplotlib.patches import Rectangle
 
         r = np.asarray(self.correlations)
-        self.figure_, self.ax_ = get_figure_and_axes(ax, figsize=(8, 6), layout="compressed")
+        named = self.feature_names is not None and len(r) <= _MOST_NAMES
+        names = [str(name) for name in self.feature_names] if named else []  # type: ignore[union-attr]
+        side = max(5.0, 0.13 * len(names))
+        figsize = (side + 2.2 + text_width(names, _NAME_SIZE), side + 0.8)
+        self.figure_, self.ax_ = get_figure_and_axes(ax, figsize=figsize, layout="compressed")
         self.im_ = self.ax_.imshow(r, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
         self.figure_.colorbar(
             self.im_, ax=self.ax_, label=f"r ({self.method.capitalize()})", shrink=0.8
         )
-        if self.groups is not None:
-            groups = np.asarray(self.groups)
-            edges = np.flatnonzero(np.diff(groups, prepend=groups[0] - 1, append=groups[-1] - 1))
+        if self.blocks is not None:
+            blocks = np.asarray(self.blocks)
+            edges = np.flatnonzero(np.diff(blocks, prepend=blocks[0] - 1, append=blocks[-1] - 1))
             for start, stop in pairwise(edges.tolist()):
                 if stop - start > 1:
                     size = stop - start
@@ -167,10 +173,11 @@ class CorrelationHeatmapDisplay:
                             linewidth=0.8,
                         )
                     )
-        if self.feature_names is not None and len(r) <= 40:
+        if named:
             self.ax_.set_xticks([])  # the same names as on the other axis
-            self.ax_.set_yticks(np.arange(len(r)), np.asarray(self.feature_names), fontsize=7)
+            self.ax_.set_yticks(np.arange(len(r)), names, fontsize=_NAME_SIZE)
         self.ax_.set_title("Feature correlations")
+        choose_fonts(self.figure_)
         return self
 
 

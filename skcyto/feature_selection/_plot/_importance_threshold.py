@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 class ImportanceThresholdDisplay:
     """Sorted feature importances on a log scale, with the threshold.
 
-    Make it with :meth:`from_estimator` or
-    :meth:`ImportanceThresholdSelector.plot_importances`.
+    Make it with :meth:`from_estimator`.
 
     Parameters
     ----------

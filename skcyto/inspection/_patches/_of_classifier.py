@@ -11,7 +11,6 @@ from skcyto.exceptions import InvalidImageError
 from skcyto.inspection._patches._of_embedder import TokenContributions, make_map
 from skcyto.inspection._pipeline_features import without_tuners
 from skcyto.neural_network import EVA02Classifier
-from skcyto.neural_network._transformer._fit import describe_fitted
 from skcyto.utils._backbones._transforms import make_transform, normalize_pixels
 from skcyto.utils._images._inputs import as_image_inputs, list_bad_images
 from skcyto.utils._images._inputs import explain as explain_error
@@ -19,7 +18,7 @@ from skcyto.utils._images._inputs import explain as explain_error
 _SAME = 1e-3  # of the size of the features: what rounding may do to them
 
 
-def contribute_to_classes(classifier: Any, images: Any, class_name: Any) -> TokenContributions:
+def contribute_to_classes(classifier: Any, images: Any, label: Any) -> TokenContributions:
     """Take each patch token out of the network's own pool and see what the log-odds lose.
 
     As for tokens of an embedder: a token is replaced by the mean of the image's patch tokens. What
@@ -31,7 +30,7 @@ def contribute_to_classes(classifier: Any, images: Any, class_name: Any) -> Toke
         Fitted.
     images : sequence of paths, PIL images or arrays
         Images to map.
-    class_name : object
+    label : object
         Class to map; None takes each image's predicted class.
 
     Returns
@@ -46,16 +45,16 @@ def contribute_to_classes(classifier: Any, images: Any, class_name: Any) -> Toke
         If an image cannot be read.
     """
     classes = [str(label) for label in classifier.classes_]
-    if class_name is not None and str(class_name) not in classes:
-        raise ValueError(f"class_name={class_name!r} must be one of {', '.join(classes)}")
+    if label is not None and str(label) not in classes:
+        raise ValueError(f"label={label!r} must be one of {', '.join(classes)}")
     inputs = as_image_inputs(images)
-    if class_name is None:
+    if label is None:
         targets = [str(label) for label in classifier.predict(images)]
     else:
-        targets = [str(class_name)] * len(inputs)
+        targets = [str(label)] * len(inputs)
     model: EVA02Classifier = without_tuners(classifier)
     model.network_.eval()
-    transform = make_transform(describe_fitted(model))
+    transform = make_transform(model._describe())
     pictures, maps, values = [], [], []
     for index, target in enumerate(targets):
         try:

@@ -51,7 +51,7 @@ class TokenContributions:
 
 
 def contribute_by_token(
-    pipeline: Any, images: Any, *, feature: str | int | None, class_name: Any
+    pipeline: Any, images: Any, *, feature: str | int | None, label: Any
 ) -> TokenContributions:
     """Take each patch token out of the pool and see what changes.
 
@@ -67,7 +67,7 @@ def contribute_by_token(
         Images to map.
     feature : str, int or None
         Feature, among those that reach the classifier, to map.
-    class_name : object
+    label : object
         Class to map where `feature` is None; None takes each image's predicted class.
 
     Returns
@@ -85,7 +85,7 @@ def contribute_by_token(
         column = find_feature(feature, names)
         targets = [names[column]] * len(features)
     else:
-        columns, targets = _find_classes(classifier, table, class_name)
+        columns, targets = _find_classes(classifier, table, label)
 
     pictures, maps, values = [], [], []
     for index, (picture, head, rows) in enumerate(embedded):
@@ -131,22 +131,22 @@ def _find_embedder(steps: list[tuple[str, Any]]) -> Any:
             "EVA02TokenEmbedder and whose input are images"
         )
     embedder = steps[0][1]
-    if set(embedder._token_names) == {"class"}:
+    if embedder._token_names in (["class"], ["pooled"]):
         raise ValueError(
-            "tokens='class' pools no patch tokens, so there is nothing to map: use tokens='image' "
-            "or 'all'"
+            f"tokens={embedder.tokens!r} pools no patch tokens, so there is nothing to map: use "
+            "tokens='image' or 'all'"
         )
     return embedder
 
 
-def _find_classes(classifier: Any, table: Any, class_name: Any) -> tuple[list[int], list[str]]:
+def _find_classes(classifier: Any, table: Any, label: Any) -> tuple[list[int], list[str]]:
     classes = [str(label) for label in classifier.classes_]
-    if class_name is None:
+    if label is None:
         targets = [str(label) for label in classifier.predict(table)]
-    elif str(class_name) in classes:
-        targets = [str(class_name)] * len(table)
+    elif str(label) in classes:
+        targets = [str(label)] * len(table)
     else:
-        raise ValueError(f"class_name={class_name!r} must be one of {', '.join(classes)}")
+        raise ValueError(f"label={label!r} must be one of {', '.join(classes)}")
     return [classes.index(target) for target in targets], targets
 
 
@@ -176,7 +176,9 @@ def _embed_without_each_token(
     device = resolve_device(embedder.device)
     precision = resolve_precision(embedder.precision, device)
     source = embedder._source
-    backbone: TokenBackbone = get_backbone(source, embedder._weights_identity, device)
+    backbone: TokenBackbone = get_backbone(
+        source, embedder._weights_identity, device, embedder._kind
+    )
     info = source.describe()
     transform = make_transform(info)
     inputs = as_image_inputs(images)
@@ -208,7 +210,7 @@ def _combine(
 ) -> Any:
     from skcyto.feature_extraction._embedding._tokens import combine_tokens
 
-    features = combine_tokens(rows, head, embedder._token_names, embedder.normalize)
+    features = combine_tokens(rows, head, embedder._token_names, embedder.final_norm)
     if following and hasattr(following[0][1], "feature_names_in_"):
         return pd.DataFrame(features, columns=embedder.get_feature_names_out())
     return features

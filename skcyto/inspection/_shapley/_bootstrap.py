@@ -15,7 +15,7 @@ def bootstrap_mean_interval(
     samples: np.ndarray,
     *,
     groups: Any = None,
-    n_bootstrap: int,
+    n_resamples: int,
     confidence_level: float,
     random_state: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -30,7 +30,7 @@ def bootstrap_mean_interval(
         Rows are independent between groups.
     groups : array-like of shape (n_samples,) or None
         Rows that belong together, as those of one patient.
-    n_bootstrap : int
+    n_resamples : int
         Number of resamples.
     confidence_level : float
         Coverage, in (0, 1).
@@ -41,8 +41,8 @@ def bootstrap_mean_interval(
     -------
     low, high : ndarray of shape (n_columns,)
     """
-    if not isinstance(n_bootstrap, Integral) or n_bootstrap < 1:
-        raise ValueError(f"n_bootstrap={n_bootstrap!r} must be an int of at least 1")
+    if not isinstance(n_resamples, Integral) or n_resamples < 1:
+        raise ValueError(f"n_resamples={n_resamples!r} must be an int of at least 1")
     if not 0 < confidence_level < 1:
         raise ValueError(f"confidence_level={confidence_level!r} must lie between 0 and 1")
     if groups is None:
@@ -58,7 +58,7 @@ def bootstrap_mean_interval(
     if groups is not None and n_units < 2:
         raise ValueError("groups holds one group only, which gives no interval: leave it out")
     rng = check_random_state(random_state)
-    drawn = rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=n_bootstrap)
+    drawn = rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=n_resamples)
     multiplicities = drawn[:, members].astype(np.float64)
     means = multiplicities @ samples / multiplicities.sum(axis=1, keepdims=True)
     tail = (1 - confidence_level) / 2

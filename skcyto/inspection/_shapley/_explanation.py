@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +16,13 @@ from skcyto.inspection._shapley._shap import import_shap
 
 if TYPE_CHECKING:
     import shap
-    from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
-
-    from skcyto.inspection._plot._group_importance import GroupImportanceDisplay
-    from skcyto.inspection._plot._importance import ImportanceDisplay
 
 
 class Explanation:
     r"""Shapley values for every explained row, feature and class.
 
-    Made by :func:`explain`. ``explanation[class_name]`` is a ``shap.Explanation``, which every
+    Made by :func:`explain`. ``explanation[label]`` is a ``shap.Explanation``, which every
     plot of shap takes.
 
     Parameters
@@ -122,14 +119,19 @@ class Explanation:
             f"{self.n_features} features, classes {', '.join(self.class_names)}>"
         )
 
+    def _repr_html_(self) -> str:
+        top = self.global_importance(n_resamples=200, random_state=0).head(10)
+        title = html.escape(repr(self))
+        return f"<p>{title}</p>{top.to_html(float_format='{:.3g}'.format)}"
+
     def __len__(self) -> int:
         return self.n_outputs
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.class_names)
 
-    def __getitem__(self, class_name: Any) -> shap.Explanation:
-        output = self._output(class_name)
+    def __getitem__(self, label: Any) -> shap.Explanation:
+        output = self._output(label)
         return import_shap().Explanation(
             self.values[:, :, output],
             base_values=np.full(self.n_samples, self.base_values[output]),
@@ -156,10 +158,10 @@ class Explanation:
 
     def global_importance(
         self,
-        class_name: Any = None,
+        label: Any = None,
         *,
         groups: ArrayLike | None = None,
-        n_bootstrap: int = 1000,
+        n_resamples: int = 1000,
         confidence_level: float = 0.95,
         random_state: int | np.random.RandomState | None = None,
     ) -> pd.DataFrame:
@@ -167,13 +169,13 @@ class Explanation:
 
         Parameters
         ----------
-        class_name : str, default=None
+        label : str, default=None
             Class whose values are averaged; the mean over the classes where None.
 
         groups : array-like of shape (n_samples,), default=None
             Rows that belong together, as those of one patient: whole groups are resampled.
 
-        n_bootstrap : int, default=1000
+        n_resamples : int, default=1000
             Number of bootstrap resamples of the rows.
 
         confidence_level : float, default=0.95
@@ -189,9 +191,9 @@ class Explanation:
             ``ci_high`` and ``rank``. The interval is about which rows were explained; it knows
             nothing of another training run or other coalitions: see :meth:`ranking_stability`.
         """
-        samples = np.abs(self._of_class(class_name)).mean(axis=2)
+        samples = np.abs(self._of_class(label)).mean(axis=2)
         table = self._with_interval(
-            samples, groups, n_bootstrap, confidence_level, random_state
+            samples, groups, n_resamples, confidence_level, random_state
         ).set_axis(pd.Index(self.feature_names, name="feature"))
         table = table.sort_values("importance", ascending=False, kind="stable")
         table["rank"] = np.arange(1, len(table) + 1)
@@ -200,10 +202,10 @@ class Explanation:
     def group_importance(
         self,
         by: str | Sequence[str] | Callable[[str], str] = "feature_class",
-        class_name: Any = None,
+        label: Any = None,
         *,
         groups: ArrayLike | None = None,
-        n_bootstrap: int = 1000,
+        n_resamples: int = 1000,
         confidence_level: float = 0.95,
         random_state: int | np.random.RandomState | None = None,
     ) -> pd.DataFrame:
@@ -221,13 +223,13 @@ class Explanation:
             sequence names the group of each feature. Names that are not structured so are
             gathered as "other".
 
-        class_name : str, default=None
+        label : str, default=None
             Class whose values are averaged; the mean over the classes where None.
 
         groups : array-like of shape (n_samples,), default=None
             Rows that belong together, as those of one patient: whole groups are resampled.
 
-        n_bootstrap : int, default=1000
+        n_resamples : int, default=1000
             Number of bootstrap resamples of the rows.
 
         confidence_level : float, default=0.95
@@ -247,10 +249,10 @@ class Explanation:
         labels = group_labels(self.feature_names, by)
         levels, codes = np.unique(labels, return_inverse=True)
         member = np.eye(len(levels))[codes]
-        values = self._of_class(class_name)
+        values = self._of_class(label)
         sums = np.abs(np.einsum("npc,pg->ngc", values, member)).mean(axis=2)
         table = self._with_interval(
-            sums, groups, n_bootstrap, confidence_level, random_state
+            sums, groups, n_resamples, confidence_level, random_state
         ).set_axis(pd.Index(levels, name=by if isinstance(by, str) else "group"))
         own = np.abs(values).mean(axis=(0, 2))
         table["total"] = own @ member
@@ -260,12 +262,12 @@ class Explanation:
         table["per_feature"] = table["total"] / table["n_features"]
         return table.sort_values("importance", ascending=False, kind="stable")
 
-    def ranking_stability(self, class_name: Any = None, *, top: int = 10) -> pd.DataFrame:
+    def ranking_stability(self, label: Any = None, *, top: int = 10) -> pd.DataFrame:
         """Tell how the ranking differs between independent repeats of the explanation.
 
         Parameters
         ----------
-        class_name : str, default=None
+        label : str, default=None
             Class whose values are averaged; the mean over the classes where None.
 
         top : int, default=10
@@ -283,16 +285,16 @@ class Explanation:
         ValueError
             If the explanation was made with fewer than two repeats.
         """
-        order = self._order(class_name)
-        table = ranking_stability(self._repeats(class_name), top)
+        order = self._order(label)
+        table = ranking_stability(self._repeats(label), top)
         return table.set_axis(pd.Index(self.feature_names, name="feature")).iloc[order]
 
-    def rank_agreement(self, class_name: Any = None, *, top: int = 10) -> pd.Series:
+    def rank_agreement(self, label: Any = None, *, top: int = 10) -> pd.Series:
         """Tell in three numbers how well independent repeats agree about the ranking.
 
         Parameters
         ----------
-        class_name : str, default=None
+        label : str, default=None
             Class whose values are averaged; the mean over the classes where None.
 
         top : int, default=10
@@ -310,111 +312,44 @@ class Explanation:
         ValueError
             If the explanation was made with fewer than two repeats.
         """
-        return rank_agreement(self._repeats(class_name), top)
+        return rank_agreement(self._repeats(label), top)
 
-    def plot_importance(
-        self,
-        class_name: Any = None,
-        *,
-        max_features: int = 20,
-        ax: Axes | None = None,
-        **kwargs: Any,
-    ) -> ImportanceDisplay:
-        """Draw the most important features with their intervals.
-
-        Parameters
-        ----------
-        class_name : str, default=None
-            Class to draw; the mean over the classes where None.
-
-        max_features : int, default=20
-            Number of features to draw.
-
-        ax : matplotlib.axes.Axes, default=None
-            Axes to draw on; new ones where None.
-
-        **kwargs : dict
-            Given to :meth:`global_importance`.
-
-        Returns
-        -------
-        display : ImportanceDisplay
-        """
-        from skcyto.inspection._plot._importance import ImportanceDisplay
-
-        return ImportanceDisplay.from_explanation(
-            self, class_name, max_features=max_features, ax=ax, **kwargs
-        )
-
-    def plot_group_importance(
-        self,
-        by: str | Sequence[str] | Callable[[str], str] = "feature_class",
-        class_name: Any = None,
-        *,
-        ax: Axes | None = None,
-        **kwargs: Any,
-    ) -> GroupImportanceDisplay:
-        """Draw the importance of groups of features.
-
-        Parameters
-        ----------
-        by : str, callable or sequence of str, default="feature_class"
-            As for :meth:`group_importance`.
-
-        class_name : str, default=None
-            Class to draw; the mean over the classes where None.
-
-        ax : matplotlib.axes.Axes, default=None
-            Axes to draw on; new ones where None.
-
-        **kwargs : dict
-            Given to :meth:`group_importance`.
-
-        Returns
-        -------
-        display : GroupImportanceDisplay
-        """
-        from skcyto.inspection._plot._group_importance import GroupImportanceDisplay
-
-        return GroupImportanceDisplay.from_explanation(self, by, class_name, ax=ax, **kwargs)
-
-    def _output(self, class_name: Any) -> int:
-        if str(class_name) not in self.class_names:
+    def _output(self, label: Any) -> int:
+        if str(label) not in self.class_names:
             raise KeyError(
-                f"class_name={class_name!r} was not explained; there are: "
-                f"{', '.join(self.class_names)}"
+                f"label={label!r} was not explained; there are: {', '.join(self.class_names)}"
             )
-        return self.class_names.index(str(class_name))
+        return self.class_names.index(str(label))
 
-    def _outputs(self, class_name: Any) -> list[int]:
-        return list(range(self.n_outputs)) if class_name is None else [self._output(class_name)]
+    def _outputs(self, label: Any) -> list[int]:
+        return list(range(self.n_outputs)) if label is None else [self._output(label)]
 
-    def _of_class(self, class_name: Any) -> np.ndarray:
-        return self.values[:, :, self._outputs(class_name)]
+    def _of_class(self, label: Any) -> np.ndarray:
+        return self.values[:, :, self._outputs(label)]
 
-    def _order(self, class_name: Any) -> np.ndarray:
-        return np.argsort(-np.abs(self._of_class(class_name)).mean(axis=(0, 2)), kind="stable")
+    def _order(self, label: Any) -> np.ndarray:
+        return np.argsort(-np.abs(self._of_class(label)).mean(axis=(0, 2)), kind="stable")
 
-    def _repeats(self, class_name: Any) -> np.ndarray:
+    def _repeats(self, label: Any) -> np.ndarray:
         if len(self.repeat_importances) < 2:
             raise ValueError(
                 "the stability of a ranking needs at least two repeats: call explain(..., "
                 "n_repeats=5)"
             )
-        return self.repeat_importances[:, :, self._outputs(class_name)].mean(axis=2)
+        return self.repeat_importances[:, :, self._outputs(label)].mean(axis=2)
 
     def _with_interval(
         self,
         samples: np.ndarray,
         groups: Any,
-        n_bootstrap: int,
+        n_resamples: int,
         confidence_level: float,
         random_state: Any,
     ) -> pd.DataFrame:
         low, high = bootstrap_mean_interval(
             samples,
             groups=groups,
-            n_bootstrap=n_bootstrap,
+            n_resamples=n_resamples,
             confidence_level=confidence_level,
             random_state=random_state,
         )

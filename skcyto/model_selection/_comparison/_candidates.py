@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -12,14 +13,14 @@ from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.model_selection import ParameterGrid
 
 
-def make_candidates(estimators: Any, memory: Any) -> dict[str, BaseEstimator]:
+def make_candidates(estimators: Any, cache: Any) -> dict[str, BaseEstimator]:
     """Name the models and give them a common cache.
 
     Parameters
     ----------
     estimators : dict of str to estimator, or (estimator, param_grid)
         What :func:`compare_models` was given.
-    memory : str, joblib.Memory or None
+    cache : str, path, joblib.Memory or None
         Cache of the fitted transformers of pipelines that have none of their own.
 
     Returns
@@ -58,9 +59,11 @@ def make_candidates(estimators: Any, memory: Any) -> dict[str, BaseEstimator]:
                 f"estimators[{name!r}] must be a classifier with fit and predict, not {estimator!r}"
             )
         candidate = clone(estimator)
-        if memory is not None:
+        if cache is not None:
+            # Pipelines take text.
+            cache = os.fspath(cache) if isinstance(cache, os.PathLike) else cache
             caches = {
-                key: memory
+                key: cache
                 for key, value in candidate.get_params(deep=True).items()
                 if (key == "memory" or key.endswith("__memory")) and value is None
             }
@@ -115,13 +118,6 @@ def seed_estimator(estimator: BaseEstimator, seed: int) -> BaseEstimator:
     The seed of a parameter depends on `seed` and its name alone, so that steps that candidates
     share get the same one: their results can then be cached, and comparisons are paired.
     Splitters that shuffle, such as the ``cv`` of a search, are replaced by copies with a seed.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Changed in place.
-    seed : int
-        Seed of the fold.
 
     Returns
     -------

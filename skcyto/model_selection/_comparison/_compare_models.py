@@ -3,44 +3,40 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from joblib import Memory
 from numpy.typing import ArrayLike
 from sklearn.exceptions import FitFailedWarning
-from sklearn.utils import indexable
 from sklearn.utils._param_validation import HasMethods
-from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import column_or_1d
 
-from skcyto.metrics._class_dependence import positive_class
 from skcyto.model_selection._comparison._candidates import make_candidates
-from skcyto.model_selection._comparison._checkpoint import Checkpoint, record_key
-from skcyto.model_selection._comparison._external import check_external, run_external
-from skcyto.model_selection._comparison._folds import FoldPart, check_engine, run_folds
-from skcyto.model_selection._comparison._metadata import check_metadata, route_metadata
-from skcyto.model_selection._fingerprints import fingerprint_data, fingerprint_estimator
-from skcyto.model_selection._results._data import ModelComparison
-from skcyto.model_selection._results._measures import (
-    check_measures,
-    resolve_scoring,
-    with_bounds,
+from skcyto.model_selection._comparison._cases import (
+    Cases,
+    ExternalSet,
+    check_cases,
+    check_external,
 )
-from skcyto.model_selection._results._records import FoldFailure, FoldRecord
+from skcyto.model_selection._comparison._fit import Measuring
+from skcyto.model_selection._comparison._folds import check_engine
+from skcyto.model_selection._comparison._metadata import route_metadata
+from skcyto.model_selection._comparison._model_comparison import ModelComparison
+from skcyto.model_selection._comparison._plan import Plan
+from skcyto.model_selection._comparison._record_folder import RecordFolder
+from skcyto.model_selection._results._measures import resolve_scoring
+from skcyto.model_selection._results._records import Outcome
 from skcyto.model_selection._splits import Splits, make_splits
-from skcyto.utils._progress import progress_bar
 from skcyto.utils._random import draw_seed
-from skcyto.utils._validation import OPTIONAL_PATH, RANDOM_STATE, check_parameters, plain_vector
+from skcyto.utils._validation import OPTIONAL_PATH, RANDOM_STATE, check_parameters
 from skcyto.utils._warnings import warn
 
 
 @check_parameters(
     n_jobs=[Integral, None],
-    memory=[*OPTIONAL_PATH, HasMethods("cache")],
+    cache=[*OPTIONAL_PATH, HasMethods("cache")],
     verbose=["verbose"],
     params=[Mapping, None],
     checkpoint=OPTIONAL_PATH,
@@ -58,7 +54,7 @@ def compare_models(
     pos_label: Any = None,
     n_jobs: int | None = None,
     engine: str = "separate",
-    memory: str | Memory | None = None,
+    cache: str | os.PathLike[str] | Memory | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     params: Mapping[str, ArrayLike] | None = None,
     external: Mapping[str, tuple[Any, ...]] | None = None,
@@ -113,8 +109,8 @@ def compare_models(
         :class:`~skcyto.neural_network.ImbalancedMLPClassifier` together, over all folds, as far
         as they have the same shape; other candidates are fitted as ever. Scores are the same to
         rounding.
-    memory : str, joblib.Memory or None, default=None
-        Cache for the transformers of candidates that are pipelines without one: a step that
+    cache : str, path, joblib.Memory or None, default=None
+        For the transformers of candidates that are pipelines whose `memory` is None: a step that
         several candidates share is fitted once a fold.
     checkpoint : str, path or None, default=None
         Folder for the predictions of every finished fold. The same call takes up an interrupted
@@ -189,136 +185,49 @@ def compare_models(
           model  mean  std  ci_low  ci_high
        majority  0.39 0.00    0.35     0.42
     naive Bayes  0.93 0.02    0.90     0.96
-    >>> test = comparison.test().loc[("naive Bayes", "majority")]
+    >>> test = comparison.ttest().loc[("naive Bayes", "majority")]
     >>> round(float(test["difference"]), 2), bool(test["p_holm"] < 0.001)
     (0.55, True)
     """
-    X, y, groups = indexable(X, y, groups)
-    y = column_or_1d(plain_vector(y), warn=True)
-    if pd.isna(y).any():
-        raise ValueError(f"y holds missing labels in {int(pd.isna(y).sum())} cases")
-    target = type_of_target(y, input_name="y")
-    if target not in ("binary", "multiclass"):
-        raise ValueError(f"compare_models compares classifiers; y is {target}")
-    classes = np.unique(y)
-    if len(classes) < 2:
-        raise ValueError(f"y holds one class only, {classes.tolist()[0]!r}: nothing to tell apart")
-    if groups is not None:
-        groups = column_or_1d(plain_vector(groups))
-        if pd.isna(groups).any():
-            raise ValueError(
-                f"groups is missing for {int(pd.isna(groups).sum())} cases: give each a group, "
-                "one of its own if nothing is known of it"
-            )
-    sets = check_external(external, X, classes, groups)
-    candidates = make_candidates(estimators, memory)
-    positive = positive_class(classes, np.searchsorted(classes, y), pos_label)
-    measures, primary = resolve_scoring(scoring, classes, positive)
-    measures = with_bounds(measures, bounds)
-    check_measures(measures, X, y)
-    scorers = {measure.name: measure.scorer for measure in measures if measure.scorer is not None}
-    metadata = check_metadata(params, groups, len(y))
-    routes = {
-        name: route_metadata(name, candidate, set(metadata))
-        for name, candidate in candidates.items()
-    }
+    cases = check_cases(X, y, groups, params)
+    sets = check_external(external, cases)
+    candidates = make_candidates(estimators, cache)
+    wanted = resolve_scoring(scoring, cases.X, cases.y, bounds=bounds, pos_label=pos_label)
+    routes = route_metadata(candidates, set(cases.metadata))
     check_engine(engine, candidates)
-    store = None if checkpoint is None else Checkpoint(checkpoint, scorers)
+    store = None if checkpoint is None else RecordFolder(checkpoint, wanted.scorers)
     seed = draw_seed(random_state)
     if store is not None and random_state is None:
         seed = store.seed(seed)
-    splits = make_splits(cv, y, groups, seed, reproducible=store is not None)
-    fold_seeds = [
-        int(state) for state in np.random.SeedSequence(seed).generate_state(len(splits.splits))
-    ]
-    # Fold by fold, so that an interrupted comparison has whole folds of all candidates.
-    tasks = [(name, fold) for fold in range(len(splits.splits)) for name in candidates]
-    keys: dict[tuple[str, int], str] = {}
-    results: dict[tuple[str, int], FoldRecord | FoldFailure] = {}
-    if store is not None:
-        data = fingerprint_data(X, y, metadata)
-        digests = {name: fingerprint_estimator(item) for name, item in candidates.items()}
-        for name, fold in tasks:
-            key = record_key(
-                data, digests[name], splits.splits[fold], fold_seeds[fold], routes[name]
-            )
-            keys[name, fold] = key
-            record = store.read(key)
-            if record is not None:
-                results[name, fold] = record
-    remaining = [task for task in tasks if task not in results]
-    parts = [
-        FoldPart(
-            candidates[name],
-            splits.splits[fold],
-            fold,
-            fold_seeds[fold],
-            {keyword: metadata[key] for keyword, key in routes[name].items()},
-            keys.get((name, fold), ""),
-            groups,
-        )
-        for name, fold in remaining
-    ]
-    outcomes = run_folds(parts, X, y, classes, scorers, store, n_jobs=n_jobs, engine=engine)
-    with progress_bar(total=len(remaining), desc="comparing", unit="fit", verbose=verbose) as bar:
-        for number, outcome in outcomes:
-            results[remaining[number]] = outcome
-            bar.update()
-    comparison = ModelComparison(
-        estimators=candidates,
-        y=y,
-        groups=groups,
-        splits=splits,
-        measures=measures,
-        primary_metric=primary,
-        results={
-            name: [results[name, fold] for fold in range(len(splits.splits))] for name in candidates
-        },
-        seed=seed,
-        pos_label=positive,
-    )
-    _report_failures(comparison, "")
-    if not sets:
-        return comparison
-    set_keys: dict[tuple[str, str], str] = {}
-    if store is not None:
-        for each in sets:
-            where = f"{data} {fingerprint_data(each.X, each.y, {})}"
-            for name in candidates:
-                set_keys[name, each.name] = record_key(
-                    where, digests[name], each.split(len(y)), seed, routes[name]
-                )
-    outcomes_by_set = run_external(
-        sets,
-        candidates,
-        {
-            name: {keyword: metadata[key] for keyword, key in routes[name].items()}
-            for name in candidates
-        },
-        X,
-        y,
-        classes,
-        scorers,
-        seed,
-        store,
-        set_keys,
-        n_jobs=n_jobs,
-        verbose=verbose,
-    )
-    for each in sets:
-        comparison.external[each.name] = validated = ModelComparison(
+    splits = make_splits(cv, cases.y, cases.groups, seed, reproducible=store is not None)
+    measuring = Measuring(cases.classes, wanted.scorers, store)
+    plan = Plan(candidates, routes, cases, measuring, seed)
+
+    def collect(
+        part: Cases | ExternalSet, splits: Splits, results: Mapping[str, Sequence[Outcome]]
+    ) -> ModelComparison:
+        found = ModelComparison(
             estimators=candidates,
-            y=each.y,
-            groups=each.groups,
-            splits=Splits([each.split(len(y))], np.zeros(1, dtype=int), "external", each.name),
-            measures=measures,
-            primary_metric=primary,
-            results={name: [outcome] for name, outcome in outcomes_by_set[each.name].items()},
+            y=part.y,
+            groups=part.groups,
+            splits=splits,
+            measures=wanted.measures,
+            primary_metric=wanted.primary,
+            results=results,
             seed=seed,
-            classes=classes,
-            pos_label=positive,
+            pos_label=wanted.pos_label,
+            classes=cases.classes,
         )
-        _report_failures(validated, f" on external[{each.name!r}]")
+        _report_failures(found, f" on external[{splits.site!r}]" if splits.site else "")
+        return found
+
+    results = plan.cross_validate(splits.splits, n_jobs=n_jobs, engine=engine, verbose=verbose)
+    comparison = collect(cases, splits, results)
+    validated = plan.validate(sets, n_jobs=n_jobs, verbose=verbose) if sets else {}
+    for each in sets:
+        split = Splits([each.split(len(cases.y))], np.zeros(1, dtype=int), "external", each.name)
+        outcomes = {name: [outcome] for name, outcome in validated[each.name].items()}
+        comparison.external[each.name] = collect(each, split, outcomes)
     return comparison
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,45 +15,30 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import column_or_1d
 
 from skcyto.model_selection._comparison._candidates import seed_estimator
-from skcyto.model_selection._comparison._checkpoint import Checkpoint
+from skcyto.model_selection._comparison._record_folder import RecordFolder
 from skcyto.model_selection._encoded_labels import explain_refused_labels
 from skcyto.model_selection._inner_folds import fix_grouped_folds
 from skcyto.model_selection._results._records import (
     FoldFailure,
     FoldRecord,
+    Outcome,
     Predictions,
     ResponseKind,
 )
 from skcyto.model_selection._splits import Split
 from skcyto.utils._decision_values import class_decision_values, decides_by_pairs
 
+Fit = Callable[[], tuple[Any, float]]
 
-def run_fold(
-    estimator: BaseEstimator,
-    X: Any,
-    y: NDArray[Any],
-    classes: NDArray[Any],
-    split: Split,
-    fold: int,
-    seed: int,
-    fit_params: Mapping[str, NDArray[Any]],
-    scorers: Mapping[str, Any],
-    checkpoint: Checkpoint | None = None,
-    key: str = "",
-    groups: NDArray[Any] | None = None,
-) -> FoldRecord | FoldFailure:
-    """Fit a clone on the training cases and predict the test cases.
+
+@dataclass(frozen=True)
+class FoldPart:
+    """A candidate and a fold.
 
     Parameters
     ----------
     estimator : estimator
-        The candidate, unfitted.
-    X : array-like, list or DataFrame
-        All cases.
-    y : ndarray
-        Their labels.
-    classes : ndarray
-        The labels that occur, sorted.
+        Unfitted.
     split : (ndarray, ndarray)
         Training and test rows.
     fold : int
@@ -62,83 +47,105 @@ def run_fold(
         Seed of the fold.
     fit_params : dict of str to ndarray
         Keywords of ``fit``, one value a case.
+    key : str
+        Of its record in a checkpoint.
+    """
+
+    estimator: BaseEstimator
+    split: Split
+    fold: int
+    seed: int
+    fit_params: Mapping[str, NDArray[Any]]
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How a fitted candidate is measured, and where that is kept.
+
+    Parameters
+    ----------
+    classes : ndarray
+        The labels that occur, sorted.
     scorers : dict of str to callable
         Scorers that need the fitted estimator.
-    checkpoint : Checkpoint or None
-        Where to write the record.
-    key : str
-        Its key there.
-    groups : ndarray or None
-        Of all cases, for inner folds that no keyword of ``fit`` leads to.
-
-    Returns
-    -------
-    record : FoldRecord or FoldFailure
+    checkpoint : RecordFolder or None
+        Where to keep records.
     """
-    train, test = split
+
+    classes: NDArray[Any]
+    scorers: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: RecordFolder | None = None
+
+    def measure(self, fit: Fit, X: Any, y: NDArray[Any], fold: int, key: str) -> Outcome:
+        """Predict test cases with what `fit` returns.
+
+        Parameters
+        ----------
+        fit : callable
+            Returns a fitted model and the seconds that it took, or raises.
+        X, y : array-like
+            Test cases.
+        fold : int
+            Position of the fold.
+        key : str
+            Of the record in the checkpoint.
+        """
+        try:
+            model, seconds = fit()
+            start = time.perf_counter()
+            predictions = _predict(model, X, self.classes)
+            predicted = time.perf_counter()
+            if self.checkpoint is not None and self.scorers:
+                # Fits are dear: what they predict is kept though a scorer fail.
+                kept = FoldRecord(predictions, {}, seconds, predicted - start)
+                self.checkpoint.write(key, kept)
+            scores = {name: float(score(model, X, y)) for name, score in self.scorers.items()}
+        except Exception as error:  # one failing candidate must not lose the others' hours
+            return FoldFailure(fold, f"{type(error).__name__}: {error}", traceback.format_exc())
+        record = FoldRecord(predictions, scores, seconds, predicted - start)
+        if self.checkpoint is not None:
+            self.checkpoint.write(key, record)
+        return record
+
+
+def run_fold(
+    part: FoldPart,
+    X: Any,
+    y: NDArray[Any],
+    groups: NDArray[Any] | None,
+    measuring: Measuring,
+) -> Outcome:
+    """Fit a clone on the training cases and predict the test cases.
+
+    Parameters
+    ----------
+    part : FoldPart
+        The candidate and the fold.
+    X, y, groups : array-like
+        All cases. By themselves, so that joblib's backends send each of them once.
+    measuring : Measuring
+        What is done with the fitted candidate.
+    """
+    train, test = part.split
 
     def fit() -> tuple[Any, float]:
-        model = seed_estimator(clone(estimator), seed)
+        model: Any = seed_estimator(clone(part.estimator), part.seed)
         if groups is not None:
             fix_grouped_folds(model, _safe_indexing(X, train), y[train], groups[train])
         start = time.perf_counter()
         model.fit(
             _safe_indexing(X, train),
             y[train],
-            **{name: _safe_indexing(value, train) for name, value in fit_params.items()},
+            **{name: _safe_indexing(value, train) for name, value in part.fit_params.items()},
         )
         return model, time.perf_counter() - start
 
-    outcome = measure_fold(
-        fit, _safe_indexing(X, test), y[test], classes, fold, scorers, checkpoint, key
-    )
+    outcome = measuring.measure(fit, _safe_indexing(X, test), y[test], part.fold, part.key)
     if isinstance(outcome, FoldFailure):
         hint = explain_refused_labels(outcome.error, y[train])
         return replace(outcome, error=f"{outcome.error}. {hint}") if hint else outcome
     return outcome
-
-
-def measure_fold(
-    fit: Callable[[], tuple[Any, float]],
-    X: Any,
-    y: NDArray[Any],
-    classes: NDArray[Any],
-    fold: int,
-    scorers: Mapping[str, Any],
-    checkpoint: Checkpoint | None = None,
-    key: str = "",
-) -> FoldRecord | FoldFailure:
-    """Predict the test cases of a fold with what `fit` returns.
-
-    Parameters
-    ----------
-    fit : callable
-        Returns a fitted model and the seconds that it took, or raises.
-    X, y : array-like
-        Test cases.
-    classes, fold, scorers, checkpoint, key : object
-        As of :func:`run_fold`.
-
-    Returns
-    -------
-    record : FoldRecord or FoldFailure
-    """
-    try:
-        model, seconds = fit()
-        start = time.perf_counter()
-        predictions = _predict(model, X, classes)
-        predicted = time.perf_counter()
-        if checkpoint is not None and scorers:
-            # Fits are dear: what they predict is kept though a scorer fail.
-            kept = FoldRecord(predictions, {}, seconds, predicted - start)
-            checkpoint.write(key, kept)
-        scores = {name: float(score(model, X, y)) for name, score in scorers.items()}
-    except Exception as error:  # one failing candidate must not lose the others' hours
-        return FoldFailure(fold, f"{type(error).__name__}: {error}", traceback.format_exc())
-    record = FoldRecord(predictions, scores, seconds, predicted - start)
-    if checkpoint is not None:
-        checkpoint.write(key, record)
-    return record
 
 
 def _predict(model: Any, X: Any, classes: NDArray[Any]) -> Predictions:

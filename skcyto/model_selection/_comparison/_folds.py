@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import delayed
 
 from skcyto.model_selection._comparison._candidates import seed_estimator
-from skcyto.model_selection._comparison._checkpoint import Checkpoint
-from skcyto.model_selection._comparison._fit import measure_fold, run_fold
-from skcyto.model_selection._results._records import FoldFailure, FoldRecord
-from skcyto.model_selection._splits import Split
+from skcyto.model_selection._comparison._cases import Cases
+from skcyto.model_selection._comparison._fit import FoldPart, Measuring, run_fold
+from skcyto.model_selection._results._records import Outcome
 from skcyto.model_selection._stacked_fits import (
     FoldFit,
     FoldTask,
@@ -29,46 +26,8 @@ from skcyto.utils._parallel import streaming_parallel
 ENGINES = ("separate", "stacked")
 
 
-@dataclass
-class FoldPart:
-    """A candidate and a fold.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Unfitted.
-    split : (ndarray, ndarray)
-        Training and test rows.
-    fold : int
-        Position of the fold.
-    seed : int
-        Seed of the fold.
-    fit_params : dict of str to ndarray
-        Keywords of ``fit``, one value a case.
-    key : str
-        Of its record in a checkpoint.
-    groups : ndarray or None
-        Of all cases, for inner folds that no keyword of ``fit`` leads to.
-    """
-
-    estimator: BaseEstimator
-    split: Split
-    fold: int
-    seed: int
-    fit_params: Mapping[str, NDArray[Any]]
-    key: str
-    groups: NDArray[Any] | None = None
-
-
 def check_engine(engine: str, candidates: Mapping[str, Any]) -> None:
     """Refuse an unknown engine, and networks that can't be stacked.
-
-    Parameters
-    ----------
-    engine : str
-        As the user gave it.
-    candidates : dict of str to estimator
-        All of them.
 
     Raises
     ------
@@ -91,29 +50,22 @@ def check_engine(engine: str, candidates: Mapping[str, Any]) -> None:
 
 def run_folds(
     parts: Sequence[FoldPart],
-    X: Any,
-    y: NDArray[Any],
-    classes: NDArray[Any],
-    scorers: Mapping[str, Any],
-    checkpoint: Checkpoint | None,
+    cases: Cases,
+    measuring: Measuring,
     *,
     n_jobs: int | None,
     engine: str,
-) -> Iterator[tuple[int, FoldRecord | FoldFailure]]:
+) -> Iterator[tuple[int, Outcome]]:
     """Fit candidates on folds and measure them.
 
     Parameters
     ----------
     parts : list of FoldPart
         What to run.
-    X, y : array-like
+    cases : Cases
         All cases.
-    classes : ndarray
-        The labels that occur, sorted.
-    scorers : dict of str to callable
-        Scorers that need the fitted estimator.
-    checkpoint : Checkpoint or None
-        Where to keep records.
+    measuring : Measuring
+        What is done with the fitted candidates.
     n_jobs : int or None
         Calls at once.
     engine : {"separate", "stacked"}
@@ -127,54 +79,24 @@ def run_folds(
     """
     stacked = [i for i, part in enumerate(parts) if engine == "stacked" and is_net(part.estimator)]
     separate = [i for i in range(len(parts)) if i not in set(stacked)]
-    outcomes = streaming_parallel(n_jobs)(
-        delayed(run_fold)(
-            parts[i].estimator,
-            X,
-            y,
-            classes,
-            parts[i].split,
-            parts[i].fold,
-            parts[i].seed,
-            parts[i].fit_params,
-            scorers,
-            checkpoint,
-            parts[i].key,
-            parts[i].groups,
-        )
-        for i in separate
-    )
-    yield from zip(separate, outcomes, strict=True)
+    X, y, groups = cases.X, cases.y, cases.groups
+    calls = (delayed(run_fold)(parts[i], X, y, groups, measuring) for i in separate)
+    yield from zip(separate, streaming_parallel(n_jobs)(calls), strict=True)
     if not stacked:
         return
-    fits = fit_in_stacks(
-        [
-            FoldTask(
-                seed_estimator(clone(parts[i].estimator), parts[i].seed),
-                parts[i].split[0],
-                parts[i].fit_params,
-            )
-            for i in stacked
-        ],
-        X,
-        y,
-        streaming_parallel(n_jobs),
-    )
-    for i, fit in zip(stacked, fits, strict=True):
-        test = parts[i].split[1]
-        yield (
-            i,
-            measure_fold(
-                partial(_take, fit),
-                _safe_indexing(X, test),
-                y[test],
-                classes,
-                parts[i].fold,
-                scorers,
-                checkpoint,
-                parts[i].key,
-            ),
+    tasks = [
+        FoldTask(
+            seed_estimator(clone(parts[i].estimator), parts[i].seed),
+            parts[i].split[0],
+            parts[i].fit_params,
         )
+        for i in stacked
+    ]
+    fits = fit_in_stacks(tasks, X, y, streaming_parallel(n_jobs))
+    for i, fit in zip(stacked, fits, strict=True):
+        part, test = parts[i], parts[i].split[1]
+        rows = _safe_indexing(X, test), y[test]
+        yield i, measuring.measure(partial(_take, fit), *rows, part.fold, part.key)
 
 
 def _take(fit: FoldFit) -> tuple[Any, float]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
@@ -23,68 +21,31 @@ from skcyto.model_selection._inner_folds import check_grouped_folds, splits_grou
 from skcyto.utils._warnings import warn
 
 
-def check_metadata(
-    params: Mapping[str, Any] | None, groups: NDArray[Any] | None, n: int
-) -> dict[str, NDArray[Any]]:
-    """Collect what goes along with every case.
-
-    Parameters
-    ----------
-    params : dict or None
-        Metadata that the user gave, one value a case.
-    groups : ndarray or None
-        Groups of the comparison.
-    n : int
-        Number of cases.
-
-    Returns
-    -------
-    metadata : dict of str to ndarray
-
-    Raises
-    ------
-    ValueError
-        If a length is wrong or groups come twice.
-    """
-    metadata = {} if groups is None else {"groups": groups}
-    for key, value in (params or {}).items():
-        if key == "groups":
-            raise ValueError("give groups as groups=, not in params")
-        array = np.asarray(value)
-        if array.ndim == 0 or len(array) != n:
-            raise ValueError(f"params[{key!r}] must hold one value for each of the {n} cases")
-        metadata[key] = array
-    return metadata
-
-
-def route_metadata(name: str, estimator: BaseEstimator, available: set[str]) -> dict[str, str]:
-    """Say which metadata the ``fit`` of a candidate gets, under which names.
+def route_metadata(
+    candidates: Mapping[str, BaseEstimator], available: set[str]
+) -> dict[str, dict[str, str]]:
+    """Say which metadata the ``fit`` of every candidate gets, under which names.
 
     With scikit-learn's metadata routing enabled these are the metadata that the candidate's parts
     have requested (``set_fit_request(groups=True)``). Without it, the last step of a pipeline gets
     what its ``fit`` names, every step that uses groups gets them, and a search gets them for its
     inner folds too.
 
-    Parameters
-    ----------
-    name : str
-        Name of the candidate, for messages.
-    estimator : estimator
-        The candidate.
-    available : set of str
-        Metadata at hand.
-
     Returns
     -------
-    routes : dict of str to str
-        Keyword of ``fit`` to metadata.
+    routes : dict of str to dict
+        Keyword of ``fit`` to metadata, by candidate.
 
     Raises
     ------
     ValueError
-        If the user gave metadata that the candidate does not take, or a part of it has grouped
+        If the user gave metadata that a candidate does not take, or a part of it has grouped
         folds that groups cannot reach.
     """
+    return {name: _route(name, candidate, available) for name, candidate in candidates.items()}
+
+
+def _route(name: str, estimator: BaseEstimator, available: set[str]) -> dict[str, str]:
     routes: dict[str, str] = {}
     if get_config()["enable_metadata_routing"]:
         consumed = get_routing_for_object(estimator).consumes("fit", available)

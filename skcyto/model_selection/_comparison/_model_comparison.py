@@ -1,261 +1,343 @@
-"""Methods of a comparison that test: thin wrappers of the tables of tests."""
+"""What :func:`compare_models` returns: the data of a comparison with all that is made of it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-
-from skcyto.model_selection._results._fold_tests import (
-    bayesian_tests,
-    fold_tests,
-    without_variance,
+from skcyto.model_selection._comparison._tests import ComparisonTests
+from skcyto.model_selection._plot._calibration import CalibrationComparisonDisplay
+from skcyto.model_selection._plot._confusion import ConfusionComparisonDisplay
+from skcyto.model_selection._plot._critical_difference import CriticalDifferenceDisplay
+from skcyto.model_selection._plot._curves import (
+    PrecisionRecallComparisonDisplay,
+    ROCComparisonDisplay,
 )
-from skcyto.model_selection._results._one_set import one_set_tests
-from skcyto.model_selection._results._pooled_tests import (
-    bootstrap_intervals,
-    delong_tests,
-    mcnemar_tests,
+from skcyto.model_selection._plot._scores import ScoreComparisonDisplay
+from skcyto.model_selection._report._page import write_html
+from skcyto.model_selection._report._tables import (
+    scores_to_html,
+    scores_to_latex,
+    scores_to_markdown,
 )
-from skcyto.utils._warnings import warn
+from skcyto.model_selection._results._data import check_metrics
+from skcyto.model_selection._results._one_set import describe_set
 
 if TYPE_CHECKING:
-    from skcyto.model_selection._results._data import ModelComparison
+    from matplotlib.axes import Axes
 
 
-class StatisticsMethods:
-    """The statistical tests of a comparison."""
+class ModelComparison(ComparisonTests):
+    """Models compared on the same folds: scores, tests, displays, reports.
 
-    def test(
-        self,
-        *,
-        reference: str | None = None,
-        metric: str | None = None,
-        confidence: float = 0.95,
-    ) -> pd.DataFrame:
-        """Test every model against a reference.
+    Made by :func:`compare_models`. Everything is worked out from the kept out-of-fold predictions;
+    nothing is fitted again.
 
-        Over folds with the corrected resampled t-test. On one test set, external or held out, the
-        two predictions of each case, or of all cases of a group, are exchanged between the models
-        at random (a permutation test), and the interval is that of :meth:`bootstrap`.
+    Parameters
+    ----------
+    estimators : dict of str to estimator
+        The candidates, unfitted.
+    y : ndarray of shape (n_samples,)
+        Labels.
+    groups : ndarray of shape (n_samples,) or None
+        Groups.
+    splits : Splits
+        The folds.
+    measures : list of Measure
+        What was scored.
+    primary_metric : str
+        Score that tests and displays take unless told otherwise.
+    results : dict of str to list
+        A record or failure for every candidate and fold.
+    seed : int
+        Seed of folds and candidates.
+    pos_label : object or None, default=None
+        The positive one of two classes; None takes the rarer one.
+    classes : ndarray or None, default=None
+        Labels that the candidates can know, sorted; None for those of `y`.
 
-        Parameters
-        ----------
-        reference : str or None, default=None
-            Name of the model to compare with; None for the first candidate; "all" for all pairs.
-            Name the baseline that you had in mind beforehand: a test against the model that turned
-            out best finds too much.
-        metric : str or None, default=None
-            Name of the score; None for the primary one.
-        confidence : float, default=0.95
-            Coverage of the intervals, which are not corrected for the number of models.
+    Attributes
+    ----------
+    models : list of str
+        Candidates that succeeded on every fold, in the order given.
+    metrics : list of str
+        Names of the scores.
+    classes : ndarray
+        Labels, sorted.
+    scores : DataFrame
+        One row per (model, repeat, fold), one column per score; losses positive. Failed candidates
+        are in it with NaN for the folds that failed, and a score is NaN on a fold that lacks a
+        class which it needs.
+    times : DataFrame
+        Seconds of fitting and predicting, by the same rows.
+    failures : dict of str to list of FoldFailure
+        Candidates that failed on a fold, with `fold`, `error` and `traceback` each.
+    external : dict of str to ModelComparison
+        The same candidates, fitted on all of these cases, on data of other places; empty unless
+        :func:`compare_models` was given some. All methods are there for each.
+    tested : ndarray of int
+        Cases that were tested at all.
 
-        Returns
-        -------
-        table : DataFrame
-            By (model, reference): `difference` (model less reference) with `ci_low` and `ci_high`,
-            `t`, `df`, `p_value` (two-sided), `p_holm` (Holm's correction over the rows),
-            `effect_size` (difference over its standard deviation over folds), `n_folds`. A
-            difference that is the same in all folds has no variance: no p-value and no interval,
-            unless it is zero, with p-value 1. On one test set `difference`, `ci_low`, `ci_high`,
-            `p_value`, `p_holm` and `n_independent`: the number of groups, or of cases without them.
+    See Also
+    --------
+    compare_models : Makes it.
 
-        Raises
-        ------
-        ValueError
-            If the reference failed, named or not: no other takes its place; or the score was taken
-            from pooled predictions (:meth:`ModelComparison.is_pooled`).
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.dummy import DummyClassifier
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> from skcyto.model_selection import compare_models
+    >>> X, y = load_iris(return_X_y=True)
+    >>> comparison = compare_models(
+    ...     {"chance": DummyClassifier(), "bayes": GaussianNB()}, X, y, cv=3, random_state=0
+    ... )
+    >>> comparison.models
+    ['chance', 'bayes']
+    >>> bool(comparison.ttest(metric="accuracy")["pvalue"].iloc[0] < 0.01)
+    True
+    """
 
-        Warns
-        -----
-        UserWarning
-            If a difference has no variance.
+    external: dict[str, ModelComparison]
 
-        Notes
-        -----
-        Degrees of freedom are folds of a round less one, or the independent cases of the rarest
-        class less one if they are fewer: another round tests no other cases. The standard error of
-        a difference of areas under ROC curves is at least that of DeLong's test.
-
-        See Also
-        --------
-        corrected_resampled_ttest : The test.
-        """
-        metric = self._self.check_metric(metric)
-        if self._self.splits.one_test_set:
-            return one_set_tests(self._self, reference, metric, confidence)
-        table = fold_tests(self._self, reference, metric, confidence)
-        same = without_variance(table)
-        if same:
-            listed = ", ".join(f"{model} less {other}" for model, other in same)
-            warn(
-                f"the difference is the same in all folds for {listed}: it has no variance, and so "
-                "no p-value and no interval"
-            )
-        return table
-
-    def bayesian(
-        self, *, reference: str | None = None, metric: str | None = None, rope: float = 0.01
-    ) -> pd.DataFrame:
-        """Return how probable it is that a model is better than a reference, equivalent or worse.
-
-        Parameters
-        ----------
-        reference : str or None, default=None
-            Name of the model to compare with; None for the first candidate; "all" for all pairs.
-        metric : str or None, default=None
-            Name of the score; None for the primary one.
-        rope : float, default=0.01
-            Differences of at most this size count as practically equivalent.
-
-        Returns
-        -------
-        table : DataFrame
-            By (model, reference): `p_better`, `p_equivalent`, `p_worse` (for a loss, smaller is
-            better), `difference` with `hdi_low` and `hdi_high`, `n_folds`. All but the difference
-            are NaN where it is the same in all folds.
-
-        Raises
-        ------
-        ValueError
-            If there is one test set only, external or held out.
-
-        See Also
-        --------
-        bayesian_correlated_ttest : The model behind it.
-        """
-        return bayesian_tests(self._self, reference, self._self.check_metric(metric), rope)
-
-    def delong(self, *, reference: str | None = None, confidence: float = 0.95) -> pd.DataFrame:
-        """Test areas under ROC curves of pooled out-of-fold predictions with DeLong's test.
-
-        Parameters
-        ----------
-        reference : str or None, default=None
-            Name of the model to compare with; None for the first candidate; "all" for all pairs.
-        confidence : float, default=0.95
-            Coverage of the intervals.
-
-        Returns
-        -------
-        table : DataFrame
-            By (model, reference, class): `auc`, `auc_reference`, `difference` with `ci_low` and
-            `ci_high`, `t`, `df`, `p_value`, `p_holm`. With two classes there is one row a pair,
-            with more one per class against the rest. The row of a class that can't be tested,
-            since its cases (or those of the rest) in a round come from fewer than two groups, is
-            NaN, doesn't count in Holm's correction, and is named in a warning. Where a difference
-            has no variance, its p-value is NaN.
-
-        Raises
-        ------
-        ValueError
-            If no class can be tested, such as where every test part holds one class, or the
-            reference failed or gives no scores of classes.
-
-        Warns
-        -----
-        UserWarning
-            If a class can't be tested, has fewer than ten independent cases (groups where there
-            are groups), or a difference has no variance.
-
-        Notes
-        -----
-        Only cases of the same fold are compared: every fold has its own model, whose scores make
-        no common order with those of others. Folds that hold both classes are averaged by their
-        number of pairs. Areas and their covariance are averaged over rounds, which overstates the
-        variance of the mean rather than understate it. With groups the covariance is that of
-        clustered data. Student's t has one degree of freedom less than there are cases (or groups)
-        of the rarer side. Every case trains the models that test the others: the variance is
-        multiplied, and the degrees of freedom divided, by Nadeau and Bengio's factor for folds,
-        about two. Models without scores for classes are left out.
-        """
-        return delong_tests(self._self, reference, confidence)
-
-    def mcnemar(self, *, reference: str | None = None) -> pd.DataFrame:
-        """Test which model gets more cases right with McNemar's test on pooled predictions.
-
-        Parameters
-        ----------
-        reference : str or None, default=None
-            Name of the model to compare with; None for the first candidate; "all" for all pairs.
-
-        Returns
-        -------
-        table : DataFrame
-            By (model, reference): `only_model` and `only_reference` (cases that one alone gets
-            right, mean over rounds), `p_value`, `p_holm`.
-
-        Notes
-        -----
-        With several rounds the p-value is twice the median of theirs, at most 1, which holds
-        whatever the dependence between rounds. Groups of several cases are allowed for
-        (:func:`mcnemar_test`). Every case trains the models that test the others, so that
-        differing cases count less than independent ones: by Nadeau and Bengio's factor, about two.
-        """
-        return mcnemar_tests(self._self, reference)
-
-    def bootstrap(
-        self,
-        *,
-        reference: str | None = None,
-        metric: str | None = None,
-        n_resamples: int = 1000,
-        confidence: float = 0.95,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> pd.DataFrame:
-        """Return bootstrap intervals of scores of the pooled predictions, drawing whole groups.
-
-        Parameters
-        ----------
-        reference : str or None, default=None
-            Name of the model to compare with; None for the first candidate.
-        metric : str or None, default=None
-            Name of the score; None for the primary one.
-        n_resamples : int, default=1000
-            Number of draws.
-        confidence : float, default=0.95
-            Coverage of the intervals.
-        random_state : int, RandomState or None, default=None
-            Seed of the draws; None takes that of the comparison.
-
-        Returns
-        -------
-        table : DataFrame
-            By model: `estimate` with `ci_low` and `ci_high`, `difference` from the reference with
-            `difference_low` and `difference_high`.
-
-        Raises
-        ------
-        ValueError
-            If the score needs the fitted estimator, too few groups have the rarest class, or no
-            test part holds two classes and the score orders cases.
-
-        Warns
-        -----
-        UserWarning
-            If there are fewer than ten independent cases (groups where there are groups) of the
-            rarest class.
-
-        Notes
-        -----
-        A round's predictions are pooled and scored; rounds are averaged. Scores that order cases,
-        such as areas under curves, are worked out within folds and combined, since every fold has
-        its own model. Intervals are by Student's t with the standard error of the draws and the
-        independent cases of the rarest class less one degrees of freedom, since percentiles of few
-        cases are too narrow; those of a score itself end where the score does, and recalls and
-        accuracy have the interval of :meth:`table` by case or group.
-        """
-        seed = self._self.seed if random_state is None else random_state
-        return bootstrap_intervals(
-            self._self,
-            reference,
-            self._self.check_metric(metric),
-            n_resamples,
-            confidence,
-            seed,
+    def __repr__(self) -> str:
+        mean = self.table([self.primary_metric])[self.primary_metric].round(3)
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        where = f" on {len(self.y)} cases, {self.splits.description}"
+        if self.splits.one_test_set:
+            where = f". {describe_set(self)}"
+        more = f"\nexternal: {list(self.external)}" if self.external else ""
+        return (
+            f"ModelComparison of {len(self.models)} models{failed}{where}{more}\n"
+            f"{self.primary_metric}:\n{mean}"
         )
 
-    @property
-    def _self(self) -> ModelComparison:
-        return cast("ModelComparison", self)
+    def _repr_html_(self) -> str:
+        return scores_to_html(self, repr(self).partition("\n")[0])
+
+    def plot_roc(
+        self, *, pos_label: Any = None, models: Sequence[str] | None = None, ax: Axes | None = None
+    ) -> ROCComparisonDisplay:
+        """Draw ROC curves, mean over folds with one standard deviation.
+
+        Parameters
+        ----------
+        pos_label : label or None, default=None
+            Positive class; None takes the positive one of two, or the average over all of more.
+        models : list of str or None, default=None
+            Models to draw; None for all that can be.
+        ax : Axes or None, default=None
+            Axes to draw all models on; None draws a panel for each.
+
+        Returns
+        -------
+        display : ROCComparisonDisplay
+        """
+        return ROCComparisonDisplay.from_comparison(self, pos_label=pos_label, models=models, ax=ax)
+
+    def plot_precision_recall(
+        self, *, pos_label: Any = None, models: Sequence[str] | None = None, ax: Axes | None = None
+    ) -> PrecisionRecallComparisonDisplay:
+        """Draw precision-recall curves, mean over folds with one standard deviation.
+
+        Parameters
+        ----------
+        pos_label : label or None, default=None
+            Positive class; None takes the positive one of two, or the average over all of more.
+        models : list of str or None, default=None
+            Models to draw; None for all that can be.
+        ax : Axes or None, default=None
+            Axes to draw all models on; None draws a panel for each.
+
+        Returns
+        -------
+        display : PrecisionRecallComparisonDisplay
+        """
+        return PrecisionRecallComparisonDisplay.from_comparison(
+            self, pos_label=pos_label, models=models, ax=ax
+        )
+
+    def plot_calibration(
+        self, *, pos_label: Any = None, models: Sequence[str] | None = None, ax: Axes | None = None
+    ) -> CalibrationComparisonDisplay:
+        """Draw calibration curves of the pooled predictions.
+
+        Parameters
+        ----------
+        pos_label : label or None, default=None
+            Class; None takes the positive one of two, or the predicted one of more.
+        models : list of str or None, default=None
+            Models to draw; None for all that can be.
+        ax : Axes or None, default=None
+            Axes to draw all models on; None draws a panel for each.
+
+        Returns
+        -------
+        display : CalibrationComparisonDisplay
+        """
+        return CalibrationComparisonDisplay.from_comparison(
+            self, pos_label=pos_label, models=models, ax=ax
+        )
+
+    def plot_confusion_matrices(
+        self, *, models: Sequence[str] | None = None, normalize: bool = True
+    ) -> ConfusionComparisonDisplay:
+        """Draw a confusion matrix for each model.
+
+        Parameters
+        ----------
+        models : list of str or None, default=None
+            Models to draw; None for all.
+        normalize : bool, default=True
+            Show shares of the true class; False shows counts.
+
+        Returns
+        -------
+        display : ConfusionComparisonDisplay
+        """
+        return ConfusionComparisonDisplay.from_comparison(self, models=models, normalize=normalize)
+
+    def plot_scores(
+        self,
+        *,
+        metric: str | None = None,
+        reference: str | None = None,
+        ax: tuple[Axes, Axes] | None = None,
+    ) -> ScoreComparisonDisplay:
+        """Draw the scores of every fold beside their paired differences from a reference.
+
+        Parameters
+        ----------
+        metric : str or None, default=None
+            Name of the score; None for the primary one.
+        reference : str or None, default=None
+            Model to compare with; None for the first candidate.
+        ax : pair of Axes or None, default=None
+            Axes for scores and differences.
+
+        Returns
+        -------
+        display : ScoreComparisonDisplay
+        """
+        return ScoreComparisonDisplay.from_comparison(
+            self, metric=metric, reference=reference, ax=ax
+        )
+
+    def plot_critical_difference(
+        self,
+        others: Mapping[str, ModelComparison],
+        *,
+        name: str = "this",
+        metric: str | None = None,
+        alpha: float = 0.05,
+        ax: Axes | None = None,
+    ) -> CriticalDifferenceDisplay:
+        """Rank the models over this and other data sets (Friedman, Nemenyi), and draw the ranks.
+
+        Parameters
+        ----------
+        others : dict of str to ModelComparison
+            The same models compared on other data sets, by name of the data set.
+        name : str, default="this"
+            Name of this data set.
+        metric : str or None, default=None
+            Name of the score; None for the primary one.
+        alpha : float, default=0.05
+            Level of the critical difference.
+        ax : Axes or None, default=None
+            Axes to draw on.
+
+        Returns
+        -------
+        display : CriticalDifferenceDisplay
+            Its `result` holds ranks and tests.
+        """
+        if name in others:
+            raise ValueError(f"name={name!r} is also the name of another data set")
+        return CriticalDifferenceDisplay.from_comparisons(
+            {name: self, **others}, metric=metric, alpha=alpha, ax=ax
+        )
+
+    def to_html(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        title: str = "Model comparison",
+        reference: str | None = None,
+        rope: float = 0.01,
+        confidence_level: float = 0.95,
+        n_resamples: int = 1000,
+    ) -> None:
+        """Write the whole comparison as one self-contained page.
+
+        Tables, tests, figures, failures and how it was all worked out, in one file that needs
+        nothing else, reads on screen and prints well. Where data allow no test or figure, such as
+        areas under curves for a class that one patient alone has, the page says why in its place.
+
+        Parameters
+        ----------
+        path : str or path
+            File to write.
+        title : str, default="Model comparison"
+            Heading of the page.
+        reference : str or None, default=None
+            Model that the others are tested against; None for the first candidate. If that one
+            failed, the page says so and takes the next that succeeded.
+        rope : float, default=0.01
+            Differences of at most this size count as practically equivalent.
+        confidence_level : float, default=0.95
+            Coverage of the intervals.
+        n_resamples : int, default=1000
+            Draws of the bootstrap, at least 10; 0 leaves it out.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, or the named reference failed.
+        """
+        write_html(
+            self,
+            path,
+            title=title,
+            reference=reference,
+            rope=rope,
+            confidence_level=confidence_level,
+            n_resamples=n_resamples,
+        )
+
+    def to_markdown(
+        self, metrics: str | Sequence[str] | None = None, *, confidence_level: float = 0.95
+    ) -> str:
+        """Return the table of scores in Markdown, the best mean of each column bold.
+
+        Parameters
+        ----------
+        metrics : str, list of str or None, default=None
+            Scores to show; None for all.
+        confidence_level : float, default=0.95
+            Coverage of the intervals.
+
+        Returns
+        -------
+        text : str
+        """
+        return scores_to_markdown(self, check_metrics(self, metrics), confidence_level)
+
+    def to_latex(
+        self, metrics: str | Sequence[str] | None = None, *, confidence_level: float = 0.95
+    ) -> str:
+        """Return the table of scores in LaTeX for the package booktabs, best means bold.
+
+        Parameters
+        ----------
+        metrics : str, list of str or None, default=None
+            Scores to show; None for all.
+        confidence_level : float, default=0.95
+            Coverage of the intervals.
+
+        Returns
+        -------
+        text : str
+        """
+        return scores_to_latex(self, check_metrics(self, metrics), confidence_level)

@@ -3,46 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from skcyto.metrics import expected_calibration_error
 from skcyto.model_selection._plot._panels import (
     axes_for_curves,
-    check_label,
-    check_models,
-    describe_label,
     draw_legend,
     line_style,
     panel_grid,
     wrap,
 )
+from skcyto.model_selection._results._curves import CalibrationCurve, calibration_curves
+from skcyto.model_selection._results._data import ComparisonData
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from skcyto.model_selection._results._data import ModelComparison
-
-
-class CalibrationCurve(NamedTuple):
-    """One model's calibration.
-
-    Parameters
-    ----------
-    predicted, observed : ndarray of shape (n_bins,)
-        Mean probability and share of hits in every bin that holds cases.
-    share : ndarray of shape (n_bins,)
-        Share of the cases in these bins.
-    error : float
-        Expected calibration error over equally wide bins.
-    """
-
-    predicted: NDArray[np.float64]
-    observed: NDArray[np.float64]
-    share: NDArray[np.float64]
-    error: float
 
 
 class CalibrationComparisonDisplay:
@@ -55,7 +29,7 @@ class CalibrationComparisonDisplay:
     ----------
     curves : dict of str to CalibrationCurve
         One for each model.
-    label : str or None, default=None
+    caption : str or None, default=None
         Class whose probability is shown; None for that of the predicted class.
 
     Attributes
@@ -79,33 +53,39 @@ class CalibrationComparisonDisplay:
     """
 
     def __init__(
-        self, curves: Mapping[str, CalibrationCurve | tuple[Any, ...]], *, label: str | None = None
+        self,
+        curves: Mapping[str, CalibrationCurve | tuple[Any, ...]],
+        *,
+        caption: str | None = None,
     ) -> None:
         self.curves = {name: CalibrationCurve(*curve) for name, curve in curves.items()}
-        self.label = label
+        self.caption = caption
 
     @classmethod
     def from_comparison(
         cls,
-        comparison: ModelComparison,
+        comparison: ComparisonData,
         *,
-        label: Any = None,
+        pos_label: Any = None,
         models: Sequence[str] | None = None,
-        n_bins: int = 10,
+        n_bins: int = 15,
+        ax: Axes | None = None,
     ) -> CalibrationComparisonDisplay:
-        """Take the probabilities from a comparison.
+        """Draw the pooled probabilities of a comparison.
 
         Parameters
         ----------
         comparison : ModelComparison
             The comparison.
-        label : object, default=None
+        pos_label : label or None, default=None
             Class whose probability is shown; None takes the positive one of two. With more classes
             None shows the probability of the predicted class against accuracy.
         models : list of str or None, default=None
             Models to draw; None takes all that give probabilities.
-        n_bins : int, default=10
-            Bins of equal width.
+        n_bins : int, default=15
+            Bins of equal width, of the curve and of its expected calibration error.
+        ax : Axes or None, default=None
+            Axes to draw all models on; None draws a panel for each.
 
         Returns
         -------
@@ -116,37 +96,11 @@ class CalibrationComparisonDisplay:
         ValueError
             If no model, or a model asked for, gives probabilities.
         """
-        codes = check_label(comparison, label)
-        chosen = check_models(comparison, models, scored=True)
-        unfit = [
-            name
-            for name in chosen
-            if comparison.records(name)[0].predictions.kind != "predict_proba"
-        ]
-        if models is not None and unfit:
-            raise ValueError(f"models {unfit} give no probabilities, so they have no calibration")
-        chosen = [name for name in chosen if name not in unfit]
-        if not chosen:
-            raise ValueError("no model gives probabilities: there is no calibration to show")
-        curves = {}
-        tested = np.concatenate([test for _, test in comparison.splits.splits])
-        true = comparison.y_codes[tested]
-        for name in chosen:
-            prob = np.concatenate(
-                [np.asarray(record.predictions.response) for record in comparison.records(name)]
-            )
-            if len(codes) == 1:
-                hit, said = true == codes[0], prob[:, codes[0]]
-                error = expected_calibration_error(true == codes[0], said, labels=[False, True])
-            else:
-                hit, said = prob.argmax(axis=1) == true, prob.max(axis=1)
-                error = expected_calibration_error(
-                    true, prob, labels=np.arange(len(comparison.classes))
-                )
-            curves[name] = _bin(hit, said, n_bins, error)
-        return cls(curves, label=describe_label(comparison, codes) if len(codes) == 1 else None)
+        curves, caption = calibration_curves(comparison, pos_label, models, n_bins)
+        display = cls(curves, caption=caption)
+        return display.plot_grid() if ax is None else display.plot(ax=ax)
 
-    def plot(self, ax: Axes | None = None, *, legend: bool = True) -> CalibrationComparisonDisplay:
+    def plot(self, *, ax: Axes | None = None, legend: bool = True) -> CalibrationComparisonDisplay:
         """Draw all models into one plot.
 
         Parameters
@@ -202,9 +156,9 @@ class CalibrationComparisonDisplay:
         return self
 
     def _titles(self) -> tuple[str, str]:
-        if self.label is None:
+        if self.caption is None:
             return "confidence", "accuracy"
-        return f"predicted probability of {self.label}", f"observed share of {self.label}"
+        return f"predicted probability of {self.caption}", f"observed share of {self.caption}"
 
     def _draw(self, ax: Axes, curve: CalibrationCurve, **style: Any) -> None:
         self.lines_ += ax.plot(
@@ -217,18 +171,3 @@ class CalibrationComparisonDisplay:
         ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
         ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
         ax.grid(color="#eeeeee", linewidth=0.6, zorder=0)
-
-
-def _bin(
-    hit: NDArray[np.bool_], said: NDArray[np.float64], n_bins: int, error: float
-) -> CalibrationCurve:
-    edges = np.linspace(0.0, 1.0, n_bins + 1)
-    bins = np.clip(np.searchsorted(edges, said, side="left") - 1, 0, n_bins - 1)
-    counts = np.bincount(bins, minlength=n_bins)
-    filled = counts > 0
-    return CalibrationCurve(
-        np.bincount(bins, weights=said, minlength=n_bins)[filled] / counts[filled],
-        np.bincount(bins, weights=hit, minlength=n_bins)[filled] / counts[filled],
-        counts[filled] / len(said),
-        error,
-    )

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
+from sklearn.metrics import ConfusionMatrixDisplay
 
-from skcyto.model_selection._plot._panels import check_models, panel_grid
+from skcyto.model_selection._plot._panels import panel_grid
+from skcyto.model_selection._results._curves import confusion_matrices
+from skcyto.model_selection._results._data import ComparisonData
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from skcyto.model_selection._results._data import ModelComparison
 
 
 class ConfusionComparisonDisplay:
@@ -49,9 +49,15 @@ class ConfusionComparisonDisplay:
 
     @classmethod
     def from_comparison(
-        cls, comparison: ModelComparison, *, models: Sequence[str] | None = None
+        cls,
+        comparison: ComparisonData,
+        *,
+        models: Sequence[str] | None = None,
+        normalize: bool = True,
+        n_columns: int | None = None,
+        cmap: Any = "Blues",
     ) -> ConfusionComparisonDisplay:
-        """Take the predictions from a comparison.
+        """Draw the predictions of a comparison, counts averaged over rounds.
 
         Parameters
         ----------
@@ -59,22 +65,19 @@ class ConfusionComparisonDisplay:
             The comparison.
         models : list of str or None, default=None
             Models to draw; None takes all.
+        normalize : bool, default=True
+            Show shares of the true class, so that the diagonal is recall; False shows counts.
+        n_columns : int or None, default=None
+            Panels in a row.
+        cmap : str or Colormap, default="Blues"
+            Colours.
 
         Returns
         -------
         display : ConfusionComparisonDisplay
-            With counts averaged over rounds.
         """
-        rounds = int(comparison.splits.repeat.max()) + 1
-        true = np.concatenate([comparison.y_codes[test] for _, test in comparison.splits.splits])
-        matrices = {}
-        for name in check_models(comparison, models):
-            codes = np.concatenate(
-                [record.predictions.codes for record in comparison.records(name)]
-            )
-            counts = confusion_matrix(true, codes, labels=np.arange(len(comparison.classes)))
-            matrices[name] = counts / rounds
-        return cls(matrices, comparison.classes)
+        display = cls(confusion_matrices(comparison, models), comparison.classes)
+        return display.plot(normalize=normalize, n_columns=n_columns, cmap=cmap)
 
     def plot(
         self, *, normalize: bool = True, n_columns: int | None = None, cmap: Any = "Blues"

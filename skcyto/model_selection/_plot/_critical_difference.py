@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skcyto.model_selection._plot._panels import wrap
+from skcyto.model_selection._results._data import ComparisonData, check_metric
+from skcyto.model_selection._results._table import score_table
 from skcyto.model_selection._statistics._ranks import friedman_nemenyi_test
 from skcyto.utils._plotting import get_figure_and_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from skcyto.model_selection._results._data import ModelComparison
 
 
 class CriticalDifferenceDisplay:
@@ -74,12 +74,13 @@ class CriticalDifferenceDisplay:
     @classmethod
     def from_comparisons(
         cls,
-        comparisons: Mapping[str, ModelComparison],
+        comparisons: Mapping[str, ComparisonData],
         *,
         metric: str | None = None,
         alpha: float = 0.05,
+        ax: Axes | None = None,
     ) -> CriticalDifferenceDisplay:
-        """Take mean scores from one comparison a data set.
+        """Draw the ranks of mean scores, one comparison a data set.
 
         Parameters
         ----------
@@ -89,6 +90,8 @@ class CriticalDifferenceDisplay:
             Name of the score; None for the primary one of the first comparison.
         alpha : float, default=0.05
             Level of the critical difference.
+        ax : Axes or None, default=None
+            Axes to draw on.
 
         Returns
         -------
@@ -111,15 +114,15 @@ class CriticalDifferenceDisplay:
                     f"data set {name!r} was not compared with the same models: {sorted(missing)} "
                     "are in one only (or failed)"
                 )
-            chosen = comparison.check_metric(metric or first.primary_metric)
-            means = comparison.table(chosen)[chosen]["mean"].loc[first.models].to_numpy()
+            chosen = check_metric(comparison, metric or first.primary_metric)
+            means = score_table(comparison, chosen)[chosen]["mean"].loc[first.models].to_numpy()
             if np.isnan(means).any():
                 lacking = [m for m, mean in zip(first.models, means, strict=True) if np.isnan(mean)]
                 raise ValueError(f"models {lacking} have no {chosen} on {name!r}")
             rows.append(means if comparison.measures[chosen].greater_is_better else -means)
-        return cls(rows, first.models, list(comparisons), alpha=alpha)
+        return cls(rows, first.models, list(comparisons), alpha=alpha).plot(ax=ax)
 
-    def plot(self, ax: Axes | None = None) -> CriticalDifferenceDisplay:
+    def plot(self, *, ax: Axes | None = None) -> CriticalDifferenceDisplay:
         """Draw the diagram.
 
         Parameters

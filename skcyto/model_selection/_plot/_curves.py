@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import (
-    average_precision_score,
-    precision_recall_curve,
-    roc_auc_score,
-    roc_curve,
-)
 
 from skcyto.model_selection._plot._panels import (
     GREY,
     axes_for_curves,
-    check_label,
-    check_models,
-    describe_label,
     draw_legend,
     line_style,
     panel_grid,
     wrap,
 )
+from skcyto.model_selection._results._curves import GRID, precision_recall_curves, roc_curves
+from skcyto.model_selection._results._data import ComparisonData
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from skcyto.model_selection._results._data import ModelComparison
-
-_GRID = np.linspace(0.0, 1.0, 201)
 # With more curves than this the bands of one plot hide one another.
 _MOST_BANDS = 3
 
@@ -47,8 +37,8 @@ class _FoldCurveDisplay:
         Values on the grid, fold by fold.
     areas : dict of str to ndarray of shape (n_folds,)
         Area under each fold's own curve.
-    label : str, default=""
-        Class, for the axes.
+    caption : str, default=""
+        Class or classes, for the axes.
     chance : float or None, default=None
         Height of the line of a model that knows nothing; None for the diagonal.
     """
@@ -64,18 +54,18 @@ class _FoldCurveDisplay:
         curves: Mapping[str, NDArray[np.float64]],
         areas: Mapping[str, NDArray[np.float64]],
         *,
-        label: str = "",
+        caption: str = "",
         chance: float | None = None,
     ) -> None:
         self.x = x
         self.curves = curves
         self.areas = areas
-        self.label = label
+        self.caption = caption
         self.chance = chance
 
     def plot(
-        self, ax: Axes | None = None, *, band: bool | None = None, legend: bool = True
-    ) -> _FoldCurveDisplay:
+        self, *, ax: Axes | None = None, band: bool | None = None, legend: bool = True
+    ) -> Self:
         """Draw all models into one plot.
 
         Parameters
@@ -109,7 +99,7 @@ class _FoldCurveDisplay:
             draw_legend(self.ax_, self._legend, len(self.curves), own_figure=ax is None)
         return self
 
-    def plot_grid(self, *, n_columns: int | None = None) -> _FoldCurveDisplay:
+    def plot_grid(self, *, n_columns: int | None = None) -> Self:
         """Draw a panel for each model: its mean with the spread over folds, the others in grey.
 
         Parameters
@@ -145,12 +135,12 @@ class _FoldCurveDisplay:
             self._frame(ax, titles=False)
 
         self.figure_, self.axes_ = panel_grid(list(self.curves), draw, n_columns=n_columns)
-        self.figure_.supxlabel(self._with_label(self._x_title), fontsize=9)
-        self.figure_.supylabel(self._with_label(self._y_title), fontsize=9)
+        self.figure_.supxlabel(self._with_caption(self._x_title), fontsize=9)
+        self.figure_.supylabel(self._with_caption(self._y_title), fontsize=9)
         return self
 
-    def _with_label(self, title: str) -> str:
-        return f"{title} ({self.label})" if self.label else title
+    def _with_caption(self, title: str) -> str:
+        return f"{title} ({self.caption})" if self.caption else title
 
     def _describe_area(self, name: str) -> str:
         areas = self.areas[name]
@@ -182,7 +172,9 @@ class _FoldCurveDisplay:
         ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
         ax.grid(color="#eeeeee", linewidth=0.6, zorder=0)
         if titles:
-            ax.set(xlabel=self._with_label(self._x_title), ylabel=self._with_label(self._y_title))
+            ax.set(
+                xlabel=self._with_caption(self._x_title), ylabel=self._with_caption(self._y_title)
+            )
 
 
 class ROCComparisonDisplay(_FoldCurveDisplay):
@@ -199,8 +191,8 @@ class ROCComparisonDisplay(_FoldCurveDisplay):
         True positive rates of every model, fold by fold.
     areas : dict of str to ndarray of shape (n_folds,)
         Area under each fold's own curve.
-    label : str, default=""
-        Class, for the axes.
+    caption : str, default=""
+        Class or classes, for the axes.
     chance : float or None, default=None
         Height of the line of a model that knows nothing; None for the diagonal.
 
@@ -233,28 +225,33 @@ class ROCComparisonDisplay(_FoldCurveDisplay):
 
     @classmethod
     def from_comparison(
-        cls, comparison: ModelComparison, *, label: Any = None, models: Sequence[str] | None = None
+        cls,
+        comparison: ComparisonData,
+        *,
+        pos_label: Any = None,
+        models: Sequence[str] | None = None,
+        ax: Axes | None = None,
     ) -> ROCComparisonDisplay:
-        """Take the curves from a comparison.
+        """Draw the curves of a comparison.
 
         Parameters
         ----------
         comparison : ModelComparison
             The comparison.
-        label : object, default=None
+        pos_label : label or None, default=None
             Positive class; None takes the positive one of two, or the average over all of more.
         models : list of str or None, default=None
             Models to draw; None takes all that give probabilities or decision values.
+        ax : Axes or None, default=None
+            Axes to draw all models on; None draws a panel for each.
 
         Returns
         -------
         display : ROCComparisonDisplay
         """
-        codes = check_label(comparison, label)
-        curves, areas = _fold_curves(
-            comparison, check_models(comparison, models, scored=True), codes, _roc_on_grid
-        )
-        return cls(_GRID, curves, areas, label=describe_label(comparison, codes))
+        found = roc_curves(comparison, pos_label, models)
+        display = cls(GRID, found.curves, found.areas, caption=found.caption)
+        return display.plot_grid() if ax is None else display.plot(ax=ax)
 
 
 class PrecisionRecallComparisonDisplay(_FoldCurveDisplay):
@@ -271,8 +268,8 @@ class PrecisionRecallComparisonDisplay(_FoldCurveDisplay):
         Precisions of every model, fold by fold.
     areas : dict of str to ndarray of shape (n_folds,)
         Average precision of each fold.
-    label : str, default=""
-        Class, for the axes.
+    caption : str, default=""
+        Class or classes, for the axes.
     chance : float or None, default=None
         Precision of a model that knows nothing: the share of the class.
 
@@ -305,81 +302,30 @@ class PrecisionRecallComparisonDisplay(_FoldCurveDisplay):
 
     @classmethod
     def from_comparison(
-        cls, comparison: ModelComparison, *, label: Any = None, models: Sequence[str] | None = None
+        cls,
+        comparison: ComparisonData,
+        *,
+        pos_label: Any = None,
+        models: Sequence[str] | None = None,
+        ax: Axes | None = None,
     ) -> PrecisionRecallComparisonDisplay:
-        """Take the curves from a comparison.
+        """Draw the curves of a comparison.
 
         Parameters
         ----------
         comparison : ModelComparison
             The comparison.
-        label : object, default=None
+        pos_label : label or None, default=None
             Positive class; None takes the positive one of two, or the average over all of more.
         models : list of str or None, default=None
             Models to draw; None takes all that give probabilities or decision values.
+        ax : Axes or None, default=None
+            Axes to draw all models on; None draws a panel for each.
 
         Returns
         -------
         display : PrecisionRecallComparisonDisplay
         """
-        codes = check_label(comparison, label)
-        curves, areas = _fold_curves(
-            comparison,
-            check_models(comparison, models, scored=True),
-            codes,
-            _precision_on_grid,
-        )
-        tested = comparison.y_codes[comparison.tested]
-        shares = np.bincount(tested, minlength=len(comparison.classes)) / len(tested)
-        return cls(
-            _GRID,
-            curves,
-            areas,
-            label=describe_label(comparison, codes),
-            chance=float(shares[codes].mean()),
-        )
-
-
-def _fold_curves(
-    comparison: ModelComparison, models: Sequence[str], codes: Sequence[int], curve: Any
-) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
-    curves: dict[str, NDArray[np.float64]] = {}
-    areas: dict[str, NDArray[np.float64]] = {}
-    for name in models:
-        values, sizes = [], []
-        for fold, record in enumerate(comparison.records(name)):
-            true = comparison.y_codes[comparison.splits.splits[fold][1]]
-            response = record.predictions.response
-            assert response is not None
-            if any((true == code).all() or not (true == code).any() for code in codes):
-                continue  # the curve is undefined, as the warning about missing classes said
-            parts = [curve(true == code, response[:, code]) for code in codes]
-            values.append(np.mean([part[0] for part in parts], axis=0))
-            sizes.append(np.mean([part[1] for part in parts]))
-        if not values:
-            if comparison.splits.one_test_set:
-                raise ValueError("the test set lacks a class: such curves are undefined")
-            raise ValueError("no fold has cases of every class: curves by fold are undefined")
-        curves[name], areas[name] = np.stack(values), np.asarray(sizes)
-    return curves, areas
-
-
-def _roc_on_grid(
-    positive: NDArray[np.bool_], score: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], float]:
-    false, true, _ = roc_curve(positive, score)
-    values = np.interp(_GRID, false, true)
-    values[0] = 0.0
-    return values, float(roc_auc_score(positive, score))
-
-
-def _precision_on_grid(
-    positive: NDArray[np.bool_], score: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], float]:
-    precision, recall, _ = precision_recall_curve(positive, score)
-    # Steps, as average precision has them: straight lines between thresholds would flatter.
-    rising, height = recall[::-1], precision[::-1]
-    # The curve begins where the first case is found: before that precision is 0 or 1 by chance.
-    first = int(np.argmax(rising > 0))
-    position = np.clip(np.searchsorted(rising, _GRID, side="left"), first, len(rising) - 1)
-    return height[position], float(average_precision_score(positive, score))
+        found = precision_recall_curves(comparison, pos_label, models)
+        display = cls(GRID, found.curves, found.areas, caption=found.caption, chance=found.chance)
+        return display.plot_grid() if ax is None else display.plot(ax=ax)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from skcyto.model_selection._results._data import ModelComparison
 
 # Yellow vanishes on white paper.
 _COLOURS = tuple(colour for colour in PALETTE if colour != "#F0E442")
@@ -26,11 +25,6 @@ _MOST_INSIDE = 4
 
 def line_style(number: int) -> dict[str, Any]:
     """Return colour and dashes of the model with this number.
-
-    Parameters
-    ----------
-    number : int
-        Position among the models.
 
     Returns
     -------
@@ -66,11 +60,6 @@ def panel_grid(
         Width and height of a panel in inches.
     sharex, sharey : bool, default=True
         Whether panels share their axes.
-
-    Returns
-    -------
-    figure : Figure
-    axes : ndarray of Axes, shape (n_models,)
     """
     import matplotlib.pyplot as plt
 
@@ -110,11 +99,6 @@ def axes_for_curves(ax: Axes | None, n_curves: int) -> tuple[Figure, Axes]:
         Axes to draw on.
     n_curves : int
         Number of entries of the legend.
-
-    Returns
-    -------
-    figure : Figure
-    ax : Axes
     """
     width = 5.2 if n_curves <= _MOST_INSIDE else 8.4
     return get_figure_and_axes(ax, figsize=(width, 5.0))
@@ -141,102 +125,5 @@ def draw_legend(ax: Axes, loc: str, n_curves: int, *, own_figure: bool) -> None:
 
 
 def wrap(name: str, width: int = 30) -> str:
-    """Break a long name over lines.
-
-    Parameters
-    ----------
-    name : str
-        Name of a model.
-    width : int, default=30
-        Characters a line.
-
-    Returns
-    -------
-    name : str
-    """
+    """Break a long name over lines."""
     return textwrap.fill(name, width, break_long_words=True)
-
-
-def check_models(
-    comparison: ModelComparison, models: Sequence[str] | None, *, scored: bool = False
-) -> list[str]:
-    """Choose the models to draw.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        The comparison.
-    models : list of str or None
-        Names; None for all that can be drawn.
-    scored : bool, default=False
-        Whether only models with scores for classes can be drawn.
-
-    Returns
-    -------
-    models : list of str
-
-    Raises
-    ------
-    ValueError
-        If a model is unknown or can't be drawn, or none can.
-    """
-    if models is None:
-        chosen = list(comparison.models)
-        if scored:
-            chosen = [name for name in chosen if comparison.gives_scores(name)]
-        if not chosen:
-            raise ValueError("no model gives probabilities or decision values to draw a curve from")
-        return chosen
-    if not isinstance(models, Iterable):
-        raise TypeError(f"models={models!r} must be a name, a list of names or None")
-    chosen = [models] if isinstance(models, str) else list(models)
-    if not chosen:
-        raise ValueError("models is empty: name at least one")
-    for name in chosen:
-        comparison.records(name)
-        if scored and not comparison.gives_scores(name):
-            raise ValueError(f"model {name!r} gives neither probabilities nor decision values")
-    return chosen
-
-
-def check_label(comparison: ModelComparison, label: Any) -> list[int]:
-    """Return the codes of the classes whose curves are drawn.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        The comparison.
-    label : object or None
-        A class; None for the positive one of two or the average over more.
-
-    Returns
-    -------
-    codes : list of int
-    """
-    if label is None:
-        if len(comparison.classes) > 2:
-            return list(range(len(comparison.classes)))
-        return [int(np.flatnonzero(comparison.classes == comparison.pos_label)[0])]
-    found = [code for code, known in enumerate(comparison.classes.tolist()) if known == label]
-    if len(found) != 1:
-        raise ValueError(f"label={label!r} is no class; there are {comparison.classes.tolist()}")
-    return [int(found[0])]
-
-
-def describe_label(comparison: ModelComparison, codes: Sequence[int]) -> str:
-    """Name the classes of a curve for an axis.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        The comparison.
-    codes : list of int
-        Codes of the classes.
-
-    Returns
-    -------
-    text : str
-    """
-    if len(codes) > 1:
-        return f"average of {len(codes)} classes"
-    return f"{comparison.classes.tolist()[codes[0]]}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -11,12 +10,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skcyto.model_selection._plot._panels import line_style, wrap
-from skcyto.model_selection._report._tables import format_pvalue, heading
+from skcyto.model_selection._results._data import ComparisonData, check_metric, check_reference
+from skcyto.model_selection._results._fold_tests import fold_tests
+from skcyto.model_selection._results._one_set import one_set_tests
+from skcyto.model_selection._results._rounds import pooled_scores
+from skcyto.model_selection._results._table import score_table
+from skcyto.model_selection._results._wording import format_pvalue, heading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from skcyto.model_selection._results._data import ModelComparison
 
 
 class ScoreComparisonDisplay:
@@ -37,7 +39,7 @@ class ScoreComparisonDisplay:
         The reference.
     title : str, default="score"
         Name of the score.
-    rope : float or None, default=None
+    rope : float or None, default=0.01
         Differences up to this size are shaded as practically equivalent.
 
     Attributes
@@ -57,7 +59,7 @@ class ScoreComparisonDisplay:
     ...     {"majority": DummyClassifier(), "naive Bayes": GaussianNB()}, X, y, random_state=0
     ... )
     >>> display = ScoreComparisonDisplay.from_comparison(comparison, metric="f1_macro")
-    >>> display.plot().axes_[0].get_xlabel()
+    >>> display.axes_[0].get_xlabel()
     'macro F1'
     """
 
@@ -69,7 +71,7 @@ class ScoreComparisonDisplay:
         reference: str,
         *,
         title: str = "score",
-        rope: float | None = None,
+        rope: float | None = 0.01,
     ) -> None:
         self.scores = scores
         self.intervals = intervals
@@ -81,14 +83,15 @@ class ScoreComparisonDisplay:
     @classmethod
     def from_comparison(
         cls,
-        comparison: ModelComparison,
+        comparison: ComparisonData,
         *,
         metric: str | None = None,
         reference: str | None = None,
-        confidence: float = 0.95,
+        confidence_level: float = 0.95,
         rope: float | None = 0.01,
+        ax: tuple[Axes, Axes] | None = None,
     ) -> ScoreComparisonDisplay:
-        """Take scores and tests from a comparison.
+        """Draw scores and tests of a comparison.
 
         Parameters
         ----------
@@ -98,46 +101,39 @@ class ScoreComparisonDisplay:
             Name of the score; None for the primary one.
         reference : str or None, default=None
             Model to compare with; None for the first candidate.
-        confidence : float, default=0.95
+        confidence_level : float, default=0.95
             Coverage of the intervals.
         rope : float or None, default=0.01
             Differences up to this size are shaded as practically equivalent.
+        ax : pair of Axes or None, default=None
+            Axes for scores and differences.
 
         Returns
         -------
         display : ScoreComparisonDisplay
         """
-        metric = comparison.check_metric(metric)
-        reference = comparison.check_reference(reference)
-        intervals = comparison.table(metric, confidence=confidence)[metric]
+        metric = check_metric(comparison, metric)
+        reference = check_reference(comparison, reference)
+        intervals = score_table(comparison, metric, confidence_level=confidence_level)[metric]
         if comparison.is_pooled(metric):
-            scores = {name: comparison.pooled_scores(name, metric) for name in comparison.models}
+            scores = {name: pooled_scores(comparison, name, metric) for name in comparison.models}
             tests = pd.DataFrame(
                 {"difference": intervals["mean"] - intervals["mean"][reference]},
                 columns=["difference", "ci_low", "ci_high", "p_holm"],
             ).drop(index=reference)
         else:
             scores = {name: comparison.fold_scores(name, metric) for name in comparison.models}
-            with warnings.catch_warnings():
-                # The row without a p-value shows it.
-                warnings.filterwarnings("ignore", message="the difference is the same in all folds")
-                tests = comparison.test(reference=reference, metric=metric, confidence=confidence)
-            tests = tests.droplevel("reference")
-        return cls(
-            scores,
-            intervals,
-            tests,
-            reference,
-            title=heading(comparison, metric),
-            rope=rope,
-        )
+            test = one_set_tests if comparison.splits.one_test_set else fold_tests
+            tests = test(comparison, reference, metric, confidence_level).droplevel("reference")
+        title = heading(comparison, metric)
+        return cls(scores, intervals, tests, reference, title=title, rope=rope).plot(ax=ax)
 
-    def plot(self, axes: tuple[Axes, Axes] | None = None) -> ScoreComparisonDisplay:
+    def plot(self, *, ax: tuple[Axes, Axes] | None = None) -> ScoreComparisonDisplay:
         """Draw both panels.
 
         Parameters
         ----------
-        axes : pair of Axes or None, default=None
+        ax : pair of Axes or None, default=None
             Axes for scores and differences.
 
         Returns
@@ -147,14 +143,14 @@ class ScoreComparisonDisplay:
         import matplotlib.pyplot as plt
 
         names = list(self.scores)
-        if axes is None:
+        if ax is None:
             lines = sum(wrap(name).count("\n") + 1 for name in names)
             height = 1.3 + 0.3 * max(len(names), 2) + 0.12 * (lines - len(names))
-            _, axes = plt.subplots(
+            _, ax = plt.subplots(
                 1, 2, figsize=(10, height), layout="constrained", width_ratios=(1.0, 1.1)
             )
-        self.axes_ = np.asarray(axes, dtype=object)
-        left, right = axes
+        self.axes_ = np.asarray(ax, dtype=object)
+        left, right = ax
         self.figure_ = left.figure
         for number, name in enumerate(names):
             colour = line_style(number)["color"]
@@ -179,12 +175,12 @@ class ScoreComparisonDisplay:
                 va="center",
                 fontsize=8,
             )
-        for ax in (left, right):
-            ax.set_ylim(len(names) - 0.5, -0.5)
-            ax.grid(axis="x", color="#eeeeee", linewidth=0.6, zorder=0)
-            ax.tick_params(labelsize=8)
+        for panel in (left, right):
+            panel.set_ylim(len(names) - 0.5, -0.5)
+            panel.grid(axis="x", color="#eeeeee", linewidth=0.6, zorder=0)
+            panel.tick_params(labelsize=8)
             for side in ("top", "right", "left"):
-                ax.spines[side].set_visible(False)
+                panel.spines[side].set_visible(False)
         left.set_yticks(range(len(names)), [wrap(name) for name in names])
         right.set_yticks(range(len(names)), [""] * len(names))
         left.tick_params(axis="y", length=0)

@@ -2,71 +2,60 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from skcyto.model_selection._report._figures import draw_figures, set_figures
+from skcyto.model_selection._report._figures import draw_figures
 from skcyto.model_selection._report._pooled import pooled_tables
-from skcyto.model_selection._report._tables import (
-    best_models,
-    caption,
-    format_number,
-    format_pvalue,
+from skcyto.model_selection._report._tables import best_models, caption, list_failures, score_tables
+from skcyto.model_selection._results._data import ComparisonData
+from skcyto.model_selection._results._one_set import (
+    describe_set,
+    one_set_table,
+    one_set_tests,
+    unit,
 )
-from skcyto.model_selection._results._one_set import describe_set, one_set_table, unit
-from skcyto.model_selection._results._pooled_tests import FEW
-from skcyto.model_selection._results._rounds import rarest_units
-
-if TYPE_CHECKING:
-    from skcyto.model_selection._results._data import ModelComparison
+from skcyto.model_selection._results._rounds import FEW, rarest_units
+from skcyto.model_selection._results._table import score_table
+from skcyto.model_selection._results._wording import format_number, format_pvalue
 
 
 def one_set_part(
-    comparison: ModelComparison,
+    comparison: ComparisonData,
     reference: str,
-    confidence: float,
-    internal: ModelComparison | None,
-    tables: list[tuple[str, Any, Any]],
+    confidence_level: float,
+    internal: ComparisonData | None,
 ) -> dict[str, Any]:
     """Return what the template shows of a test set.
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         With one test set.
     reference : str
         Model that the others are tested against, as far as it succeeded here.
-    confidence : float
+    confidence_level : float
         Coverage of the intervals.
-    internal : ModelComparison or None
+    internal : ComparisonData or None
         The cross-validation of the same candidates, for an external set.
-    tables : list
-        The tables of scores, as the page has them.
-
-    Returns
-    -------
-    part : dict
     """
     site = comparison.splits.site
-    failures = [
-        (name, failed[0].error, failed[0].traceback) for name, failed in comparison.failures.items()
-    ]
     part = {
         "heading": f"External validation on {site}" if site else "Validation on one test set",
         "facts": f"{describe_set(comparison)}. {_classes(comparison)}",
         "external": bool(site),
-        "failures": failures if site else [],
+        "failures": list_failures(comparison) if site else [],
         "models": comparison.models,
     }
     if not comparison.models:
         return part
     stands_in = reference not in comparison.models
     reference = comparison.models[0] if stands_in else reference
-    test = comparison.test(reference=reference, confidence=confidence)
-    _, reasons = one_set_table(comparison, comparison.metrics, confidence)
-    sentences = _sentences(comparison, reference, test, confidence, reasons)
+    test = one_set_tests(comparison, reference, comparison.primary_metric, confidence_level)
+    _, reasons = one_set_table(comparison, comparison.metrics, confidence_level)
+    sentences = _sentences(comparison, reference, test, confidence_level, reasons)
     if stands_in and len(comparison.models) > 1:
         sentences.append(
             f"The reference failed here. Differences on this set are from {reference}, the first "
@@ -76,21 +65,21 @@ def one_set_part(
     several = len(comparison.models) > 1
     return part | {
         "sentences": sentences,
-        "beside": [] if internal is None else _beside(comparison, internal, confidence),
-        "note": caption(comparison, confidence),
-        "score_tables": tables,
+        "beside": [] if internal is None else _beside(comparison, internal, confidence_level),
+        "note": caption(comparison, confidence_level),
+        "score_tables": score_tables(comparison, confidence_level),
         "without_interval": _group_reasons(comparison, reasons),
         "reference": reference,
         "metric_title": comparison.measures[primary].title,
         "tests": _test_rows(test),
         "unit": unit(comparison),
-        "confidence": f"{confidence:.0%}",
-        "figures": draw_figures(comparison, set_figures(comparison, reference, confidence)),
-        "pooled": pooled_tables(comparison, reference, confidence, 0) if several else [],
+        "confidence_level": f"{confidence_level:.0%}",
+        "figures": draw_figures(comparison, reference, 0.0, confidence_level),
+        "pooled": pooled_tables(comparison, reference, confidence_level, 0) if several else [],
     }
 
 
-def _classes(comparison: ModelComparison) -> str:
+def _classes(comparison: ComparisonData) -> str:
     codes = comparison.y_codes[comparison.tested]
     counts = np.bincount(codes, minlength=len(comparison.classes))
     listed = (
@@ -101,30 +90,30 @@ def _classes(comparison: ModelComparison) -> str:
 
 
 def _sentences(
-    comparison: ModelComparison,
+    comparison: ComparisonData,
     reference: str,
     test: pd.DataFrame,
-    confidence: float,
+    confidence_level: float,
     reasons: dict[str, str],
 ) -> list[str]:
     metric = comparison.primary_metric
     title = comparison.measures[metric].title
-    table = comparison.table(metric, confidence=confidence)[metric]
+    table = score_table(comparison, metric, confidence_level=confidence_level)[metric]
     best = [name for name in comparison.models if name in best_models(comparison, metric)]
     if not best:
         return [f"No model has a {title} on this set: it is undefined there."]
     row = table.loc[best[0]]
     if np.isfinite(row["ci_low"]):
         low, high = format_number(row["ci_low"]), format_number(row["ci_high"])
-        interval = f"{confidence:.0%} confidence interval {low} to {high}"
+        interval = f"{confidence_level:.0%} confidence interval {low} to {high}"
     else:
         interval = f"without an interval: {reasons.get(metric, 'it varies in no draw')}"
     which = f"Best {title}" if len(comparison.models) > 1 else title
     sentences = [f"{which}: {' and '.join(best)}, {format_number(row['mean'])} ({interval})."]
     tested = test[test["p_holm"].notna()]
-    alpha = f"at the {1 - confidence:.0%} level"
+    alpha = f"at the {1 - confidence_level:.0%} level"
     number = f"corrected for {len(tested)} comparison{'s' if len(tested) > 1 else ''}"
-    found = tested.index[tested["p_holm"] < 1 - confidence].get_level_values("model").tolist()
+    found = tested.index[tested["p_holm"] < 1 - confidence_level].get_level_values("model").tolist()
     if found:
         sentences.append(
             f"Different from {reference} in {title} {alpha}, {number}: {', '.join(found)}."
@@ -147,7 +136,7 @@ def _sentences(
 
 
 def _beside(
-    comparison: ModelComparison, internal: ModelComparison, confidence: float
+    comparison: ComparisonData, internal: ComparisonData, confidence_level: float
 ) -> list[tuple[str, str, str]]:
     """Return the primary score of every model in cross-validation and here."""
     metric = comparison.primary_metric
@@ -158,7 +147,7 @@ def _beside(
             if name not in each.models:
                 cells.append("failed")
                 continue
-            row = each.table(metric, confidence=confidence)[metric].loc[name]
+            row = score_table(each, metric, confidence_level=confidence_level)[metric].loc[name]
             cell = format_number(row["mean"])
             if np.isfinite(row["ci_low"]):
                 limits = f"{format_number(row['ci_low'])} to {format_number(row['ci_high'])}"
@@ -168,7 +157,7 @@ def _beside(
     return rows
 
 
-def _group_reasons(comparison: ModelComparison, reasons: dict[str, str]) -> list[str]:
+def _group_reasons(comparison: ComparisonData, reasons: dict[str, str]) -> list[str]:
     by_reason: dict[str, list[str]] = {}
     for metric, reason in reasons.items():
         by_reason.setdefault(reason, []).append(comparison.measures[metric].title)
@@ -185,7 +174,7 @@ def _test_rows(test: pd.DataFrame) -> list[dict[str, str]]:
                 "model": model,
                 "difference": format_number(row["difference"]),
                 "interval": limits if known else "",
-                "p": format_pvalue(row["p_value"]),
+                "p": format_pvalue(row["pvalue"]),
                 "p_holm": format_pvalue(row["p_holm"]),
             }
         )

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from skcyto.model_selection._report._tables import format_number, format_pvalue
-from skcyto.model_selection._results._pooled_tests import delong_table
+from skcyto.model_selection._results._data import ComparisonData, gives_scores
+from skcyto.model_selection._results._pooled_tests import (
+    bootstrap_intervals,
+    delong_tests,
+    mcnemar_tests,
+)
 from skcyto.model_selection._results._rounds import rarest_units
-
-if TYPE_CHECKING:
-    from skcyto.model_selection._results._data import ModelComparison
+from skcyto.model_selection._results._wording import format_number, format_pvalue
 
 
 def pooled_tables(
-    comparison: ModelComparison, reference: str, confidence: float, n_resamples: int
+    comparison: ComparisonData, reference: str, confidence_level: float, n_resamples: int
 ) -> list[dict[str, Any]]:
     """Return the tables of the page that test pooled predictions.
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     reference : str
         Model that the others are tested against.
-    confidence : float
+    confidence_level : float
         Coverage of the intervals.
     n_resamples : int
         Draws of the bootstrap; 0 for none.
@@ -40,12 +41,12 @@ def pooled_tables(
         why there is no such table, empty where there is one.
     """
     primary = comparison.measures[comparison.primary_metric]
-    scoring = [name for name in comparison.models if comparison.gives_scores(name)]
+    scoring = [name for name in comparison.models if gives_scores(comparison, name)]
     wanted: list[tuple[bool, str, Callable[[], dict[str, Any]]]] = [
         (
             bool(set(scoring) - {reference}),
             f"Areas under ROC curves against {reference} (DeLong)",
-            lambda: _areas(comparison, reference, confidence),
+            lambda: _areas(comparison, reference, confidence_level),
         ),
         (
             True,
@@ -55,7 +56,7 @@ def pooled_tables(
         (
             n_resamples > 0 and primary.from_predictions is not None,
             f"Bootstrap of {primary.title}",
-            lambda: _bootstrap(comparison, reference, confidence, n_resamples),
+            lambda: _bootstrap(comparison, reference, confidence_level, n_resamples),
         ),
     ]
     tables = []
@@ -70,8 +71,8 @@ def pooled_tables(
     return tables
 
 
-def _areas(comparison: ModelComparison, reference: str, confidence: float) -> dict[str, Any]:
-    table, untested, doubts = delong_table(comparison, reference, confidence)
+def _areas(comparison: ComparisonData, reference: str, confidence_level: float) -> dict[str, Any]:
+    table, untested, doubts = delong_tests(comparison, reference, confidence_level)
     note = (
         "Each class against the rest; only cases of the same fold are compared, since every fold "
         "has its own model. Areas and their covariance are averaged over rounds; Student's t with "
@@ -99,7 +100,7 @@ def _areas(comparison: ModelComparison, reference: str, confidence: float) -> di
                 format_number(row["auc_reference"]),
                 _with_interval(row, "difference", "ci_low", "ci_high"),
                 format_number(row["t"], 2),
-                format_pvalue(row["p_value"]),
+                format_pvalue(row["pvalue"]),
                 format_pvalue(row["p_holm"]),
             ]
             for (model, _, label), row in table.iterrows()
@@ -108,7 +109,7 @@ def _areas(comparison: ModelComparison, reference: str, confidence: float) -> di
     }
 
 
-def _disagreements(comparison: ModelComparison, reference: str) -> dict[str, Any]:
+def _disagreements(comparison: ComparisonData, reference: str) -> dict[str, Any]:
     return {
         "columns": ["model", "only the model", "only the reference", "p", "p (Holm)"],
         "left": [0],
@@ -117,10 +118,10 @@ def _disagreements(comparison: ModelComparison, reference: str) -> dict[str, Any
                 model,
                 f"{row['only_model']:g}",
                 f"{row['only_reference']:g}",
-                format_pvalue(row["p_value"]),
+                format_pvalue(row["pvalue"]),
                 format_pvalue(row["p_holm"]),
             ]
-            for (model, _), row in comparison.mcnemar(reference=reference).iterrows()
+            for (model, _), row in mcnemar_tests(comparison, reference).iterrows()
         ],
         "note": ""
         if comparison.splits.one_test_set
@@ -131,13 +132,12 @@ def _disagreements(comparison: ModelComparison, reference: str) -> dict[str, Any
 
 
 def _bootstrap(
-    comparison: ModelComparison, reference: str, confidence: float, n_resamples: int
+    comparison: ComparisonData, reference: str, confidence_level: float, n_resamples: int
 ) -> dict[str, Any]:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="the bootstrap rests on", category=UserWarning)
-        table = comparison.bootstrap(
-            reference=reference, n_resamples=n_resamples, confidence=confidence
-        )
+    metric = comparison.primary_metric
+    table = bootstrap_intervals(
+        comparison, reference, metric, n_resamples, confidence_level, comparison.seed
+    )
     unit = "groups" if comparison.groups is not None else "cases"
     return {
         "columns": ["model", "pooled score", f"difference from {reference}"],
@@ -150,10 +150,10 @@ def _bootstrap(
             ]
             for model, row in table.iterrows()
         ],
-        "note": f"{n_resamples} draws of whole {unit}; {confidence:.0%} intervals by Student's t "
-        f"with the {rarest_units(comparison)} {unit} of the rarest class less one degrees of "
-        "freedom, which end where the score does. Scores that order cases are worked out within "
-        "folds, as every fold has its own model.",
+        "note": f"{n_resamples} draws of whole {unit}; {confidence_level:.0%} intervals by "
+        f"Student's t with the {rarest_units(comparison)} {unit} of the rarest class less one "
+        "degrees of freedom, which end where the score does. Scores that order cases are worked "
+        "out within folds, as every fold has its own model.",
     }
 
 

@@ -2,82 +2,34 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from skcyto.model_selection._results._data import ComparisonData
 from skcyto.model_selection._results._one_set import describe_set, unit
+from skcyto.model_selection._results._table import score_table
+from skcyto.model_selection._results._wording import MINUS, MISSING, format_number, heading
 from skcyto.utils._markdown import escape_markdown
 
-if TYPE_CHECKING:
-    from skcyto.model_selection._results._data import ModelComparison
-
-MISSING = "\N{EN DASH}"
-MINUS = "\N{MINUS SIGN}"
-
-
-def format_number(value: float, digits: int = 3) -> str:
-    """Write a score; a dash where there is none.
-
-    Parameters
-    ----------
-    value : float
-        The score.
-    digits : int, default=3
-        Decimals.
-
-    Returns
-    -------
-    text : str
-    """
-    if np.isnan(value):
-        return MISSING
-    text = f"{value:.{digits}f}"
-    # No minus before a zero, and a real minus sign elsewhere.
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", MINUS)
-
-
-def format_pvalue(value: float) -> str:
-    """Write a p-value or probability to three decimals, "<0.001" below.
-
-    Parameters
-    ----------
-    value : float
-        The p-value.
-
-    Returns
-    -------
-    text : str
-    """
-    if np.isnan(value):
-        return MISSING
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
+# Columns of a table of the page.
+_COLUMNS = 6
 
 
 def formatted_scores(
-    comparison: ModelComparison, metrics: Sequence[str], confidence: float, digits: int = 3
+    comparison: ComparisonData, metrics: Sequence[str], confidence_level: float, digits: int = 3
 ) -> pd.DataFrame:
     """Return the cells "mean ± std [low, high]" of every model and score, as far as known.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        The comparison.
-    metrics : list of str
-        Scores to show.
-    confidence : float
-        Coverage of the intervals.
-    digits : int, default=3
-        Decimals.
 
     Returns
     -------
     cells : DataFrame of str
         Models by scores.
     """
-    table = comparison.table(metrics, confidence=confidence)
+    table = score_table(comparison, metrics, confidence_level=confidence_level)
     cells = {}
     for metric in metrics:
         column = []
@@ -99,45 +51,19 @@ def _cell(mean: str, std: str, low: str, high: str) -> str:
     return f"{mean}{spread}" if low == MISSING else f"{mean}{spread} [{low}, {high}]"
 
 
-def best_models(comparison: ModelComparison, metric: str) -> set[str]:
-    """Return the models with the best mean.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        The comparison.
-    metric : str
-        The score.
-
-    Returns
-    -------
-    models : set of str
-    """
-    means = comparison.table(metric)[metric]["mean"]
+def best_models(comparison: ComparisonData, metric: str) -> set[str]:
+    """Return the models with the best mean."""
+    means = score_table(comparison, metric)[metric]["mean"]
     if not comparison.measures[metric].greater_is_better:
         means = -means
     return set(means.index[means >= means.max() - 1e-12])
 
 
 def scores_to_markdown(
-    comparison: ModelComparison, metrics: Sequence[str], confidence: float
+    comparison: ComparisonData, metrics: Sequence[str], confidence_level: float
 ) -> str:
-    """Write the table of scores as a Markdown pipe table.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        The comparison.
-    metrics : list of str
-        Scores to show.
-    confidence : float
-        Coverage of the intervals.
-
-    Returns
-    -------
-    text : str
-    """
-    cells = formatted_scores(comparison, metrics, confidence)
+    """Write the table of scores as a Markdown pipe table."""
+    cells = formatted_scores(comparison, metrics, confidence_level)
     lines = [
         ["model", *(escape_markdown(heading(comparison, metric)) for metric in metrics)],
         ["---", *("---:" for _ in metrics)],
@@ -150,26 +76,14 @@ def scores_to_markdown(
             row.append(f"**{cell}**" if model in best[metric] else cell)
         lines.append(row)
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"{body}\n\n{caption(comparison, confidence)}\n"
+    return f"{body}\n\n{caption(comparison, confidence_level)}\n"
 
 
-def scores_to_latex(comparison: ModelComparison, metrics: Sequence[str], confidence: float) -> str:
-    """Write the table of scores as a LaTeX table for the package booktabs.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        The comparison.
-    metrics : list of str
-        Scores to show.
-    confidence : float
-        Coverage of the intervals.
-
-    Returns
-    -------
-    text : str
-    """
-    cells = formatted_scores(comparison, metrics, confidence)
+def scores_to_latex(
+    comparison: ComparisonData, metrics: Sequence[str], confidence_level: float
+) -> str:
+    """Write the table of scores as a LaTeX table for the package booktabs."""
+    cells = formatted_scores(comparison, metrics, confidence_level)
     cells = cells.map(
         lambda cell: cell.replace("±", r"$\pm$").replace(MINUS, "$-$").replace(MISSING, "--")
     )
@@ -184,47 +98,81 @@ def scores_to_latex(comparison: ModelComparison, metrics: Sequence[str], confide
     return cells.style.to_latex(
         hrules=True,
         column_format="l" + "r" * len(metrics),
-        caption=_escape(caption(comparison, confidence)).replace("±", r"$\pm$"),
+        caption=_escape(caption(comparison, confidence_level)).replace("±", r"$\pm$"),
         position="htbp",
         position_float="centering",
     )
 
 
-def heading(comparison: ModelComparison, metric: str) -> str:
-    """Return the title of a score, with an arrow where less is better.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        The comparison.
-    metric : str
-        The score.
+def score_tables(comparison: ComparisonData, confidence_level: float) -> list[tuple[str, Any, Any]]:
+    """Return the tables of scores of the page.
 
     Returns
     -------
-    text : str
+    tables : list of (subject, headings, rows)
+        Each narrow enough for a page.
     """
-    measure = comparison.measures[metric]
-    return measure.title if measure.greater_is_better else f"{measure.title} ↓"
+    if not comparison.models:
+        return []
+    table = score_table(comparison, confidence_level=confidence_level)
+    recalls = [name for name in comparison.metrics if name.startswith("recall[")]
+    rest = [name for name in comparison.metrics if name not in recalls]
+    chunks = [("", chunk) for chunk in _chunks(rest)]
+    chunks += [("Recall by class" if i == 0 else "", c) for i, c in enumerate(_chunks(recalls))]
+    tables = []
+    for subject, chunk in chunks:
+        best = {metric: best_models(comparison, metric) for metric in chunk}
+        rows = []
+        for model in comparison.models:
+            cells = []
+            for metric in chunk:
+                values = table.loc[model, metric]
+                low, high = format_number(values["ci_low"]), format_number(values["ci_high"])
+                cells.append(
+                    {
+                        "mean": format_number(values["mean"]),
+                        "std": format_number(values["std"]) if np.isfinite(values["std"]) else "",
+                        "interval": f"{low} to {high}" if np.isfinite(values["ci_low"]) else "",
+                        "best": model in best[metric],
+                    }
+                )
+            rows.append((model, cells))
+        headings = [
+            metric.removeprefix("recall[").removesuffix("]")
+            if metric in recalls
+            else heading(comparison, metric)
+            for metric in chunk
+        ]
+        tables.append((subject, headings, rows))
+    return tables
 
 
-def caption(comparison: ModelComparison, confidence: float) -> str:
-    """Say what the cells of the table of scores are.
+def _chunks(names: list[str]) -> list[list[str]]:
+    """Deal columns into tables that are narrow enough, each about as wide as the others."""
+    if not names:
+        return []
+    n_tables = -(-len(names) // _COLUMNS)
+    return [part.tolist() for part in np.array_split(np.asarray(names, dtype=object), n_tables)]
 
-    Parameters
-    ----------
-    comparison : ModelComparison
-        The comparison.
-    confidence : float
-        Coverage of the intervals.
 
-    Returns
-    -------
-    text : str
-    """
+def list_failures(comparison: ComparisonData) -> list[tuple[str, str, str]]:
+    """List the candidates that failed."""
+    n_folds = len(comparison.splits.splits)
+    return [
+        (
+            name,
+            failed[0].error + (f" (on {len(failed)} of {n_folds} folds)" if n_folds > 1 else ""),
+            failed[0].traceback,
+        )
+        for name, failed in comparison.failures.items()
+    ]
+
+
+def caption(comparison: ComparisonData, confidence_level: float) -> str:
+    """Say what the cells of the table of scores are."""
     if comparison.splits.one_test_set:
         return (
-            f"{describe_set(comparison)}. Score with {confidence:.0%} confidence interval by "
+            f"{describe_set(comparison)}. Score with {confidence_level:.0%} confidence interval by "
             f"{unit(comparison)}, which takes the fitted models as given."
         )
     rounds = int(comparison.splits.repeat.max()) + 1
@@ -232,11 +180,11 @@ def caption(comparison: ModelComparison, confidence: float) -> str:
     by = "case" if comparison.groups is None else "group"
     folds = (
         f"Mean ± standard deviation over {len(comparison.splits.splits)} folds{grouped} "
-        f"({rounds} round{'s' if rounds > 1 else ''}), with {confidence:.0%} confidence interval: "
-        f"of recalls and accuracy by {by} (binomial, mid-P), of areas under ROC curves by DeLong "
-        "and Newcombe, both at least as wide as folds vary where there are enough cases to tell; "
-        "of other scores from folds, corrected for the training data that they share (Nadeau and "
-        "Bengio). No interval: nothing is known of how the score varies."
+        f"({rounds} round{'s' if rounds > 1 else ''}), with {confidence_level:.0%} confidence "
+        f"interval: of recalls and accuracy by {by} (binomial, mid-P), of areas under ROC curves "
+        "by DeLong and Newcombe, of other scores from folds, all widened for the training data "
+        "that folds share (Nadeau and Bengio). No interval: nothing is known of how the score "
+        "varies."
     )
     areas = [
         heading(comparison, name)
@@ -278,3 +226,26 @@ def _escape(text: str) -> str:
         **{character: f"\\{character}" for character in "&%$#_{}"},
     }
     return "".join(special.get(character, character) for character in text)
+
+
+def scores_to_html(comparison: ComparisonData, summary: str) -> str:
+    """Return a small table for notebooks: the first scores over all classes.
+
+    Parameters
+    ----------
+    comparison : ComparisonData
+        The comparison.
+    summary : str
+        What stands above it.
+
+    Returns
+    -------
+    text : str
+    """
+    shown = [metric for metric in comparison.metrics if "[" not in metric][:_COLUMNS]
+    cells = formatted_scores(comparison, shown or comparison.metrics[:_COLUMNS], 0.95)
+    table = cells.rename(columns=heading).rename_axis(None).to_html()
+    more = len(comparison.metrics) - len(cells.columns)
+    left = f"; {more} more in <code>table()</code> and <code>to_html(path)</code>" if more else ""
+    note = f"mean ± standard deviation [95 % interval]{left}"
+    return f"<p>{html.escape(summary)}</p>{table}<p><small>{note}</small></p>"

@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from skcyto.model_selection._results._data import ComparisonData, check_reference
 from skcyto.model_selection._results._rounds import count_independent, error_of_areas
 from skcyto.model_selection._statistics._folds import (
     bayesian_correlated_ttest,
     corrected_resampled_ttest,
 )
-
-if TYPE_CHECKING:
-    from skcyto.model_selection._results._data import ModelComparison
+from skcyto.utils._pvalues import correct_pvalues
 
 ALL_PAIRS = "all"
 
 
 def model_pairs(
-    comparison: ModelComparison, reference: str | None, models: list[str] | None = None
+    comparison: ComparisonData, reference: str | None, models: list[str] | None = None
 ) -> list[tuple[str, str]]:
     """List which models are compared with which.
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     reference : str or None
         Name of a model, "all", or None for the first candidate.
     models : list of str or None
         Models that can be compared; None for all that succeeded.
-
-    Returns
-    -------
-    pairs : list of (model, reference)
 
     Raises
     ------
@@ -46,7 +41,7 @@ def model_pairs(
     models = comparison.models if models is None else models
     if reference == ALL_PAIRS and ALL_PAIRS not in comparison.models:
         return [(second, first) for first, second in combinations(models, 2)]
-    reference = comparison.check_reference(reference)
+    reference = check_reference(comparison, reference)
     if reference not in models:
         others = f"name one of {models}" if models else "nor does any other model"
         raise ValueError(
@@ -56,25 +51,10 @@ def model_pairs(
 
 
 def fold_tests(
-    comparison: ModelComparison, reference: str | None, metric: str, confidence: float
+    comparison: ComparisonData, reference: str | None, metric: str, confidence_level: float
 ) -> pd.DataFrame:
-    """See :meth:`ModelComparison.test`.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        The comparison.
-    reference : str or None
-        Model to compare with.
-    metric : str
-        Score.
-    confidence : float
-        Coverage.
-
-    Returns
-    -------
-    table : DataFrame
-    """
+    """See :meth:`ModelComparison.ttest`."""
+    _refuse_one_set(comparison, "ttest")
     pairs = model_pairs(comparison, reference)
     refuse_pooled(comparison, metric)
     rows = []
@@ -84,7 +64,7 @@ def fold_tests(
             comparison.splits.test_train_ratio,
             df=count_independent(comparison) - 1,
             least_error=error_of_areas(comparison, model, other, metric),
-            confidence=confidence,
+            confidence_level=confidence_level,
         )
         rows.append(
             {
@@ -93,28 +73,21 @@ def fold_tests(
                 "ci_high": result.ci_high,
                 "t": result.statistic,
                 "df": result.df,
-                "p_value": result.pvalue,
+                "pvalue": result.pvalue,
                 "p_holm": np.nan,
                 "effect_size": result.effect_size,
                 "n_folds": result.n_folds,
             }
         )
-    columns = [*("difference", "ci_low", "ci_high", "t", "df", "p_value", "p_holm")]
+    columns = [*("difference", "ci_low", "ci_high", "t", "df", "pvalue", "p_holm")]
     return with_holm(rows, pairs, [*columns, "effect_size", "n_folds"])
 
 
-def refuse_pooled(comparison: ModelComparison, metric: str) -> None:
+def refuse_pooled(comparison: ComparisonData, metric: str) -> None:
     """Refuse a test over folds of a score that folds do not have.
 
     Rounds of pooled predictions are no way out: all score the same cases, so that what varies
     between them is how cases were dealt to folds, not the cases.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        The comparison.
-    metric : str
-        Score.
 
     Raises
     ------
@@ -129,14 +102,22 @@ def refuse_pooled(comparison: ModelComparison, metric: str) -> None:
         )
 
 
+def _refuse_one_set(comparison: ComparisonData, method: str) -> None:
+    if comparison.splits.one_test_set:
+        raise ValueError(
+            f"{method}() learns from folds how scores vary, and there is one test set: use "
+            "permutation(), bootstrap(), mcnemar() or delong()"
+        )
+
+
 def bayesian_tests(
-    comparison: ModelComparison, reference: str | None, metric: str, rope: float
+    comparison: ComparisonData, reference: str | None, metric: str, rope: float
 ) -> pd.DataFrame:
     """See :meth:`ModelComparison.bayesian`.
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     reference : str or None
         Model to compare with.
@@ -144,16 +125,8 @@ def bayesian_tests(
         Score.
     rope : float
         Half-width of the region of practical equivalence.
-
-    Returns
-    -------
-    table : DataFrame
     """
-    if comparison.splits.one_test_set:
-        raise ValueError(
-            "bayesian() learns from folds how scores vary, and there is one test set: use test(), "
-            "bootstrap(), mcnemar() or delong()"
-        )
+    _refuse_one_set(comparison, "bayesian")
     pairs = model_pairs(comparison, reference)
     refuse_pooled(comparison, metric)
     better = comparison.measures[metric].greater_is_better
@@ -190,20 +163,10 @@ def bayesian_tests(
 
 
 def without_variance(tests: pd.DataFrame) -> dict[tuple[str, str], float]:
-    """List the differences that are the same in all folds, of which nothing more can be said.
-
-    Parameters
-    ----------
-    tests : DataFrame
-        What :func:`fold_tests` gives.
-
-    Returns
-    -------
-    differences : dict of (model, reference) to float
-    """
+    """List the differences that are the same in all folds, of which nothing more can be said."""
     if "n_folds" not in tests:
         return {}
-    same = tests["p_value"].isna() & tests["difference"].notna() & (tests["n_folds"] > 1)
+    same = tests["pvalue"].isna() & tests["difference"].notna() & (tests["n_folds"] > 1)
     return {
         (str(pair[0]), str(pair[1])): float(value)
         for pair, value in tests.loc[same, "difference"].items()
@@ -227,28 +190,7 @@ def with_holm(
     columns: list[str],
     names: list[str] | None = None,
 ) -> pd.DataFrame:
-    """Make a table of tests and fill `p_holm`; rows without a p-value do not count.
-
-    Parameters
-    ----------
-    rows : list of dict
-        The tests.
-    keys : list of tuple
-        Their index.
-    columns : list of str
-        Columns in order.
-    names : list of str or None, default=None
-        Names of the index levels.
-
-    Returns
-    -------
-    table : DataFrame
-    """
-    from statsmodels.stats.multitest import multipletests
-
+    """Make a table of tests and fill `p_holm`; rows without a p-value do not count."""
     table = _frame(rows, keys, columns, names)
-    known = table["p_value"].notna().to_numpy()
-    if known.any():
-        corrected = multipletests(table.loc[known, "p_value"], method="holm")[1]
-        table.loc[known, "p_holm"] = corrected
+    table["p_holm"] = correct_pvalues(table["pvalue"].to_numpy(dtype=float), "holm")
     return table

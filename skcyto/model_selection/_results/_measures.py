@@ -5,25 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.metaestimators import available_if
 
-from skcyto.metrics import get_scorer
-from skcyto.metrics._class_dependence import (
-    SCIKIT_LEARN_SCORER,
-    adapt_scorer,
-    is_of_labels,
-    needs_every_class,
-    takes_pos_label,
-    try_scorer,
-)
-from skcyto.metrics._confusion import SCORES_OF_COUNTS, confusion_counts
-from skcyto.metrics._responses import SCORES_OF_RANKS, SCORES_OF_RESPONSES
+from skcyto.metrics._class_dependence import describe_scorer, positive_class, try_scorer
 from skcyto.metrics._scorers import METRICS, Metric
+from skcyto.model_selection._fixed_predictions import FixedPredictions
 from skcyto.model_selection._results._records import Predictions
 from skcyto.utils._warnings import warn
 
@@ -32,73 +21,6 @@ DEFAULT_SCORING = (*METRICS, RECALL_PER_CLASS)
 # Under imbalance the accuracy that heads scikit-learn's list says little.
 DEFAULT_PRIMARY = "f1_macro"
 _AREAS = {"roc_auc_ovr": "roc_auc", "average_precision_macro": "average_precision"}
-
-
-class KeptPredictions(ClassifierMixin, BaseEstimator):
-    """A classifier that gives what another one predicted, for scorers.
-
-    Parameters
-    ----------
-    predictions : Predictions
-        What it predicts, whatever it is asked.
-    classes : ndarray
-        All classes of the comparison.
-    """
-
-    def __init__(self, predictions: Predictions, classes: NDArray[Any]) -> None:
-        self.predictions = predictions
-        self.classes = classes
-
-    @property
-    def classes_(self) -> NDArray[Any]:
-        """All classes of the comparison."""
-        return self.classes
-
-    def predict(self, X: Any) -> NDArray[Any]:
-        """Return the kept labels.
-
-        Parameters
-        ----------
-        X : object
-            Ignored.
-
-        Returns
-        -------
-        labels : ndarray
-        """
-        return self.classes[self.predictions.codes]
-
-    @available_if(lambda self: self.predictions.kind == "predict_proba")
-    def predict_proba(self, X: Any) -> NDArray[np.float64] | None:
-        """Return the kept probabilities.
-
-        Parameters
-        ----------
-        X : object
-            Ignored.
-
-        Returns
-        -------
-        probabilities : ndarray
-        """
-        return self.predictions.response
-
-    @available_if(lambda self: self.predictions.kind == "decision_function")
-    def decision_function(self, X: Any) -> NDArray[np.float64]:
-        """Return the kept decision values.
-
-        Parameters
-        ----------
-        X : object
-            Ignored.
-
-        Returns
-        -------
-        values : ndarray
-        """
-        response = self.predictions.response
-        assert response is not None
-        return response[:, 1] if len(self.classes) == 2 else response
 
 
 @dataclass(frozen=True)
@@ -143,33 +65,11 @@ class Measure:
     of_labels: bool = True
 
     def lacks(self, true: NDArray[np.intp]) -> bool:
-        """Say whether cases of some classes lack one without which the score is undefined.
-
-        Parameters
-        ----------
-        true : ndarray of int
-            True classes.
-
-        Returns
-        -------
-        lacks : bool
-        """
+        """Say whether cases of some classes lack one without which the score is undefined."""
         return not set(self.needs) <= set(np.unique(true).tolist())
 
     def score(self, true: NDArray[np.intp], predictions: Predictions) -> float:
-        """Score predictions; NaN where a class is lacking that the score needs.
-
-        Parameters
-        ----------
-        true : ndarray of int
-            True classes.
-        predictions : Predictions
-            What was predicted.
-
-        Returns
-        -------
-        score : float
-        """
+        """Score predictions; NaN where a class is lacking that the score needs."""
         assert self.from_predictions is not None
         return float("nan") if self.lacks(true) else self.from_predictions(true, predictions)
 
@@ -180,20 +80,9 @@ class _MetricOfPredictions:
     classes: NDArray[Any]
 
     def __call__(self, true: NDArray[np.intp], predictions: Predictions) -> float:
-        n_classes = len(self.classes)
-        if self.metric.name in SCORES_OF_COUNTS:
-            counts = confusion_counts(true, predictions.codes, n_classes)
-            return SCORES_OF_COUNTS[self.metric.name](counts)
-        response = predictions.response
-        if response is None or (
-            self.metric.response == "predict_proba" and predictions.kind != "predict_proba"
-        ):
-            return float("nan")
-        if self.metric.name in SCORES_OF_RESPONSES:
-            return SCORES_OF_RESPONSES[self.metric.name](true, response)
-        # Class codes serve as labels: what they stand for makes no difference to any of these.
-        labels = np.arange(n_classes)
-        return float(self.metric.function(true, predictions.response, labels=labels))
+        fits = self.metric.response != "predict_proba" or predictions.kind == "predict_proba"
+        response = predictions.response if fits else None
+        return self.metric.of_predictions(true, predictions.codes, response, len(self.classes))
 
 
 @dataclass(frozen=True)
@@ -209,14 +98,14 @@ class _RecallOfPredictions:
 class _RankScoreOfPredictions:
     """A score of the order of cases, of one of two classes."""
 
-    function: Callable[..., float]
+    function: Callable[[NDArray[np.bool_], NDArray[np.float64]], float]
     code: int
 
     def __call__(self, true: NDArray[np.intp], predictions: Predictions) -> float:
         response, own = predictions.response, true == self.code
         if response is None or own.all() or not own.any():
             return float("nan")
-        return SCORES_OF_RANKS[self.function](own, response[:, self.code])
+        return self.function(own, response[:, self.code])
 
 
 @dataclass(frozen=True)
@@ -227,7 +116,8 @@ class _ScorerOfPredictions:
     sign: int
 
     def __call__(self, true: NDArray[np.intp], predictions: Predictions) -> float:
-        kept = KeptPredictions(predictions, self.classes)
+        labels = self.classes[predictions.codes]
+        kept = FixedPredictions(labels, self.classes, predictions.response, predictions.kind)
         placeholder = np.zeros((len(true), 1))
         try:
             return self.sign * float(self.scorer(kept, placeholder, self.classes[true]))
@@ -240,73 +130,100 @@ class _ScorerOfPredictions:
 
 
 def class_of_recall(measure: Measure) -> int | None:
-    """Return the code of the class whose recall it is; None for any other score.
-
-    Parameters
-    ----------
-    measure : Measure
-        The score.
-
-    Returns
-    -------
-    code : int or None
-    """
+    """Return the code of the class whose recall it is; None for any other score."""
     made_by = measure.from_predictions
     return made_by.code if isinstance(made_by, _RecallOfPredictions) else None
 
 
 def counts_hits(measure: Measure) -> bool:
-    """Say whether a score is a share of cases that are right: a recall or the accuracy.
-
-    Parameters
-    ----------
-    measure : Measure
-        The score.
-
-    Returns
-    -------
-    counts_hits : bool
-    """
+    """Say whether a score is a share of cases that are right: a recall or the accuracy."""
     made_by = measure.from_predictions
     return class_of_recall(measure) is not None or (
         isinstance(made_by, _MetricOfPredictions) and made_by.metric.name == "accuracy"
     )
 
 
+class Scoring(NamedTuple):
+    """What a comparison scores.
+
+    Parameters
+    ----------
+    measures : list of Measure
+        The columns of scores.
+    primary : str
+        Name of the one that matters most.
+    pos_label : object or None
+        The positive one of two classes.
+    """
+
+    measures: list[Measure]
+    primary: str
+    pos_label: Any
+
+    @property
+    def scorers(self) -> dict[str, Callable[..., float]]:
+        """Scorers that need the fitted estimator, by name."""
+        return {each.name: each.scorer for each in self.measures if each.scorer is not None}
+
+
 def resolve_scoring(
-    scoring: Any, classes: NDArray[Any], pos_label: Any = None
-) -> tuple[list[Measure], str]:
-    """Turn ``scoring=`` into measures and the name of the one that matters most.
+    scoring: Any,
+    X: Any,
+    y: NDArray[Any],
+    *,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
+    pos_label: Any = None,
+) -> Scoring:
+    """Turn ``scoring=`` into measures that were tried on the cases.
 
     Parameters
     ----------
     scoring : str, callable, iterable of str, dict or None
         As in scikit-learn's multi-metric evaluation, with skcyto's names and "recall_per_class".
-    classes : ndarray
-        Classes of the comparison.
+    X : array-like, list or DataFrame
+        All cases.
+    y : ndarray
+        Their labels.
+    bounds : dict of str to tuple, or None, default=None
+        Smallest and largest value of scores, by name.
     pos_label : object or None, default=None
-        The positive one of two classes.
+        The positive one of two classes, as the user gave it.
 
     Returns
     -------
-    measures : list of Measure
-    primary : str
-        Name of the first, of "f1_macro" by default.
+    scoring : Scoring
+        The primary score is the first, "f1_macro" by default.
 
     Raises
     ------
     ValueError
-        If a name is unknown or comes twice.
+        If a name is unknown or comes twice, bounds are not in order, or a score can't be worked
+        out for such labels.
     TypeError
         If a scorer is neither a name nor callable.
     """
+    classes, codes = np.unique(y, return_inverse=True)
+    positive = positive_class(classes, codes, pos_label)
+    measures: list[Measure] = []
+    for name, scorer in _name_scorers(scoring).items():
+        measures.extend(_measures_of(str(name), scorer, classes, positive))
+    names = [measure.name for measure in measures]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"scoring gives {repeated} twice")
+    measures = _with_bounds(measures, bounds)
+    _try_measures(measures, X, y)
+    return Scoring(measures, DEFAULT_PRIMARY if scoring is None else names[0], positive)
+
+
+def _name_scorers(scoring: Any) -> dict[str, Any]:
     if scoring is None:
-        named: dict[str, Any] = {name: name for name in DEFAULT_SCORING}
-    elif isinstance(scoring, str):
-        named = {scoring: scoring}
-    elif callable(scoring):
-        named = {getattr(scoring, "__name__", "score"): scoring}
-    elif isinstance(scoring, Mapping):
+        return {name: name for name in DEFAULT_SCORING}
+    if isinstance(scoring, str):
+        return {scoring: scoring}
+    if callable(scoring):
+        return {getattr(scoring, "__name__", "score"): scoring}
+    if isinstance(scoring, Mapping):
         named = dict(scoring)
     elif not isinstance(scoring, Iterable):
         raise TypeError(
@@ -320,14 +237,7 @@ def resolve_scoring(
             raise ValueError(f"scoring={given} names a score twice")
     if not named:
         raise ValueError("scoring is empty: name at least one score")
-    measures: list[Measure] = []
-    for name, scorer in named.items():
-        measures.extend(_measures_of(str(name), scorer, classes, pos_label))
-    names = [measure.name for measure in measures]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(f"scoring gives {repeated} twice")
-    return measures, DEFAULT_PRIMARY if scoring is None else names[0]
+    return named
 
 
 def _measures_of(name: str, scorer: Any, classes: NDArray[Any], pos_label: Any) -> list[Measure]:
@@ -365,74 +275,35 @@ def _measures_of(name: str, scorer: Any, classes: NDArray[Any], pos_label: Any) 
         ]
     if not isinstance(scorer, str) and not callable(scorer):
         raise TypeError(f"scoring[{name!r}] must be a name or callable, not {scorer!r}")
-    scorer = get_scorer(scorer)
     unbounded = (-np.inf, np.inf)
-    if isinstance(scorer, SCIKIT_LEARN_SCORER):
-        title = shown.replace("_", " ")
-        if pos_label is not None and takes_pos_label(scorer):
-            title = f"{title} of {pos_label}"
-        scorer = adapt_scorer(scorer, classes, pos_label)
-        kept = _rank_score(scorer, classes) or _ScorerOfPredictions(
-            shown, scorer, classes, -1 if loss else 1
-        )
-        return [
-            Measure(
-                shown,
-                title,
-                not loss,
-                unbounded,
-                kept,
-                ranks_cases=_ranks_cases(scorer),
-                needs=every if needs_every_class(scorer) else (),
-                of_labels=is_of_labels(scorer),
-            )
-        ]
-    return [Measure(name, name.replace("_", " "), True, unbounded, None, scorer)]
-
-
-def _rank_score(scorer: Any, classes: NDArray[Any]) -> _RankScoreOfPredictions | None:
-    """Return the same score without scikit-learn's checks, which take longer than the score."""
-    plain = set(scorer._kwargs) <= {"pos_label"} and scorer._sign == 1
-    by_rank = scorer._response_method == ("decision_function", "predict_proba")
-    if len(classes) != 2 or not plain or not by_rank or scorer._score_func not in SCORES_OF_RANKS:
-        return None
-    label = scorer._kwargs.get("pos_label", classes[1])
-    return _RankScoreOfPredictions(scorer._score_func, int(np.flatnonzero(classes == label)[0]))
-
-
-def _ranks_cases(scorer: Any) -> bool:
-    """Say whether a scorer of scikit-learn looks at the order of cases: an area under a curve."""
-    method = scorer._response_method
-    by_case = getattr(scorer._score_func, "__name__", "") == "top_k_accuracy_score"
-    several = not isinstance(method, str)
-    return not by_case and (
-        (several and "decision_function" in method)
-        or method == "decision_function"
-        or "auc" in getattr(scorer._score_func, "__name__", "")
+    facts = describe_scorer(scorer, classes, pos_label)
+    if facts is None:
+        return [Measure(name, name.replace("_", " "), True, unbounded, None, scorer)]
+    title = shown.replace("_", " ")
+    if facts.pos_label is not None:
+        title = f"{title} of {facts.pos_label}"
+    kept = (
+        _ScorerOfPredictions(shown, facts.scorer, classes, -1 if loss else 1)
+        if facts.of_ranks is None
+        else _RankScoreOfPredictions(facts.of_ranks, facts.code)
     )
+    return [
+        Measure(
+            shown,
+            title,
+            not loss,
+            unbounded,
+            kept,
+            ranks_cases=facts.ranks_cases,
+            needs=every if facts.needs_every_class else (),
+            of_labels=facts.of_labels,
+        )
+    ]
 
 
-def with_bounds(
+def _with_bounds(
     measures: list[Measure], bounds: Mapping[str, tuple[float, float]] | None
 ) -> list[Measure]:
-    """Set the smallest and largest values of scores.
-
-    Parameters
-    ----------
-    measures : list of Measure
-        What is scored.
-    bounds : dict of str to tuple, or None
-        By name of the score.
-
-    Returns
-    -------
-    measures : list of Measure
-
-    Raises
-    ------
-    ValueError
-        If a name was not scored, or the bounds are not in order.
-    """
     if bounds is None:
         return measures
     names = [measure.name for measure in measures]
@@ -451,26 +322,11 @@ def with_bounds(
     ]
 
 
-def check_measures(measures: list[Measure], X: Any, y: NDArray[Any]) -> None:
+def _try_measures(measures: list[Measure], X: Any, y: NDArray[Any]) -> None:
     """Try every score on made-up predictions, so that it fails before anything is fitted.
 
     Scores that only a fitted estimator tells are tried on a few rows and a classifier that knows
     nothing.
-
-    Parameters
-    ----------
-    measures : list of Measure
-        What will be scored.
-    X : array-like, list or DataFrame
-        All cases.
-    y : ndarray
-        Their labels.
-
-    Raises
-    ------
-    ValueError
-        If a score can't be worked out for such labels, such as a binary score of three classes, or
-        a function that is no scorer.
     """
     classes, y_codes = np.unique(y, return_inverse=True)
     n_classes = len(classes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.dummy import DummyClassifier
 
+from skcyto.model_selection._results._data import ComparisonData
 from skcyto.model_selection._results._fold_tests import model_pairs, with_holm
 from skcyto.model_selection._results._intervals import (
     half_width,
@@ -28,9 +29,6 @@ from skcyto.model_selection._results._records import Predictions
 from skcyto.model_selection._results._rounds import pool, rarest_units
 from skcyto.model_selection._statistics._pooled import BootstrapResult
 
-if TYPE_CHECKING:
-    from skcyto.model_selection._results._data import ModelComparison
-
 _N_RESAMPLES = 1000
 # The smallest p-value is then 0.0005.
 _N_EXCHANGES = 1999
@@ -38,16 +36,11 @@ _OF_LABELS = ("precision_macro", "f1_macro", "average_f1")
 # With fewer units, of which a class is, or is predicted to be, intervals by resampling miss often.
 _FEWEST = 5
 # The same for mean losses: (sum of losses)**2 over their sum of squares.
-_FEWEST_LOSSES = 20
+_FEWEST_LOSSES = 25
 
 
-def describe_set(comparison: ModelComparison) -> str:
+def describe_set(comparison: ComparisonData) -> str:
     """Say on what a comparison with one test set was tested, and on what it was trained.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        With one test set.
 
     Returns
     -------
@@ -67,34 +60,15 @@ def describe_set(comparison: ModelComparison) -> str:
     return f"Validation on one test set, {tested}; models fitted on {len(train)} other cases"
 
 
-def unit(comparison: ModelComparison) -> str:
-    """Name what is independent in a test set.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        With one test set.
-
-    Returns
-    -------
-    unit : {"case", "group"}
-    """
+def unit(comparison: ComparisonData) -> str:
+    """Name what is independent in a test set."""
     return "case" if comparison.groups is None else "group"
 
 
 def one_set_table(
-    comparison: ModelComparison, metrics: list[str], confidence: float
+    comparison: ComparisonData, metrics: list[str], confidence_level: float
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """See :meth:`ModelComparison.table`.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        With one test set.
-    metrics : list of str
-        Scores.
-    confidence : float
-        Coverage.
 
     Returns
     -------
@@ -107,7 +81,7 @@ def one_set_table(
     reasons: dict[str, str] = {}
     for metric in metrics:
         values = np.array([comparison.fold_scores(m, metric)[0] for m in comparison.models])
-        low, high, reason = _intervals(comparison, metric, values, confidence)
+        low, high, reason = _intervals(comparison, metric, values, confidence_level)
         if reason:
             reasons[metric] = reason
         columns |= {
@@ -120,25 +94,14 @@ def one_set_table(
 
 
 def one_set_tests(
-    comparison: ModelComparison, reference: str | None, metric: str, confidence: float
+    comparison: ComparisonData, reference: str | None, metric: str, confidence_level: float
 ) -> pd.DataFrame:
-    """See :meth:`ModelComparison.test`.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        With one test set.
-    reference : str or None
-        Model to compare with.
-    metric : str
-        Score.
-    confidence : float
-        Coverage.
-
-    Returns
-    -------
-    table : DataFrame
-    """
+    """See :meth:`ModelComparison.permutation`."""
+    if not comparison.splits.one_test_set:
+        raise ValueError(
+            "permutation() exchanges predictions for one test set, and there are folds, which "
+            "share their training cases: use ttest() or bayesian()"
+        )
     pairs = model_pairs(comparison, reference)
     rows = []
     for model, other in pairs:
@@ -146,22 +109,24 @@ def one_set_tests(
         low, high = np.nan, np.nan
         if not np.isnan(scores).any():
             with contextlib.suppress(ValueError):  # the test needs no interval
-                low, high = _interval_of_draws(comparison, metric, model, confidence, less=other)
+                low, high = _interval_of_draws(
+                    comparison, metric, model, confidence_level, less=other
+                )
         rows.append(
             {
                 "difference": scores[0] - scores[1],
                 "ci_low": low,
                 "ci_high": high,
-                "p_value": _exchange_test(comparison, metric, model, other),
+                "pvalue": _exchange_test(comparison, metric, model, other),
                 "p_holm": np.nan,
                 "n_independent": len(_units(comparison)[1]),
             }
         )
-    columns = ["difference", "ci_low", "ci_high", "p_value", "p_holm", "n_independent"]
+    columns = ["difference", "ci_low", "ci_high", "pvalue", "p_holm", "n_independent"]
     return with_holm(rows, pairs, columns)
 
 
-def _exchange_test(comparison: ModelComparison, metric: str, model: str, other: str) -> float:
+def _exchange_test(comparison: ComparisonData, metric: str, model: str, other: str) -> float:
     """Return how often a difference is as large where chance says which model predicted what.
 
     A case, or a group as a whole, keeps its two predictions, and their models are exchanged at
@@ -210,7 +175,7 @@ def _ranked(predictions: Predictions) -> Predictions:
     return Predictions(predictions.codes, ranks, predictions.kind)
 
 
-def _units(comparison: ModelComparison) -> tuple[NDArray[np.intp], NDArray[Any]]:
+def _units(comparison: ComparisonData) -> tuple[NDArray[np.intp], NDArray[Any]]:
     """Return the number of each tested case's group, or of the case, and the groups."""
     test = comparison.splits.splits[0][1]
     groups = test if comparison.groups is None else comparison.groups[test]
@@ -219,7 +184,7 @@ def _units(comparison: ModelComparison) -> tuple[NDArray[np.intp], NDArray[Any]]
 
 
 def _intervals(
-    comparison: ModelComparison, metric: str, values: NDArray[np.float64], confidence: float
+    comparison: ComparisonData, metric: str, values: NDArray[np.float64], confidence_level: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
     """Return limits for every model, and why some have none."""
     low, high = np.full((2, len(values)), np.nan)
@@ -230,11 +195,11 @@ def _intervals(
             continue
         try:
             if counts_hits(measure) or measure.of_classes == "roc_auc":
-                limits = score_interval(comparison, model, metric, confidence)
+                limits = score_interval(comparison, model, metric, confidence_level)
                 if np.isnan(limits[0]):
                     raise ValueError("cases don't vary enough")
             else:
-                limits = _interval_of_draws(comparison, metric, model, confidence)
+                limits = _interval_of_draws(comparison, metric, model, confidence_level)
             low[row], high[row] = limits
         except ValueError as error:
             reasons.setdefault(str(error), []).append(model)
@@ -246,7 +211,11 @@ def _intervals(
 
 
 def _interval_of_draws(
-    comparison: ModelComparison, metric: str, model: str, confidence: float, less: str | None = None
+    comparison: ComparisonData,
+    metric: str,
+    model: str,
+    confidence_level: float,
+    less: str | None = None,
 ) -> tuple[float, float]:
     """Return limits of a score, or of its difference from that of another model, by resampling."""
     for name in (model,) if less is None else (model, less):
@@ -258,13 +227,15 @@ def _interval_of_draws(
     units = rarest_units(comparison)
     if less is None:
         error = draw_errors(draws, units)[row]
-        limits = pooled_interval(comparison, model, metric, draws.estimate[row], error, confidence)
+        limits = pooled_interval(
+            comparison, model, metric, draws.estimate[row], error, confidence_level
+        )
     else:
         certain = at_bounds(draws, comparison.measures[metric].bounds)
         if certain[row] or certain[comparison.models.index(less)]:
             raise ValueError("a score is at its bound in every bootstrap draw")
         paired = draws.less(comparison.models.index(less))
-        half = half_width(draw_errors(paired, units)[row], units, confidence)
+        half = half_width(draw_errors(paired, units)[row], units, confidence_level)
         bounds = comparison.measures[metric].bounds
         most = bounds[1] - bounds[0]
         limits = max(paired.estimate[row] - half, -most), min(paired.estimate[row] + half, most)
@@ -273,7 +244,7 @@ def _interval_of_draws(
     return limits
 
 
-def _check_resampling(comparison: ModelComparison, metric: str, model: str) -> None:
+def _check_resampling(comparison: ComparisonData, metric: str, model: str) -> None:
     """Refuse intervals by resampling where they would not hold what they promise."""
     if metric == "expected_calibration_error":
         # Small samples look uncalibrated by chance, and samples of them even more so.
@@ -296,10 +267,10 @@ def _check_resampling(comparison: ModelComparison, metric: str, model: str) -> N
         loss = -np.log(np.maximum(own, 1e-15)) if metric == "log_loss" else (1 - own) ** 2
         by_unit = np.bincount(codes, loss)
         if by_unit.sum() ** 2 < _FEWEST_LOSSES * (by_unit**2).sum():
-            raise ValueError(f"most of it comes from a few {kept}s")
+            raise ValueError(f"fewer than {_FEWEST_LOSSES} {kept}s carry it")
 
 
-def _draw(comparison: ModelComparison, metric: str) -> tuple[BootstrapResult | None, str]:
+def _draw(comparison: ComparisonData, metric: str) -> tuple[BootstrapResult | None, str]:
     """Draw cases or groups anew, once for all tables, or tell why that can't be done."""
     if metric not in comparison.draws:
         try:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn import config_context
 
-from skcyto.model_selection._plot._panels import check_label
+from skcyto.model_selection._results._choices import choose_classes
+from skcyto.model_selection._results._data import ComparisonData, check_reference, gives_scores
 from skcyto.model_selection._results._fold_tests import model_pairs, with_holm
 from skcyto.model_selection._results._intervals import half_width, pooled_interval
 from skcyto.model_selection._results._records import Predictions
 from skcyto.model_selection._results._rounds import (
+    FEW,
     areas_of_class,
     fold_of_cases,
     pool,
@@ -24,80 +26,64 @@ from skcyto.model_selection._results._rounds import (
     shared_training_factor,
 )
 from skcyto.model_selection._results._within_folds import check_orders, score_within_folds
-from skcyto.model_selection._statistics._delong import compare_areas
+from skcyto.model_selection._statistics._delong import Areas, compare_areas
 from skcyto.model_selection._statistics._pooled import (
     BootstrapResult,
     bootstrap_by_group,
     discount,
     mcnemar_test,
 )
-from skcyto.utils._warnings import warn
 
-if TYPE_CHECKING:
-    from skcyto.model_selection._results._data import ModelComparison
-
-# Fewer independent cases of a class than these make p-values rough.
-FEW = 10
+_DELONG_COLUMNS = (
+    *("auc", "auc_reference", "difference", "ci_low", "ci_high", "t", "df", "pvalue"),
+    "p_holm",
+)
 
 
-def delong_tests(
-    comparison: ModelComparison, reference: str | None, confidence: float
-) -> pd.DataFrame:
-    """See :meth:`ModelComparison.delong`.
+class DeLongTable(NamedTuple):
+    """What :func:`delong_tests` finds.
 
     Parameters
     ----------
-    comparison : ModelComparison
-        The comparison.
-    reference : str or None
-        Model to compare with.
-    confidence : float
-        Coverage.
-
-    Returns
-    -------
-    table : DataFrame
-    """
-    table, untested, doubts = delong_table(comparison, reference, confidence)
-    if untested:
-        warn(f"DeLong's test leaves out {_list_reasons(untested)}")
-    if doubts:
-        warn(" ".join(doubts))
-    return table
-
-
-def delong_table(
-    comparison: ModelComparison, reference: str | None, confidence: float
-) -> tuple[pd.DataFrame, dict[Any, str], list[str]]:
-    """Test the areas of all classes that can be tested, and tell why the others can't.
-
-    Parameters
-    ----------
-    comparison, reference, confidence : object
-        As of :func:`delong_tests`.
-
-    Returns
-    -------
     table : DataFrame
         The rows of a class that can't be tested are NaN.
     untested : dict of label to str
         Reason for each of them.
     doubts : list of str
         What is said of the tests that there are: few cases, no variance.
+    """
+
+    table: pd.DataFrame
+    untested: dict[Any, str]
+    doubts: list[str]
+
+    def list_warnings(self) -> list[str]:
+        """List what a caller should be warned of."""
+        texts = []
+        if self.untested:
+            texts.append(f"DeLong's test leaves out {_list_reasons(self.untested)}")
+        if self.doubts:
+            texts.append(" ".join(self.doubts))
+        return texts
+
+
+def delong_tests(
+    comparison: ComparisonData, reference: str | None, confidence_level: float
+) -> DeLongTable:
+    """Test the areas of all classes that can be tested, and tell why the others can't.
 
     Raises
     ------
     ValueError
         If no class can be tested.
     """
-    models = [name for name in comparison.models if comparison.gives_scores(name)]
+    models = [name for name in comparison.models if gives_scores(comparison, name)]
     pairs = model_pairs(comparison, reference, models)
-    columns = ["auc", "auc_reference", "difference", "ci_low", "ci_high", "t", "df", "p_value"]
-    columns.append("p_holm")
-    pooled = {name: pool(comparison, name) for name in models} if pairs else {}
-    codes = check_label(comparison, None)
+    codes = choose_classes(comparison, None)
     labels = comparison.classes.tolist()
-    statistics, untested = {}, {}
+    pooled = {name: pool(comparison, name) for name in models} if pairs else {}
+    statistics: dict[int, Areas] = {}
+    untested: dict[Any, str] = {}
     for code in codes if pairs else ():
         try:
             statistics[code] = areas_of_class(comparison, pooled, code)
@@ -106,40 +92,47 @@ def delong_table(
     if untested and not statistics:
         raise ValueError(f"DeLong's test can test no class: {_list_reasons(untested)}")
     factor = shared_training_factor(comparison.splits)
-    keys, table, same = [], [], []
+    keys, rows, same = [], [], []
     for model, other in pairs:
         which = [models.index(model), models.index(other)]
         for code in codes:
             keys.append((model, other, labels[code]))
             if code not in statistics:
-                table.append(dict.fromkeys(columns, np.nan))
+                rows.append(dict.fromkeys(_DELONG_COLUMNS, np.nan))
                 continue
-            found = statistics[code]
-            result = compare_areas(
-                found.areas[which],
-                factor * found.covariance[np.ix_(which, which)],
-                # Cases that train each other's models count for less, here too.
-                found.df / factor,
-                confidence=confidence,
-            )
-            if np.isnan(result.pvalue):
+            rows.append(_compare(statistics[code], which, factor, confidence_level))
+            if np.isnan(rows[-1]["pvalue"]):
                 same.append(f"{model} and {other} (class {labels[code]})")
-            table.append(
-                {
-                    "auc": result.auc_a,
-                    "auc_reference": result.auc_b,
-                    "difference": result.difference,
-                    "ci_low": result.ci_low,
-                    "ci_high": result.ci_high,
-                    "t": result.statistic,
-                    "df": result.df,
-                    "p_value": result.pvalue,
-                    "p_holm": np.nan,
-                }
-            )
+    table = with_holm(rows, keys, list(_DELONG_COLUMNS), ["model", "reference", "class"])
+    few = {labels[code]: found.df + 1 for code, found in statistics.items() if found.df + 1 < FEW}
+    return DeLongTable(table, untested, _list_doubts(comparison, few, same))
+
+
+def _compare(
+    found: Areas, which: list[int], factor: float, confidence_level: float
+) -> dict[str, float]:
+    result = compare_areas(
+        found.areas[which],
+        factor * found.covariance[np.ix_(which, which)],
+        # Cases that train each other's models count for less, here too.
+        found.df / factor,
+        confidence_level=confidence_level,
+    )
+    return {
+        "auc": result.auc_a,
+        "auc_reference": result.auc_b,
+        "difference": result.difference,
+        "ci_low": result.ci_low,
+        "ci_high": result.ci_high,
+        "t": result.statistic,
+        "df": result.df,
+        "pvalue": result.pvalue,
+        "p_holm": np.nan,
+    }
+
+
+def _list_doubts(comparison: ComparisonData, few: dict[Any, int], same: list[str]) -> list[str]:
     doubts = []
-    few = {labels[code]: found.df + 1 for code, found in statistics.items()}
-    few = {label: number for label, number in few.items() if number < FEW}
     if few:
         unit = "cases" if comparison.groups is None else "groups"
         listed = ", ".join(f"{number} for class {label!r}" for label, number in few.items())
@@ -152,7 +145,7 @@ def delong_table(
             f"The difference of areas has no variance, and so no p-value, for {', '.join(same)}: "
             "all cases are in the same order, or in none."
         )
-    return with_holm(table, keys, columns, ["model", "reference", "class"]), untested, doubts
+    return doubts
 
 
 def _list_reasons(untested: dict[Any, str]) -> str:
@@ -166,20 +159,8 @@ def _list_reasons(untested: dict[Any, str]) -> str:
     )
 
 
-def mcnemar_tests(comparison: ModelComparison, reference: str | None) -> pd.DataFrame:
-    """See :meth:`ModelComparison.mcnemar`.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        The comparison.
-    reference : str or None
-        Model to compare with.
-
-    Returns
-    -------
-    table : DataFrame
-    """
+def mcnemar_tests(comparison: ComparisonData, reference: str | None) -> pd.DataFrame:
+    """See :meth:`ModelComparison.mcnemar`."""
     pairs = model_pairs(comparison, reference)
     pooled = {name: pool(comparison, name) for name in comparison.models}
     factor = shared_training_factor(comparison.splits)
@@ -197,54 +178,31 @@ def mcnemar_tests(comparison: ModelComparison, reference: str | None) -> pd.Data
             {
                 "only_model": float(np.mean([result.only_a for result in results])),
                 "only_reference": float(np.mean([result.only_b for result in results])),
-                "p_value": pvalues[0]
+                "pvalue": pvalues[0]
                 if len(pvalues) == 1
                 else min(1.0, 2 * float(np.median(pvalues))),
                 "p_holm": np.nan,
             }
         )
-    return with_holm(table, pairs, ["only_model", "only_reference", "p_value", "p_holm"])
+    return with_holm(table, pairs, ["only_model", "only_reference", "pvalue", "p_holm"])
 
 
 def bootstrap_intervals(
-    comparison: ModelComparison,
+    comparison: ComparisonData,
     reference: str | None,
     metric: str,
     n_resamples: int,
-    confidence: float,
+    confidence_level: float,
     random_state: int | np.random.RandomState,
 ) -> pd.DataFrame:
-    """See :meth:`ModelComparison.bootstrap`.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        The comparison.
-    reference : str or None
-        Model to compare with.
-    metric : str
-        Score.
-    n_resamples : int
-        Number of draws.
-    confidence : float
-        Coverage.
-    random_state : int or RandomState
-        Seed.
-
-    Returns
-    -------
-    table : DataFrame
-    """
-    base = comparison.check_reference(reference)
+    """See :meth:`ModelComparison.bootstrap`."""
+    base = check_reference(comparison, reference)
     measure = comparison.measures[metric]
     one = draw_scores(comparison, metric, n_resamples, random_state)
     units = rarest_units(comparison)
-    if units < FEW:
-        unit = "cases" if comparison.groups is None else "groups"
-        warn(f"the bootstrap rests on {units} {unit} of the rarest class: its intervals are rough")
     widen = np.sqrt(shared_training_factor(comparison.splits))
     limits = [
-        pooled_interval(comparison, model, metric, estimate, error, confidence)
+        pooled_interval(comparison, model, metric, estimate, error, confidence_level)
         for model, estimate, error in zip(
             comparison.models, one.estimate, widen * draw_errors(one, units), strict=True
         )
@@ -255,7 +213,7 @@ def bootstrap_intervals(
     number = comparison.models.index(base)
     paired = one.less(number)
     half = np.array(
-        [half_width(error, units, confidence) for error in widen * draw_errors(paired, units)]
+        [half_width(error, units, confidence_level) for error in widen * draw_errors(paired, units)]
     )
     # A score that no draw changes, all cases being right, is not as sure as that.
     certain = at_bounds(one, measure.bounds)
@@ -270,23 +228,12 @@ def bootstrap_intervals(
 
 
 def draw_scores(
-    comparison: ModelComparison,
+    comparison: ComparisonData,
     metric: str,
     n_resamples: int,
     random_state: int | np.random.RandomState,
 ) -> BootstrapResult:
     """Draw the tested cases anew, whole groups at once, and score all models on each draw.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        The comparison.
-    metric : str
-        Score.
-    n_resamples : int
-        Number of draws.
-    random_state : int or RandomState
-        Seed.
 
     Returns
     -------
@@ -365,10 +312,6 @@ def at_bounds(result: BootstrapResult, bounds: tuple[float, float]) -> NDArray[n
         The draws.
     bounds : tuple of float
         Smallest and largest value of the score.
-
-    Returns
-    -------
-    at_bounds : ndarray of bool, shape (n_statistics,)
     """
     draws = result.draws
     flat = np.nanmax(draws, axis=1, initial=-np.inf) - np.nanmin(draws, axis=1, initial=np.inf)

@@ -42,6 +42,12 @@ class FoldFailure:
         Type and message of the error.
     traceback : str
         The whole traceback.
+
+    Examples
+    --------
+    >>> from skcyto.model_selection import FoldFailure
+    >>> FoldFailure(fold=2, error="ValueError: 3 classes", traceback="...").error
+    'ValueError: 3 classes'
     """
 
     fold: int
@@ -67,3 +73,6 @@ class FoldRecord:
     scores: dict[str, float] = field(default_factory=dict)
     fit_time: float = 0.0
     predict_time: float = 0.0
+
+
+Outcome = FoldRecord | FoldFailure

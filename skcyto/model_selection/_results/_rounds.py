@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
+from skcyto.model_selection._results._data import (
+    ComparisonData,
+    check_metric,
+    gives_scores,
+    records_of,
+)
 from skcyto.model_selection._results._records import Predictions
 from skcyto.model_selection._splits import Splits
 from skcyto.model_selection._statistics._delong import Areas, stratified_areas
 
-if TYPE_CHECKING:
-    from skcyto.model_selection._results._data import ModelComparison
+# Fewer independent cases of a class than these make p-values rough.
+FEW = 10
 
 
-def pool(comparison: ModelComparison, model: str) -> list[tuple[NDArray[np.intp], Predictions]]:
+def pool(comparison: ComparisonData, model: str) -> list[tuple[NDArray[np.intp], Predictions]]:
     """Pool the out-of-fold predictions of each round.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        The comparison.
-    model : str
-        Name of the model.
 
     Returns
     -------
     rounds : list of (ndarray, Predictions)
         Rows that the round tested, each once, and what was predicted for them.
     """
-    records = comparison.records(model)
+    records = records_of(comparison, model)
     rounds = []
     for number in np.unique(comparison.splits.repeat):
         folds = np.flatnonzero(comparison.splits.repeat == number)
@@ -49,6 +46,27 @@ def pool(comparison: ModelComparison, model: str) -> list[tuple[NDArray[np.intp]
     return rounds
 
 
+def pooled_scores(
+    comparison: ComparisonData, model: str, metric: str | None = None
+) -> NDArray[np.float64]:
+    """See :meth:`ModelComparison.pooled_scores`.
+
+    Parameters
+    ----------
+    comparison : ComparisonData
+        The comparison.
+    model : str
+        Name of the model.
+    metric : str or None, default=None
+        Name of the score; None for the primary one.
+    """
+    measure = comparison.measures[check_metric(comparison, metric)]
+    if measure.from_predictions is None:
+        raise ValueError(f"{measure.name!r} needs the fitted estimator: it can't be pooled")
+    rounds = pool(comparison, model)
+    return np.array([measure.score(comparison.y_codes[rows], kept) for rows, kept in rounds])
+
+
 def shared_training_factor(splits: Splits) -> float:
     r"""By how much pooled predictions vary more than those for a set that trains no model.
 
@@ -57,11 +75,6 @@ def shared_training_factor(splits: Splits) -> float:
     such predictions, up to a factor of two in the variance for models that know nothing. The
     factor here is that of Nadeau and Bengio for the mean of K folds,
     :math:`1 + K n_\text{test} / n_\text{train}`.
-
-    Parameters
-    ----------
-    splits : Splits
-        The folds.
 
     Returns
     -------
@@ -76,7 +89,7 @@ def shared_training_factor(splits: Splits) -> float:
 
 
 def areas_of_class(
-    comparison: ModelComparison,
+    comparison: ComparisonData,
     pooled: dict[str, list[tuple[NDArray[np.intp], Predictions]]],
     code: int,
 ) -> Areas:
@@ -84,7 +97,7 @@ def areas_of_class(
 
     Parameters
     ----------
-    comparison : ModelComparison
+    comparison : ComparisonData
         The comparison.
     pooled : dict of str to list
         What :func:`pool` gives for each model.
@@ -123,18 +136,8 @@ def areas_of_class(
     )
 
 
-def fold_of_cases(comparison: ModelComparison) -> list[NDArray[np.intp]]:
-    """Return the fold of every case that :func:`pool` lists, round by round.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        The comparison.
-
-    Returns
-    -------
-    folds : list of ndarray of int
-    """
+def fold_of_cases(comparison: ComparisonData) -> list[NDArray[np.intp]]:
+    """Return the fold of every case that :func:`pool` lists, round by round."""
     splits = comparison.splits
     return [
         np.concatenate(
@@ -147,28 +150,26 @@ def fold_of_cases(comparison: ModelComparison) -> list[NDArray[np.intp]]:
     ]
 
 
-def rarest_units(comparison: ModelComparison) -> int:
-    """Count the independent cases of the class that has fewest: groups, or cases without them.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        The comparison.
-
-    Returns
-    -------
-    units : int
-    """
+def rarest_units(comparison: ComparisonData) -> int:
+    """Count the independent cases of the class that has fewest: groups, or cases without them."""
     return min(len(sizes) for sizes in sizes_by_class(comparison))
 
 
-def sizes_by_class(comparison: ModelComparison) -> list[NDArray[np.intp]]:
-    """Count the tested cases of every independent unit of every class.
+def few_units(comparison: ComparisonData) -> str:
+    """Count the independent cases of the rarest class where they are so few that tests are rough.
 
-    Parameters
-    ----------
-    comparison : ModelComparison
-        The comparison.
+    Returns
+    -------
+    few : str
+        Such as "7 groups"; empty where there are enough.
+    """
+    number = rarest_units(comparison)
+    unit = "cases" if comparison.groups is None else "groups"
+    return f"{number} {unit}" if number < FEW else ""
+
+
+def sizes_by_class(comparison: ComparisonData) -> list[NDArray[np.intp]]:
+    """Count the tested cases of every independent unit of every class.
 
     Returns
     -------
@@ -182,13 +183,8 @@ def sizes_by_class(comparison: ModelComparison) -> list[NDArray[np.intp]]:
     return [np.unique(units[codes == code], return_counts=True)[1] for code in np.unique(codes)]
 
 
-def count_independent(comparison: ModelComparison) -> int:
+def count_independent(comparison: ComparisonData) -> int:
     """Count what a variance over folds rests on.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        The comparison.
 
     Returns
     -------
@@ -203,17 +199,8 @@ def count_independent(comparison: ModelComparison) -> int:
     return max(min(folds, rarest_units(comparison)), 2)
 
 
-def error_of_areas(comparison: ModelComparison, model: str, other: str, metric: str) -> float:
+def error_of_areas(comparison: ComparisonData, model: str, other: str, metric: str) -> float:
     """Return DeLong's standard error of a difference of areas, for folds that share training data.
-
-    Parameters
-    ----------
-    comparison : ModelComparison
-        The comparison.
-    model, other : str
-        The models.
-    metric : str
-        The score.
 
     Returns
     -------
@@ -222,7 +209,7 @@ def error_of_areas(comparison: ModelComparison, model: str, other: str, metric: 
     """
     if comparison.measures[metric].of_classes != "roc_auc":
         return 0.0
-    if not (comparison.gives_scores(model) and comparison.gives_scores(other)):
+    if not (gives_scores(comparison, model) and gives_scores(comparison, other)):
         return 0.0
     pooled = {"model": pool(comparison, model), "other": pool(comparison, other)}
     errors = []

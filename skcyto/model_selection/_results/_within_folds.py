@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score
 
+from skcyto.metrics._responses import SCORES_OF_RANKS
 from skcyto.model_selection._results._measures import Measure
 from skcyto.model_selection._results._records import Predictions
 from skcyto.model_selection._splits import Splits
@@ -24,17 +26,6 @@ def score_within_folds(
 
     Areas under ROC curves are weighted by pairs of cases, average precisions by positive cases,
     other scores by cases; areas of one class against the rest class by class.
-
-    Parameters
-    ----------
-    measure : Measure
-        A score that ranks cases.
-    true : ndarray of int, shape (n_samples,)
-        True classes.
-    predictions : Predictions
-        What was predicted.
-    folds : ndarray of int, shape (n_samples,)
-        Fold of each case.
 
     Returns
     -------
@@ -54,7 +45,9 @@ def score_within_folds(
     assert response is not None
     scores = []
     # The area of the other of two classes is the same.
-    codes = [1] if measure.of_classes == "roc_auc" and response.shape[1] == 2 else None
+    is_roc = measure.of_classes == "roc_auc"
+    area_of = SCORES_OF_RANKS[roc_auc_score if is_roc else average_precision_score]
+    codes = [1] if is_roc and response.shape[1] == 2 else None
     for code in codes or range(response.shape[1]):
         areas: list[float] = []
         weights: list[int] = []
@@ -64,28 +57,14 @@ def score_within_folds(
             n = len(rows) - m
             if m == 0 or n == 0:
                 continue
-            score = response[rows, code]
-            if measure.of_classes == "roc_auc":
-                areas.append(_area(positive, score, m, n))
-                weights.append(m * n)
-            else:
-                areas.append(_average_precision(positive, score))
-                weights.append(m)
+            areas.append(area_of(positive, response[rows, code]))
+            weights.append(m * n if is_roc else m)
         scores.append(_weighted_mean(np.array(areas), np.array(weights, dtype=float)))
     return float(np.mean(scores))
 
 
 def check_orders(measure: Measure, splits: Splits, y_codes: NDArray[np.intp]) -> None:
     """Refuse scores that rank cases where no fold tests cases of more than one class.
-
-    Parameters
-    ----------
-    measure : Measure
-        The score.
-    splits : Splits
-        The folds.
-    y_codes : ndarray of int
-        True classes.
 
     Raises
     ------
@@ -112,19 +91,3 @@ def _weighted_mean(values: NDArray[Any], weights: NDArray[np.float64]) -> float:
     if not known.any():
         return float("nan")
     return float(np.average(values[known], weights=weights[known]))
-
-
-def _area(positive: NDArray[np.bool_], score: NDArray[np.float64], m: int, n: int) -> float:
-    rest = np.sort(score[~positive])
-    below = np.searchsorted(rest, score[positive], "left")
-    not_above = np.searchsorted(rest, score[positive], "right")
-    return float((below.sum() + not_above.sum()) / (2 * m * n))
-
-
-def _average_precision(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> float:
-    order = np.argsort(-score)
-    found = np.cumsum(positive[order])
-    # Equal scores are one threshold: the last of them counts.
-    last = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)
-    gained = np.diff(found[last], prepend=0) / found[-1]
-    return float(np.sum(gained * found[last] / (last + 1)))

@@ -27,6 +27,7 @@ from skcyto.model_selection._groups import hand_groups_on
 from skcyto.model_selection._inner_folds import check_grouped_folds
 from skcyto.model_selection._search._checks import check_objectives, draw_splits, named_scorers
 from skcyto.model_selection._search._cv_results import fill_folds, format_results, refuse_undefined
+from skcyto.model_selection._search._damage import name_lost_storage
 from skcyto.model_selection._search._ledger import RECORD, TrialLedger
 from skcyto.model_selection._search._quiet_optuna import quiet_optuna
 from skcyto.model_selection._search._rounds import BatchRunner
@@ -330,7 +331,11 @@ class OptunaSearchCV(BaseSearchCV):
             measured = [self.scoring, objectives, self.return_train_score, *marks]
             key = search_key(estimator, X, y, params, splits, measured, space.fingerprint())
 
-        with Worker() as worker, quiet_optuna(0 if self.verbose > 1 else 30):
+        with (
+            Worker() as worker,
+            quiet_optuna(0 if self.verbose > 1 else 30),
+            name_lost_storage(self.storage),
+        ):
             ledger = self._open_ledger(key, len(objectives), space, worker)
             pruner = self.study_.pruner if len(objectives) == 1 else None
             # Each trial is recorded as soon as its last fold is done.

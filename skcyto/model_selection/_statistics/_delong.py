@@ -30,6 +30,12 @@ class DeLongResult(NamedTuple):
     df : float
         Degrees of freedom: cases of the rarer class less one, with groups the groups that have
         them less one.
+
+    Examples
+    --------
+    >>> from skcyto.model_selection import delong_test
+    >>> delong_test([0, 0, 1, 1], [1, 3, 2, 4], [4, 2, 3, 1]).difference
+    0.5
     """
 
     statistic: float
@@ -73,7 +79,7 @@ def delong_test(
     *,
     groups: ArrayLike | None = None,
     strata: ArrayLike | None = None,
-    confidence: float = 0.95,
+    confidence_level: float = 0.95,
 ) -> DeLongResult:
     """Compare the areas under the ROC curves of two scores of the same cases.
 
@@ -91,7 +97,7 @@ def delong_test(
         Fold of each case. Scores of different folds come from different models and make no common
         ranking: with strata, only cases of the same one are compared, and the areas of those that
         hold both classes are averaged, weighted by the number of pairs.
-    confidence : float, default=0.95
+    confidence_level : float, default=0.95
         Coverage of the interval.
 
     Returns
@@ -130,7 +136,7 @@ def delong_test(
             f"scores_a has {len(scores[0])} values and scores_b {len(scores[1])}: one a case each"
         )
     found = stratified_areas(y_true, np.vstack(scores), groups=groups, strata=strata)
-    return compare_areas(found.areas, found.covariance, found.df, confidence=confidence)
+    return compare_areas(found.areas, found.covariance, found.df, confidence_level=confidence_level)
 
 
 def compare_areas(
@@ -138,7 +144,7 @@ def compare_areas(
     covariance: NDArray[np.float64],
     df: float,
     *,
-    confidence: float = 0.95,
+    confidence_level: float = 0.95,
 ) -> DeLongResult:
     """Test two areas given their covariance.
 
@@ -150,15 +156,15 @@ def compare_areas(
         Their covariance.
     df : float
         Degrees of freedom.
-    confidence : float, default=0.95
+    confidence_level : float, default=0.95
         Coverage of the interval.
 
     Returns
     -------
     result : DeLongResult
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence={confidence!r} must lie between 0 and 1")
+    if not 0 < confidence_level < 1:
+        raise ValueError(f"confidence_level={confidence_level!r} must lie between 0 and 1")
     difference = float(areas[0] - areas[1])
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     error = float(np.sqrt(max(variance, 0.0)))
@@ -166,7 +172,7 @@ def compare_areas(
     if error > 1e-12:
         t = difference / error
         pvalue = float(2 * stats.t.sf(abs(t), df))
-        half = float(stats.t.ppf(0.5 + confidence / 2, df)) * error
+        half = float(stats.t.ppf(0.5 + confidence_level / 2, df)) * error
         low, high = max(difference - half, -1.0), min(difference + half, 1.0)
     elif abs(difference) <= 1e-12:
         t, pvalue = 0.0, 1.0

@@ -31,6 +31,12 @@ class CorrectedTTestResult(NamedTuple):
         Mean difference over the standard deviation of the differences (Cohen's d for pairs).
     n_folds : int
         Folds that both models have a score for.
+
+    Examples
+    --------
+    >>> from skcyto.model_selection import corrected_resampled_ttest
+    >>> corrected_resampled_ttest([0.02, 0.04, 0.01, 0.03, 0.05], 1 / 4).df
+    4
     """
 
     statistic: float
@@ -57,6 +63,13 @@ class BayesianComparison(NamedTuple):
         Interval of highest posterior density.
     n_folds : int
         Folds that both models have a score for.
+
+    Examples
+    --------
+    >>> from skcyto.model_selection import bayesian_correlated_ttest
+    >>> result = bayesian_correlated_ttest([0.02, 0.04, 0.01, 0.03, 0.05], 1 / 4)
+    >>> round(result.mean, 3)
+    0.03
     """
 
     p_worse: float
@@ -75,7 +88,7 @@ def corrected_resampled_ttest(
     *,
     df: int | None = None,
     least_error: float = 0.0,
-    confidence: float = 0.95,
+    confidence_level: float = 0.95,
 ) -> CorrectedTTestResult:
     r"""Paired t-test over cross-validation folds, corrected for the training data they share.
 
@@ -100,7 +113,7 @@ def corrected_resampled_ttest(
         those of one round, or the independent cases of the rarest class if they are fewer.
     least_error : float, default=0
         Standard error of the mean difference that is known otherwise; the larger one counts.
-    confidence : float, default=0.95
+    confidence_level : float, default=0.95
         Coverage of the confidence interval.
 
     Returns
@@ -113,7 +126,7 @@ def corrected_resampled_ttest(
     Raises
     ------
     ValueError
-        If `test_train_ratio` is negative or `confidence` not in (0, 1).
+        If `test_train_ratio` is negative or `confidence_level` not in (0, 1).
 
     References
     ----------
@@ -131,7 +144,7 @@ def corrected_resampled_ttest(
     (4.243, 0.013)
     """
     d = _finite(differences)
-    mean, scale, spread = _correlated_mean(d, test_train_ratio, confidence)
+    mean, scale, spread = _correlated_mean(d, test_train_ratio, confidence_level)
     scale = max(scale, least_error)
     df = _degrees_of_freedom(len(d), df)
     if df < 1:
@@ -140,7 +153,7 @@ def corrected_resampled_ttest(
         t, pvalue = (0.0, 1.0) if mean == 0 else (np.nan, np.nan)
         return CorrectedTTestResult(t, pvalue, df, mean, np.nan, np.nan, np.nan, len(d))
     t, effect = mean / scale, mean / spread if spread > 0 else np.nan
-    half = float(stats.t.ppf(0.5 + confidence / 2, df)) * scale
+    half = float(stats.t.ppf(0.5 + confidence_level / 2, df)) * scale
     pvalue = float(2 * stats.t.sf(abs(t), df))
     return CorrectedTTestResult(t, pvalue, df, mean, mean - half, mean + half, effect, len(d))
 
@@ -153,7 +166,7 @@ def bayesian_correlated_ttest(
     rope: float = 0.01,
     df: int | None = None,
     least_error: float = 0.0,
-    confidence: float = 0.95,
+    confidence_level: float = 0.95,
 ) -> BayesianComparison:
     r"""Probability that one model is better, equivalent or worse, from their fold scores.
 
@@ -178,7 +191,7 @@ def bayesian_correlated_ttest(
         those of one round, or the independent cases of the rarest class if they are fewer.
     least_error : float, default=0
         Standard error of the mean difference that is known otherwise; the larger one counts.
-    confidence : float, default=0.95
+    confidence_level : float, default=0.95
         Posterior probability inside the interval of highest density.
 
     Returns
@@ -189,7 +202,7 @@ def bayesian_correlated_ttest(
     Raises
     ------
     ValueError
-        If `rope` or `test_train_ratio` is negative or `confidence` not in (0, 1).
+        If `rope` or `test_train_ratio` is negative or `confidence_level` not in (0, 1).
 
     References
     ----------
@@ -207,13 +220,13 @@ def bayesian_correlated_ttest(
     if rope < 0:
         raise ValueError(f"rope={rope!r} must not be negative")
     d = _finite(differences)
-    mean, scale, _ = _correlated_mean(d, test_train_ratio, confidence)
+    mean, scale, _ = _correlated_mean(d, test_train_ratio, confidence_level)
     scale = max(scale, least_error)
     if len(d) < 2 or scale == 0:
         return BayesianComparison(np.nan, np.nan, np.nan, mean, np.nan, np.nan, len(d))
     posterior = stats.t(df=_degrees_of_freedom(len(d), df), loc=mean, scale=scale)
     worse, better = float(posterior.cdf(-rope)), float(posterior.sf(rope))
-    low, high = (float(limit) for limit in posterior.interval(confidence))
+    low, high = (float(limit) for limit in posterior.interval(confidence_level))
     return BayesianComparison(worse, max(0.0, 1 - worse - better), better, mean, low, high, len(d))
 
 
@@ -222,7 +235,7 @@ def corrected_interval(
     test_train_ratio: float,
     *,
     df: int | None = None,
-    confidence: float = 0.95,
+    confidence_level: float = 0.95,
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> tuple[float, float]:
     """Confidence interval of a mean score over folds that share training data.
@@ -235,7 +248,7 @@ def corrected_interval(
         Test cases over training cases of a fold.
     df : int or None, default=None
         Degrees of freedom, at most folds less one, which None takes.
-    confidence : float, default=0.95
+    confidence_level : float, default=0.95
         Coverage.
     bounds : tuple of float, default=(-inf, inf)
         Values the score can take; the interval is cut there.
@@ -246,11 +259,11 @@ def corrected_interval(
         NaN where fewer than two folds are left or all scores are the same.
     """
     values = _finite(scores)
-    mean, scale, _ = _correlated_mean(values, test_train_ratio, confidence)
+    mean, scale, _ = _correlated_mean(values, test_train_ratio, confidence_level)
     if len(values) < 2 or scale == 0:
         return np.nan, np.nan
     df = _degrees_of_freedom(len(values), df)
-    half = float(stats.t.ppf(0.5 + confidence / 2, df)) * scale
+    half = float(stats.t.ppf(0.5 + confidence_level / 2, df)) * scale
     return max(mean - half, bounds[0]), min(mean + half, bounds[1])
 
 
@@ -284,13 +297,13 @@ def _finite(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def _correlated_mean(
-    values: NDArray[Any], ratio: float, confidence: float
+    values: NDArray[Any], ratio: float, confidence_level: float
 ) -> tuple[float, float, float]:
     """Return mean, its corrected standard error, and the standard deviation over folds."""
     if not ratio >= 0:
         raise ValueError(f"test_train_ratio={ratio!r} must not be negative")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence={confidence!r} must lie between 0 and 1")
+    if not 0 < confidence_level < 1:
+        raise ValueError(f"confidence_level={confidence_level!r} must lie between 0 and 1")
     if len(values) == 0:
         return np.nan, np.nan, np.nan
     mean = float(np.mean(values))

@@ -50,7 +50,7 @@ class AreaInterval(NamedTuple):
     high: float
 
 
-def mid_p_interval(hits: float, n: float, *, confidence: float = 0.95) -> tuple[float, float]:
+def mid_p_interval(hits: float, n: float, *, confidence_level: float = 0.95) -> tuple[float, float]:
     r"""Clopper and Pearson's interval of a proportion with mid-P tails.
 
     Each limit is the proportion under which a count as far off has probability
@@ -64,7 +64,7 @@ def mid_p_interval(hits: float, n: float, *, confidence: float = 0.95) -> tuple[
         Number of successes.
     n : float
         Number of cases.
-    confidence : float, default=0.95
+    confidence_level : float, default=0.95
         Coverage.
 
     Returns
@@ -84,12 +84,12 @@ def mid_p_interval(hits: float, n: float, *, confidence: float = 0.95) -> tuple[
     >>> round(low, 4), high
     (0.5493, 1.0)
     """
-    _check_confidence(confidence)
+    _check_confidence_level(confidence_level)
     if not 0 <= hits <= n:
         raise ValueError(f"hits={hits!r} must lie between 0 and n={n!r}")
     if n == 0:
         return 0.0, 1.0
-    alpha = 1 - confidence
+    alpha = 1 - confidence_level
     # Rounding: counts of correlated cases come from products of shares.
     hits = 0.0 if hits < 1e-9 * n else n if hits > (1 - 1e-9) * n else hits
 
@@ -110,7 +110,7 @@ def mid_p_interval(hits: float, n: float, *, confidence: float = 0.95) -> tuple[
 
 
 def proportion_interval(
-    hits: ArrayLike, *, groups: ArrayLike | None = None, confidence: float = 0.95
+    hits: ArrayLike, *, groups: ArrayLike | None = None, confidence_level: float = 0.95
 ) -> ProportionInterval:
     """Confidence interval of a share of cases: a recall, a specificity, an accuracy.
 
@@ -126,7 +126,7 @@ def proportion_interval(
         True or 1 for a hit, False or 0 for a miss; a share where a case was tried several times.
     groups : array-like of shape (n_samples,), default=None
         Patient of each case.
-    confidence : float, default=0.95
+    confidence_level : float, default=0.95
         Coverage.
 
     Returns
@@ -154,7 +154,7 @@ def proportion_interval(
     >>> round(grouped.low, 4)
     0.3401
     """
-    _check_confidence(confidence)
+    _check_confidence_level(confidence_level)
     values = np.asarray(hits, dtype=float)
     if values.ndim != 1 or not np.all((values >= 0) & (values <= 1)):
         raise ValueError("hits must hold one value between 0 and 1 a case")
@@ -169,17 +169,17 @@ def proportion_interval(
     if k < n and k > 1 and 0 < share < 1:
         sums = np.bincount(codes, weights=values - share)
         variance = k / (k - 1) * float(np.sum(sums**2)) / n**2
-        tails = 0.5 + confidence / 2
+        tails = 0.5 + confidence_level / 2
         few = (stats.t.ppf(tails, n - 1) / stats.t.ppf(tails, k - 1)) ** 2
         independent = n if variance <= 0 else min(share * (1 - share) / variance, n)
         # Fewer than one case would be no information at all, which a hit or miss is not.
         n_effective = max(1.0, float(few * independent))
-    low, high = mid_p_interval(share * n_effective, n_effective, confidence=confidence)
+    low, high = mid_p_interval(share * n_effective, n_effective, confidence_level=confidence_level)
     return ProportionInterval(share, low, high, n_effective, k)
 
 
 def share_interval(
-    score: float, error: float, df: float, most: float, *, confidence: float = 0.95
+    score: float, error: float, df: float, most: float, *, confidence_level: float = 0.95
 ) -> tuple[float, float]:
     """Confidence interval of a score between 0 and 1 that behaves near both as a share does.
 
@@ -198,7 +198,7 @@ def share_interval(
         Degrees of freedom of the standard error.
     most : float
         Largest number of cases that it can stand for.
-    confidence : float, default=0.95
+    confidence_level : float, default=0.95
         Coverage.
 
     Returns
@@ -213,16 +213,16 @@ def share_interval(
     >>> round(low, 3), round(high, 3)
     (0.844, 0.992)
     """
-    _check_confidence(confidence)
+    _check_confidence_level(confidence_level)
     if np.isnan(score) or np.isnan(error) or df < 1:
         return np.nan, np.nan
-    tails = 0.5 + confidence / 2
+    tails = 0.5 + confidence_level / 2
     few = float(stats.norm.ppf(tails) / stats.t.ppf(tails, df)) ** 2
     n = most
     if error > 0 and 0 < score < 1:
         n = min(few * score * (1 - score) / error**2, most)
     n = max(n, 1.0)
-    return mid_p_interval(min(max(score, 0.0), 1.0) * n, n, confidence=confidence)
+    return mid_p_interval(min(max(score, 0.0), 1.0) * n, n, confidence_level=confidence_level)
 
 
 def auc_interval(
@@ -230,7 +230,7 @@ def auc_interval(
     scores: ArrayLike,
     *,
     groups: ArrayLike | None = None,
-    confidence: float = 0.95,
+    confidence_level: float = 0.95,
 ) -> AreaInterval:
     """Confidence interval of the area under the ROC curve of one score on one test set.
 
@@ -242,7 +242,7 @@ def auc_interval(
         Larger for the positive class.
     groups : array-like of shape (n_samples,), default=None
         Patient of each case.
-    confidence : float, default=0.95
+    confidence_level : float, default=0.95
         Coverage.
 
     Returns
@@ -273,7 +273,7 @@ def auc_interval(
         float(found.covariance[0, 0]),
         found.sizes_positive,
         found.sizes_negative,
-        confidence=confidence,
+        confidence_level=confidence_level,
     )
     return AreaInterval(area, low, high)
 
@@ -284,7 +284,7 @@ def area_interval(
     sizes_positive: ArrayLike,
     sizes_negative: ArrayLike,
     *,
-    confidence: float = 0.95,
+    confidence_level: float = 0.95,
     df: float | None = None,
 ) -> tuple[float, float]:
     r"""Confidence interval of an area under the ROC curve that knows that areas end at 1.
@@ -309,7 +309,7 @@ def area_interval(
         DeLong's variance of it, of clustered data where cases are grouped.
     sizes_positive, sizes_negative : array-like of int
         Positive and negative cases of every group; ones without groups. Zeros do not count.
-    confidence : float, default=0.95
+    confidence_level : float, default=0.95
         Coverage.
     df : float or None, default=None
         Degrees of freedom of `variance`; None takes the normal distribution for independent cases
@@ -327,12 +327,12 @@ def area_interval(
     statistic. Part 2", Statistics in Medicine 25 (2006), 559; Hanley and McNeil, Radiology 143
     (1982), 29.
     """
-    _check_confidence(confidence)
+    _check_confidence_level(confidence_level)
     sizes = [np.asarray(part, dtype=float) for part in (sizes_positive, sizes_negative)]
     sizes = [part[part > 0] for part in sizes]
     m, n = (float(part.sum()) for part in sizes)
     smaller = min(len(part) for part in sizes)
-    tails = 0.5 + confidence / 2
+    tails = 0.5 + confidence_level / 2
     quantile = float(stats.norm.ppf(tails))
     scale = 1.0
     none = variance <= 1e-14
@@ -377,6 +377,6 @@ def _codes(groups: ArrayLike | None, n: int) -> NDArray[Any]:
     return codes
 
 
-def _check_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence={confidence!r} must lie between 0 and 1")
+def _check_confidence_level(confidence_level: float) -> None:
+    if not 0 < confidence_level < 1:
+        raise ValueError(f"confidence_level={confidence_level!r} must lie between 0 and 1")

@@ -29,6 +29,12 @@ class McNemarResult(NamedTuple):
         Cases that only model a, only model b, gets right.
     df : int or None
         Degrees of freedom of the test over groups; None for the exact test.
+
+    Examples
+    --------
+    >>> from skcyto.model_selection import mcnemar_test
+    >>> mcnemar_test([True, True, False], [True, False, True]).only_a
+    1
     """
 
     statistic: float
@@ -157,19 +163,28 @@ class BootstrapResult:
         Statistics of the data as they are.
     draws : ndarray of shape (n_statistics, n_resamples)
         Statistics of the resampled data, NaN where undefined.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skcyto.model_selection import BootstrapResult
+    >>> result = BootstrapResult(np.array([0.5]), np.linspace(0, 1, 101)[None])
+    >>> low, high = result.quantiles(0.9)
+    >>> low.round(2), high.round(2)
+    (array([0.05]), array([0.95]))
     """
 
     estimate: NDArray[np.float64]
     draws: NDArray[np.float64]
 
     def quantiles(
-        self, confidence: float = 0.95
+        self, confidence_level: float = 0.95
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return percentile intervals.
 
         Parameters
         ----------
-        confidence : float, default=0.95
+        confidence_level : float, default=0.95
             Coverage.
 
         Returns
@@ -177,12 +192,12 @@ class BootstrapResult:
         low, high : ndarray of shape (n_statistics,)
             NaN for a statistic that isn't defined.
         """
-        if not 0 < confidence < 1:
-            raise ValueError(f"confidence={confidence!r} must lie between 0 and 1")
+        if not 0 < confidence_level < 1:
+            raise ValueError(f"confidence_level={confidence_level!r} must lie between 0 and 1")
         limits = np.full((2, len(self.estimate)), np.nan)
         for row in np.flatnonzero(~np.isnan(self.estimate)):
             limits[:, row] = np.nanquantile(
-                self.draws[row], [0.5 - confidence / 2, 0.5 + confidence / 2]
+                self.draws[row], [0.5 - confidence_level / 2, 0.5 + confidence_level / 2]
             )
         return limits[0], limits[1]
 

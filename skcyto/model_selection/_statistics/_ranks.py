@@ -29,6 +29,13 @@ class FriedmanNemenyiResult(NamedTuple):
         Two models whose average ranks differ by less are not told apart.
     pairwise_pvalues : ndarray of shape (n_models, n_models)
         Nemenyi's p-values, corrected for all pairs.
+
+    Examples
+    --------
+    >>> from skcyto.model_selection import friedman_nemenyi_test
+    >>> result = friedman_nemenyi_test([[0.7, 0.8, 0.9], [0.6, 0.7, 0.65], [0.5, 0.6, 0.7]])
+    >>> result.average_ranks.round(2)
+    array([3.  , 1.67, 1.33])
     """
 
     statistic: float

@@ -11,32 +11,54 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn import config_context
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.func import functional_call
 
-from skcyto.losses import Loss, get_loss
-from skcyto.neural_network._imbalance import CLASS_WEIGHTS
+from skcyto.exceptions import ImbalanceWarning
+from skcyto.losses import Criterion, Loss, get_loss
+from skcyto.neural_network._imbalance import build_criterion, class_counts, class_weight_in_order
+from skcyto.neural_network._inner_split import inner_split
 from skcyto.neural_network._mlp._prepared import (
-    check_prior,
-    make_net,
-    prepare_fit,
-    stack_memory,
+    BatchMaker,
+    PreparedFit,
+    check_net_params,
+    check_rows,
+    decay_settings,
+    layer_sizes,
+    training_memory,
 )
 from skcyto.neural_network._mlp._state import load_mlp_state, save_mlp_state
-from skcyto.neural_network._modules import ACTIVATIONS
-from skcyto.neural_network._samplers import SAMPLERS
-from skcyto.neural_network._stages import find_best_epoch
-from skcyto.neural_network._training import LR_SCHEDULERS, OPTIMIZERS, one_thread
+from skcyto.neural_network._modules import ACTIVATIONS, MLPModule
+from skcyto.neural_network._neural_classifier import (
+    TRAINING_PARAMETERS,
+    NeuralClassifierMixin,
+    check_prior,
+)
+from skcyto.neural_network._row_checks import check_labels
+from skcyto.neural_network._samplers import draws_per_row, validation_weight
+from skcyto.neural_network._training import (
+    OPTIMIZERS,
+    TensorData,
+    TrainingNet,
+    engine_callbacks,
+    one_thread,
+    optimizer_settings,
+)
+from skcyto.utils._devices._device import resolve_device
 from skcyto.utils._devices._reservation import reserve_memory
-from skcyto.utils._random import torch_seed
+from skcyto.utils._random import draw_seed, torch_seed
+from skcyto.utils._validation import plain_vector
+from skcyto.utils._warnings import warn
 
 # Rows that are sent through the network at once in prediction.
 _PREDICTION_BATCH = 65_536
 
 
-class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
+class ImbalancedMLPClassifier(NeuralClassifierMixin, BaseEstimator):
     """Multi-layer perceptron with losses, weights and samplers for imbalanced classes.
 
     Every setting that depends on the classes (weights, margins, priors) is fitted to the rows
@@ -55,7 +77,7 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
         Weights of the classes in the loss: "balanced" is n / (C n_c), "max_ratio" max(n) / n_c,
         "effective" (1 - beta) / (1 - beta**n_c) scaled to sum C; a dict is keyed by the labels of
         `y` and a label that it leaves out weighs 1.
-    normalize : {"weight_sum", "count"}, default="weight_sum"
+    reduction : {"weight_sum", "count"}, default="weight_sum"
         Whether the weighted loss of a batch is divided by the sum of its weights, as torch does,
         or by its number of rows, which is unbiased in small batches.
     sampler : {"balanced", "stratified", "grouped"} or None, default=None
@@ -178,32 +200,15 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
+        **TRAINING_PARAMETERS,
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        # Any string, since `get_loss` has an error that names the nearest loss.
-        "loss": [str, Loss],
-        "class_weight": [StrOptions(set(CLASS_WEIGHTS)), dict, None],
-        "normalize": [StrOptions({"weight_sum", "count"})],
-        "sampler": [StrOptions(set(SAMPLERS)), None],
-        "predict_proba_prior": [StrOptions({"train"}), "array-like", None],
         "cosine_head": ["boolean", StrOptions({"auto"})],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "batch_norm": ["boolean"],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "optimizer": [StrOptions(set(OPTIMIZERS)), type],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "lr_scheduler": [StrOptions(set(LR_SCHEDULERS)), None],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left"), None],
-        "early_stopping": ["boolean"],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "restore_best_weights": ["boolean"],
-        "device": [str, torch.device],
-        "random_state": ["random_state"],
         "callbacks": [list, None],
         "net_params": [dict, None],
-        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -212,7 +217,7 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
         *,
         loss: str | Loss = "ce",
         class_weight: str | Mapping[Any, float] | None = None,
-        normalize: str = "weight_sum",
+        reduction: str = "weight_sum",
         sampler: str | None = None,
         predict_proba_prior: str | ArrayLike | None = None,
         cosine_head: bool | str = "auto",
@@ -238,7 +243,7 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.loss = loss
         self.class_weight = class_weight
-        self.normalize = normalize
+        self.reduction = reduction
         self.sampler = sampler
         self.predict_proba_prior = predict_proba_prior
         self.cosine_head = cosine_head
@@ -261,28 +266,12 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
         self.net_params = net_params
         self.verbose = verbose
 
-    def set_params(self, **params: Any) -> ImbalancedMLPClassifier:
-        """Set parameters; ``loss__gamma`` works with a loss that is given by its name too.
-
-        Parameters
-        ----------
-        **params : dict
-            As for every estimator of scikit-learn.
-
-        Returns
-        -------
-        self : ImbalancedMLPClassifier
-        """
-        nested = any(name.startswith("loss__") for name in params)
-        if nested and isinstance(params.get("loss", self.loss), str):
-            params["loss"] = get_loss(params.get("loss", self.loss))
-        return super().set_params(**params)
-
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,
         X: ArrayLike,
         y: ArrayLike,
+        *,
         sample_weight: ArrayLike | None = None,
         groups: ArrayLike | None = None,
     ) -> ImbalancedMLPClassifier:
@@ -309,67 +298,162 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             If the data or a parameter is not as described, or training diverges.
         """
-        prepared = prepare_fit(self, X, y, sample_weight, groups)
+        prepared = self._prepare_fit(X, y, sample_weight, groups)
         device = prepared.device
-        needed = stack_memory([prepared], self.batch_size)
+        needed = training_memory([prepared], self.batch_size)
         with (
             reserve_memory(device, needed),
             one_thread(device),
             torch_seed(prepared.net_seed, device),
         ):
-            self.net_ = make_net(self, prepared)
+            self.net_ = self._make_net(prepared)
             self.net_.fit(prepared.splits())
         self._store_history()
         return self
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Compute the probability of each class.
+    def _prepare_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        groups: ArrayLike | None,
+    ) -> PreparedFit:
+        """Check data and parameters, split the rows and fit the loss to those that train."""
+        X, encoded, sample_weight, groups = self._check_data(X, y, sample_weight, groups)
+        sizes = self._check_settings(X.shape[1])
+        # Independent of one another: a change of the split does not change the initial weights.
+        rng = check_random_state(self.random_state)
+        split_seed, net_seed, batch_seed = (draw_seed(rng) for _ in range(3))
+        train, valid = inner_split(
+            encoded,
+            validation_fraction=self.validation_fraction,
+            groups=groups,
+            random_state=split_seed,
+        )
+        criterion = self._fit_loss(
+            encoded[train], None if sample_weight is None else sample_weight[train]
+        )
+        valid_weight = None if sample_weight is None else sample_weight[valid]
+        if criterion.supports_sample_weight:
+            valid_weight = validation_weight(self.draws_per_row_, encoded[valid], valid_weight)
+        return PreparedFit(
+            data=TensorData(
+                torch.from_numpy(X),
+                torch.from_numpy(encoded.astype(np.int64)),
+                None if sample_weight is None else torch.from_numpy(sample_weight),
+            ),
+            train=train,
+            valid=valid,
+            valid_weight=valid_weight,
+            criterion=criterion,
+            layer_sizes=sizes,
+            cosine_head=self._choose_head(),
+            net_seed=net_seed,
+            batch_seed=batch_seed,
+            device=resolve_device(self.device),
+        )
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
+    def _check_data(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        groups: ArrayLike | None,
+    ) -> tuple[NDArray, NDArray, NDArray | None, NDArray | None]:
+        """Check rows and labels, and encode the labels."""
+        if y is not None:
+            check_labels(y, "row")
+        # The networks' own tensors are not scikit-learn's: what comes in is read as numpy arrays.
+        with config_context(array_api_dispatch=False):
+            X, y = validate_data(self, X, plain_vector(y), dtype=np.float32)
+            check_classification_targets(y)
+            X, y, sample_weight, groups = check_rows(X, y, sample_weight, groups)
+        self.classes_, encoded = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                "ImbalancedMLPClassifier needs at least 2 classes; the data given to fit have 1 "
+                f"class: {self.classes_[0]!r}"
+            )
+        return X, encoded, sample_weight, groups
 
-        Returns
-        -------
-        probabilities : ndarray of float, shape (n_samples, n_classes)
-            In the order of ``classes_``; rows sum to one.
-        """
-        return torch.softmax(self._scores(X), dim=1).numpy()
+    def _check_settings(self, n_features: int) -> list[int]:
+        """Check parameters by the data, and return the widths of the hidden layers."""
+        sizes = layer_sizes(self.hidden_layer_sizes, n_features)
+        check_net_params(self.net_params or {})
+        if self.batch_size == 1 and self.batch_norm and sizes:
+            raise ValueError(
+                "batch_size=1 leaves nothing to normalise over: set batch_norm=False or a larger "
+                "batch_size"
+            )
+        check_prior(self.predict_proba_prior, self.classes_)
+        return sizes
 
-    def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Compute the logarithm of the probability of each class.
+    def _fit_loss(self, encoded: NDArray, sample_weight: NDArray | None) -> Criterion:
+        """Fit the loss to the rows that train."""
+        n_classes = len(self.classes_)
+        self.class_counts_ = class_counts(encoded, n_classes, sample_weight)
+        self.loss_ = get_loss(self.loss)
+        criterion = build_criterion(
+            self.loss_,
+            self.class_counts_,
+            class_weight=class_weight_in_order(self.class_weight, self.classes_),
+            reduction=self.reduction,
+            max_epochs=self.max_epochs,
+            sampler=self.sampler,
+            batch_size=min(self.batch_size, len(encoded)),
+            classes=self.classes_,
+        )
+        self.class_weight_ = criterion.class_weight.numpy(force=True).astype(np.float64)
+        self.draws_per_row_ = draws_per_row(self.sampler, encoded, n_classes, self.batch_size)
+        return criterion
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
+    def _choose_head(self) -> bool:
+        """Say whether the logits are cosines, with a warning where the loss misses them."""
+        if self.cosine_head == "auto":
+            return self.loss_.needs_cosine_head
+        if self.loss_.needs_cosine_head and not self.cosine_head:
+            warn(
+                f"the loss {self.loss_.name!r} expects logits between -1 and 1, which "
+                "cosine_head=False does not give: its margin and scale lose their meaning. Use "
+                "cosine_head='auto'",
+                ImbalanceWarning,
+            )
+        return bool(self.cosine_head)
 
-        Returns
-        -------
-        log_probabilities : ndarray of float, shape (n_samples, n_classes)
-            In the order of ``classes_``; finite even where a probability is 0 to rounding.
-        """
-        return torch.log_softmax(self._scores(X), dim=1).numpy()
+    def _make_net(self, prepared: PreparedFit) -> TrainingNet:
+        """Assemble the skorch net, not initialised."""
+        optimizer, optimizer_kwargs = optimizer_settings(self.optimizer, prepared.device)
+        optimizer_kwargs |= decay_settings(optimizer, self.weight_decay)
+        settings: dict[str, Any] = {
+            "criterion": prepared.criterion,
+            "optimizer": optimizer,
+            "lr": self.learning_rate,
+            **{f"optimizer__{key}": value for key, value in optimizer_kwargs.items()},
+            "max_epochs": self.max_epochs,
+            "batch_size": self.batch_size,
+            "train_batches": BatchMaker(self.sampler, self.batch_size, prepared.batch_seed),
+            "device": prepared.device,
+            "verbose": 0,
+            "module__n_features": self.n_features_in_,
+            "module__n_classes": len(self.classes_),
+            "module__hidden_layer_sizes": prepared.layer_sizes,
+            "module__activation": self.activation,
+            "module__batch_norm": self.batch_norm,
+            "module__dropout": self.dropout,
+            "module__cosine_head": prepared.cosine_head,
+            "callbacks": engine_callbacks(
+                lr_scheduler=self.lr_scheduler,
+                max_epochs=self.max_epochs,
+                monitor=prepared.monitor,
+                patience=self.n_iter_no_change if self.early_stopping else None,
+                restore_best=self.restore_best_weights,
+                user_callbacks=self.callbacks,
+                progress=type(self).__name__ if self.verbose else None,
+            ),
+        }
+        return TrainingNet(MLPModule, **{**settings, **(self.net_params or {})})
 
-    def predict(self, X: ArrayLike) -> NDArray:
-        """Predict the most probable class.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        labels : ndarray of shape (n_samples,)
-            Of the type of ``classes_``.
-        """
-        scores = self._scores(X)
-        return self.classes_[scores.argmax(dim=1).numpy()]
-
-    def _scores(self, X: ArrayLike) -> torch.Tensor:
-        """Compute float64 scores on the CPU whose softmax are the probabilities."""
+    def _network_scores(self, X: ArrayLike) -> tuple[torch.Tensor, Criterion]:
         check_is_fitted(self)
         with config_context(array_api_dispatch=False):
             X = validate_data(self, X, dtype=np.float32, reset=False)
@@ -393,26 +477,16 @@ class ImbalancedMLPClassifier(ClassifierMixin, BaseEstimator):
                     for rows in torch.from_numpy(X).split(_PREDICTION_BATCH)
                 ]
             )
-            if self.predict_proba_prior is not None:
-                prior = self.predict_proba_prior
-                if not isinstance(prior, str):
-                    prior = check_prior(prior, self.classes_)
-                scores = scores + criterion.log_prior_correction(prior).to("cpu", torch.float64)
-                # A class shown k times as often looks k times as frequent, whatever its weights.
-                scores = scores - torch.from_numpy(self.draws_per_row_).log()
-        return scores
+        return scores, criterion
 
     def _save_state(self, weights: Path) -> dict[str, Any]:
-        return save_mlp_state(self, weights)
+        return save_mlp_state(self.__dict__, type(self)().get_params(deep=False), weights)
 
     def _load_state(self, state: dict[str, Any], weights: Path | None) -> None:
-        load_mlp_state(self, state, weights)
+        self.__dict__.update(load_mlp_state(state, weights))
 
     def _store_history(self) -> None:
         """Keep what users look at in plain Python types."""
         keys = ("epoch", "train_loss", "valid_loss", "learning_rate", "dur")
-        self.history_ = [{k: row[k] for k in keys if k in row} for row in self.net_.history]
-        self.n_iter_ = len(self.history_)
-        monitor = "valid_loss" if "valid_loss" in self.history_[0] else "train_loss"
-        losses = [row[monitor] for row in self.history_]
-        self.best_epoch_ = find_best_epoch(losses, self.net_.criterion_)
+        rows = [{k: row[k] for k in keys if k in row} for row in self.net_.history]
+        self._keep_history(rows, self.net_.criterion_)

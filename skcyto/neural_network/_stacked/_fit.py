@@ -1,27 +1,28 @@
-"""Fit many ImbalancedMLPClassifier at once, as one batched network where they allow it."""
+"""Fit many ImbalancedMLPClassifier at once, together where that pays.
+
+A search fits hundreds of networks so small that most of the time goes into calls. What has one
+shape (:func:`make_stacks`) is trained as one; what is large, or stands alone, by its own ``fit``,
+which is also where a network goes that a stack turns out not to be able to train.
+"""
 
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Hashable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skcyto.losses import Loss, get_loss
+from skcyto.losses import get_loss
 from skcyto.neural_network._mlp._classifier import ImbalancedMLPClassifier
 from skcyto.neural_network._mlp._prepared import (
     PreparedFit,
     layer_sizes,
     network_memory,
-    prepare_fit,
-    stack_memory,
+    training_memory,
 )
-from skcyto.neural_network._stacked._losses import family_of
 from skcyto.neural_network._stacked._training import StackedTraining
 from skcyto.neural_network._training import OPTIMIZERS
 from skcyto.utils._devices._device import resolve_device
@@ -29,6 +30,8 @@ from skcyto.utils._devices._reservation import free_memory, reserve_memory
 
 # Parameters of a stack on the CPU: what an epoch touches again and again stays near the core.
 _CPU_PARAMETERS = 1 << 20
+# Parameters of a network on the CPU from which on its products take longer than all calls.
+_LARGE_NETWORK = 1 << 17
 # Share of a GPU's free memory that one stack may fill.
 _GPU_SHARE = 0.5
 
@@ -75,20 +78,14 @@ def why_not_stackable(classifier: Any) -> str | None:
         return f"net_params={sorted(classifier.net_params)} go to the skorch net of one training"
     if not isinstance(classifier.optimizer, str) or classifier.optimizer not in OPTIMIZERS:
         return f"optimizer={classifier.optimizer!r} is none of {sorted(OPTIMIZERS)}"
-    loss = classifier.loss
-    if isinstance(loss, str | Loss):
-        # Of parameters that are out of range the fit itself complains.
-        with suppress(ValueError):
-            if _family(get_loss(loss)) is None:
-                return f"the loss {loss!r} has no stacked form"
     return None
 
 
 def make_stacks(fits: Sequence[StackedFit]) -> list[list[int]]:
     """Sort classifiers into stacks that train together.
 
-    Networks share a stack if their shapes, batch size, optimiser and family of losses are the
-    same. Large groups are cut: on the CPU so that a stack stays small enough to be quick, on a
+    Networks share a stack if their shapes, batch size and optimiser are the same. Large
+    groups are cut: on the CPU so that a stack stays small enough to be quick, on a
     GPU so that it fits in memory. How does not depend on the number of processes.
 
     Parameters
@@ -130,57 +127,39 @@ def train_stack(
     errors : list of Exception or None
         What ``fit`` would have raised; None for those that are fitted now.
     """
-    prepared: dict[int, PreparedFit] = {}
+    tables = {id(fit.X): _writable(fit.X) for fit in fits}
+    fits = [replace(fit, X=tables[id(fit.X)]) for fit in fits]
+    if len(fits) == 1:
+        return [fits[0].classifier], [_fit_alone(fits[0])]
     errors: list[Exception | None] = [None] * len(fits)
-    tables: dict[int, ArrayLike] = {}
+    prepared: dict[int, PreparedFit] = {}
     for number, fit in enumerate(fits):
-        if id(fit.X) not in tables:
-            tables[id(fit.X)] = _writable(fit.X)
         try:
             fit.classifier._validate_params()
-            prepared[number] = prepare_fit(
-                fit.classifier, tables[id(fit.X)], fit.y, fit.sample_weight, fit.groups
+            prepared[number] = fit.classifier._prepare_fit(
+                fit.X, fit.y, fit.sample_weight, fit.groups
             )
         except Exception as error:  # one that fails must not take the others with it
             errors[number] = error
     if prepared:
-        numbers = list(prepared)
-        starts = [prepared[i] for i in numbers]
-        with reserve_memory(starts[0].device, stack_memory(starts, fits[0].classifier.batch_size)):
+        numbers, starts = list(prepared), list(prepared.values())
+        needed = training_memory(starts, fits[0].classifier.batch_size)
+        with reserve_memory(starts[0].device, needed):
             training = StackedTraining([(fits[i].classifier, prepared[i]) for i in numbers])
-            for position, error in training.run().items():
-                errors[numbers[position]] = error
+            training.run()
+        for position, error in training.errors.items():
+            errors[numbers[position]] = error
+        for position in training.unfit:
+            errors[numbers[position]] = _fit_alone(fits[numbers[position]])
     return [fit.classifier for fit in fits], errors
 
 
-def fit_stacked(fits: Sequence[StackedFit]) -> list[Exception | None]:
-    """Fit classifiers, together where their networks have the same shape.
-
-    Parameters
-    ----------
-    fits : list of StackedFit
-        What to fit, in place.
-
-    Returns
-    -------
-    errors : list of Exception or None
-        What ``fit`` would have raised; None for those that are fitted now.
-
-    Raises
-    ------
-    ValueError
-        If one of them can't be stacked; the message says why.
-    """
-    for fit in fits:
-        reason = why_not_stackable(fit.classifier)
-        if reason is not None:
-            raise ValueError(f"{fit.classifier!r} can't be trained in a stack: {reason}")
-    errors: list[Exception | None] = [None] * len(fits)
-    for stack in make_stacks(fits):
-        _, found = train_stack([fits[i] for i in stack])
-        for number, error in zip(stack, found, strict=True):
-            errors[number] = error
-    return errors
+def _fit_alone(fit: StackedFit) -> Exception | None:
+    try:
+        fit.classifier.fit(fit.X, fit.y, sample_weight=fit.sample_weight, groups=fit.groups)
+    except Exception as error:
+        return error
+    return None
 
 
 def _shape_of(fit: StackedFit) -> Hashable:
@@ -188,30 +167,23 @@ def _shape_of(fit: StackedFit) -> Hashable:
     classifier = fit.classifier
     try:
         n_features = np.shape(fit.X)[1]
-        loss = get_loss(classifier.loss)
         head = classifier.cosine_head
         shape = (
             n_features,
             tuple(layer_sizes(classifier.hidden_layer_sizes, n_features)),
             len(np.unique(np.asarray(fit.y))),
-            loss.needs_cosine_head if head == "auto" else bool(head),
+            get_loss(classifier.loss).needs_cosine_head if head == "auto" else bool(head),
             classifier.activation,
             classifier.batch_norm,
+            bool(classifier.dropout),
             classifier.optimizer,
             classifier.batch_size,
-            _family(loss),
             str(resolve_device(classifier.device)),
         )
         hash(shape)
         return shape
     except (ValueError, TypeError, IndexError):
         return None
-
-
-def _family(loss: Loss) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about class weights that are not given here
-        return family_of(loss.build([1, 1], max_epochs=1))
 
 
 def _largest_stack(fit: StackedFit) -> int:
@@ -222,7 +194,8 @@ def _largest_stack(fit: StackedFit) -> int:
     widths = [n_features, *hidden, n_classes]
     device = resolve_device(fit.classifier.device)
     if device.type == "cpu":
-        return max(1, _CPU_PARAMETERS // sum(a * b for a, b in itertools.pairwise(widths)))
+        n_parameters = sum(a * b for a, b in itertools.pairwise(widths))
+        return 1 if n_parameters > _LARGE_NETWORK else max(1, _CPU_PARAMETERS // n_parameters)
     own = network_memory(widths, len(np.asarray(fit.y)), fit.classifier.batch_size)
     return max(1, int(_GPU_SHARE * free_memory(device) / own))
 

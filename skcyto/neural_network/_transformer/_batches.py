@@ -7,8 +7,9 @@ processes that read nor an interruption between epochs changes it.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from skcyto.neural_network._samplers import make_batch_sampler
 from skcyto.neural_network._training import ShuffledBatches
 from skcyto.utils._backbones._source import BackboneInfo
 from skcyto.utils._backbones._transforms import make_transform
+from skcyto.utils._backbones._views import View, show
 from skcyto.utils._images._inputs import ImageInputs, explain, list_bad_images
 from skcyto.utils._images._notes import ImageNotes
 from skcyto.utils._prefetch import resolve_n_threads
@@ -154,10 +156,13 @@ _Prepared = tuple[int, torch.Tensor | str, list[str]]
 
 
 class _PreparedImages(Dataset):
-    """Images as the network takes them, or the reason why one cannot be had, and notes on them."""
+    """Views of images, or the reason why one cannot be had, and notes on them."""
 
-    def __init__(self, inputs: ImageInputs, info: BackboneInfo, augment: str | None) -> None:
+    def __init__(
+        self, inputs: ImageInputs, info: BackboneInfo, augment: str | None, views: list[View]
+    ) -> None:
         self._inputs = inputs
+        self._views = views
         self._transform = make_transform(info)
         self._augmentation = make_transform(info, augment)
 
@@ -166,9 +171,11 @@ class _PreparedImages(Dataset):
         try:
             image = self._inputs.load(draw.row, notes.append)
             if draw.seed is None:
-                return draw.row, image.decode_for(self._transform, notes.append), notes
+                prepare = partial(show, views=self._views, transform=self._transform)
+                return draw.row, image.decode_for(prepare, notes.append), notes
             with all_seeded(draw.seed):
-                return draw.row, image.decode_for(self._augmentation, notes.append), notes
+                pixels = image.decode_for(self._augmentation, notes.append)
+                return draw.row, pixels[None], notes
         except MemoryError:
             raise
         except Exception as error:  # Each of Pillow's decoders fails in its own way.
@@ -181,7 +188,7 @@ def _collate(
     bad = {row: found for row, found, _ in items if isinstance(found, str)}
     pixels = [found for _, found, _ in items if not isinstance(found, str)]
     noted = {row: notes for row, _, notes in items if notes}
-    return (torch.stack(pixels) if pixels else None), bad, noted
+    return (torch.cat(pixels) if pixels else None), bad, noted
 
 
 class ImageStream:
@@ -197,6 +204,9 @@ class ImageStream:
         Description of the network.
     augment : str or None, default=None
         Kind of augmentation for the draws that have a seed.
+    views : sequence of View, default=(View(),)
+        How an image is shown for the draws that have none; all views of an image follow one
+        another.
     n_workers : int, default=0
         Processes that read; 0 reads here, between the batches.
     pin_memory : bool, default=False
@@ -219,6 +229,7 @@ class ImageStream:
         *,
         info: BackboneInfo,
         augment: str | None = None,
+        views: Sequence[View] = (View(),),
         n_workers: int = 0,
         pin_memory: bool = False,
         find_all_bad: bool = True,
@@ -228,7 +239,7 @@ class ImageStream:
         self._find_all_bad = find_all_bad
         self._warn_of_notes = warn_of_notes
         self._loader = DataLoader(
-            _PreparedImages(inputs, info, augment),
+            _PreparedImages(inputs, info, augment, list(views)),
             batch_sampler=draws,
             collate_fn=_collate,
             num_workers=n_workers,

@@ -8,22 +8,20 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skcyto.utils._damage import remove_old_parts, set_aside
+from skcyto.exceptions import DamagedFileWarning
+from skcyto.utils._atomic import clear_parts, written_whole
+from skcyto.utils._damage import SealedFile, find_damage, set_aside
 from skcyto.utils._warnings import warn
 
 _FILE = "fine_tuning.pt"
 _PREVIOUS = "fine_tuning.previous.pt"
 _FORMAT = 2
-# What follows torch's archive, whose readers take no notice of it: this and a SHA-256 of the rest.
-_MARK = b"skcyto-sha256:"
-_DIGEST_SIZE = hashlib.sha256().digest_size
-_CHUNK = 1 << 20
 _PLACEHOLDER = "{fit}"
 # Names in a fingerprint that stand for hashes, which tell a reader nothing.
 _HASHED = ("images", "labels", "groups", "sample_weight", "weights")
@@ -95,24 +93,25 @@ class Checkpoint:
         ValueError
             If a file belongs to another fit; the message says in what they differ.
         """
-        remove_old_parts(self.path.parent)
+        clear_parts(self.path.parent, _FILE)
         damaged = []
         state = None
         for path in (self.path, self.previous):
-            if not path.exists():
+            try:
+                reason = find_damage(path, _FILE)
+            except FileNotFoundError:
                 continue
-            reason = _find_damage(path)
             if reason is None:
                 state = self._read(path)
                 break
-            damaged.append(f"{path} {reason}, and was set aside as {set_aside(path).name}")
+            damaged.append(f"{path} ({reason}) was set aside as {set_aside(path).name}")
         if damaged:
             then = (
                 "training begins anew, as there is no whole state"
                 if state is None
                 else "training goes on from the last whole state"
             )
-            warn(f"a checkpoint is damaged: {'; '.join(damaged)}; {then}")
+            warn(f"a checkpoint is damaged: {'; '.join(damaged)}; {then}", DamagedFileWarning)
         return state
 
     def save(self, state: Mapping[str, Any]) -> None:
@@ -124,21 +123,18 @@ class Checkpoint:
             Tensors and plain Python values.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_suffix(f".{os.getpid()}.part")
         content = {"format": _FORMAT, "fingerprint": self._fingerprint, "state": dict(state)}
-        try:
+        with written_whole(self.path) as part:
             with open(part, "wb") as file:
-                hashed = _HashedFile(file)
-                torch.save(content, hashed)
-                file.write(_MARK + hashed.digest())
-                file.flush()
-                os.fsync(file.fileno())
+                sealed = SealedFile(file, _FILE)
+                try:
+                    torch.save(content, sealed)
+                except RuntimeError as error:
+                    raise sealed.error or error from None
+                sealed.seal()
             # Absent in the first epoch, or where a process of the same fit was faster.
             with suppress(FileNotFoundError):
                 os.replace(self.path, self.previous)
-            os.replace(part, self.path)
-        finally:
-            part.unlink(missing_ok=True)
 
     def _read(self, path: Path) -> dict[str, Any]:
         try:
@@ -151,7 +147,7 @@ class Checkpoint:
             # No text of torch's: it advises to allow the file to run code.
             raise ValueError(
                 f"{path} is whole but no checkpoint of EVA02Classifier ({type(error).__name__}). "
-                "Choose another checkpoint_dir"
+                "Choose another checkpoint"
             ) from error
         differences = _list_differences(found, self._fingerprint)
         if version != _FORMAT:
@@ -159,45 +155,11 @@ class Checkpoint:
         if differences:
             raise ValueError(
                 f"the checkpoint {path} belongs to another fit: {'; '.join(differences)}. "
-                f"Choose another checkpoint_dir, or delete {_FILE} and {_PREVIOUS} to begin anew. "
-                "For a cross-validation or a search, put '{fit}' into checkpoint_dir, as in "
+                f"Choose another checkpoint, or delete {_FILE} and {_PREVIOUS} to begin anew. "
+                "For a cross-validation or a search, put '{fit}' into checkpoint, as in "
                 "'checkpoints/{fit}': each fit then has a folder of its own"
             )
         return state
-
-
-class _HashedFile:
-    """Hashes what is written, on its way to the file: not what a disk made of it."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._hash = hashlib.sha256()
-
-    def write(self, content: Any) -> int:
-        self._hash.update(content)
-        return self._file.write(content)
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def digest(self) -> bytes:
-        return self._hash.digest()
-
-
-def _find_damage(path: Path) -> str | None:
-    """Say what is wrong with a file, None where its content has its checksum."""
-    n_left = path.stat().st_size - len(_MARK) - _DIGEST_SIZE
-    if n_left < 0:
-        return "is empty or cut off"
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while n_left > 0 and (chunk := file.read(min(_CHUNK, n_left))):
-            digest.update(chunk)
-            n_left -= len(chunk)
-        end = file.read()
-    if not end.startswith(_MARK):
-        return "has no checksum at its end (cut off, changed, or of an earlier version of skcyto)"
-    return None if end[len(_MARK) :] == digest.digest() else "does not have its checksum"
 
 
 def _list_differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

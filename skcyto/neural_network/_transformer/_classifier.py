@@ -1,4 +1,4 @@
-"""A vision transformer that is fine-tuned on images."""
+"""A pretrained network that is fine-tuned on images."""
 
 from __future__ import annotations
 
@@ -11,31 +11,35 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skcyto.losses import Loss, get_loss
-from skcyto.neural_network._imbalance import CLASS_WEIGHTS
-from skcyto.neural_network._samplers import SAMPLERS
-from skcyto.neural_network._stages import find_best_epoch
-from skcyto.neural_network._training import LR_SCHEDULERS
-from skcyto.neural_network._transformer._fit import describe_fitted, fine_tune, predict_logits
-from skcyto.neural_network._transformer._loop import monitored_loss
+from skcyto.losses import Criterion, Loss
+from skcyto.neural_network._neural_classifier import (
+    TRAINING_PARAMETERS,
+    NeuralClassifierMixin,
+    check_prior,
+)
+from skcyto.neural_network._transformer._fit import fine_tune, predict_logits
+from skcyto.neural_network._transformer._settings import FineTuneSettings
 from skcyto.neural_network._transformer._state import load_classifier_state, save_classifier_state
 from skcyto.neural_network._transformer._targets import check_targets
 from skcyto.neural_network._transformer._weights import write_weights
-from skcyto.utils._backbones._options import INTERPOLATIONS
+from skcyto.utils._backbones._options import BackboneOptions
+from skcyto.utils._backbones._request import BACKBONE_CONSTRAINTS
+from skcyto.utils._backbones._source import BackboneInfo, describe_backbone
 from skcyto.utils._backbones._transforms import AUGMENTATIONS
+from skcyto.utils._backbones._views import VIEWS
 from skcyto.utils._images._inputs import check_image_input
 
 
-class EVA02Classifier(ClassifierMixin, BaseEstimator):
-    """Fine-tune a pretrained vision transformer on images.
+class EVA02Classifier(NeuralClassifierMixin, BaseEstimator):
+    """Fine-tune a pretrained vision transformer, or any other network of timm, on images.
 
-    A transformer of `timm <https://huggingface.co/docs/timm>`_, EVA-02 [1]_ by default, gets a
+    A network of `timm <https://huggingface.co/docs/timm>`_, EVA-02 [1]_ by default, gets a
     linear head and is trained as a whole, or from a block on, with any loss of
     :mod:`skcyto.losses` [2]_. Images are taken, checked and prepared exactly as
     :class:`~skcyto.feature_extraction.EVA02TokenEmbedder` does it. Everything that depends on the
@@ -45,9 +49,12 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     model_name : str, default="eva02_base_patch14_448.mim_in22k_ft_in22k_in1k"
-        Name of a timm vision transformer.
+        Name of a timm model (a vision transformer, ConvNeXt, MaxViT, Swin or any other),
+        ``"hf-hub:owner/name"``, or a folder with a `config.json` of timm and `model.safetensors`;
+        as in :class:`~skcyto.feature_extraction.EVA02TokenEmbedder`.
     weights : str, path or None, default="pretrained"
-        Where training begins: "pretrained" for timm's weights, the path of a `.safetensors` or
+        Where training begins: "pretrained" for timm's weights, or those in the folder that
+        `model_name` names, the path of a `.safetensors` or
         `.pth` file, or None for random weights.
     image_size : int or None, default=None
         Height and width to which images are brought, in pixels; a multiple of the model's patch
@@ -58,8 +65,20 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         in a ``config.json`` of timm beside it, else timm's for the model.
     crop_pct : float or None, default=None
         Share of the resized image's edge that is kept, in (0, 1]; None as for `mean`.
+    crop_mode : {"squash", "center", "pad"} or None, default=None
+        How an image that is not square becomes so: squashed, by its middle, or with a border; as
+        in :class:`~skcyto.feature_extraction.EVA02TokenEmbedder`. None as for `mean`.
+    fill : int, sequence of 3 ints or None, default=None
+        Colour of the border, from 0 to 255; None is white. For ``crop_mode="pad"`` alone.
     interpolation : {"bicubic", "bilinear", "nearest", "lanczos"} or None, default=None
         Of the resizing; None as for `mean`.
+    model_kwargs : dict or None, default=None
+        Arguments of the architecture, such as ``{"init_values": 1e-5}``; they go before those in
+        a ``config.json``.
+    views : {"flips", "dihedral"}, int or None, default=None
+        Shows each image in several ways at prediction, and takes the mean of the log-probabilities:
+        "flips" (4), "dihedral" for all flips and right-angle turns (8), or a number of windows, as
+        in :class:`~skcyto.feature_extraction.EVA02TokenEmbedder`. May be set after `fit`.
     augment : {"light", "default"} or None, default="light"
         Random changes of the training images. "light" keeps the geometry of prediction and adds
         flips to either side and changes of brightness, contrast and saturation by up to 10 %.
@@ -70,11 +89,13 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         ``Focal(gamma=1.5)``, whose parameters are searched as ``loss__gamma``.
     class_weight : {"balanced", "max_ratio", "effective"}, dict or None, default=None
         Weights of the classes in the loss, as in :class:`ImbalancedMLPClassifier`.
-    normalize : {"weight_sum", "count"}, default="weight_sum"
+    reduction : {"weight_sum", "count"}, default="weight_sum"
         Whether the weighted loss of a batch is divided by the sum of its weights, as torch does,
         or by its number of images, which is unbiased in small batches.
     sampler : {"balanced", "stratified", "grouped"} or None, default=None
         How batches are drawn, as in :class:`ImbalancedMLPClassifier`. None shuffles.
+    predict_proba_prior : "train", array-like of shape (n_classes,) or None, default=None
+        Class prior of the probabilities, as in :class:`ImbalancedMLPClassifier`.
     learning_rate : float, default=1e-5
         Initial learning rate of AdamW.
     weight_decay : float, default=0.05
@@ -102,10 +123,15 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         Share of the images that chooses the best epoch, stratified by class and, where `groups`
         are given, never splitting a group. None trains on all images and looks at the training
         loss.
+    early_stopping : bool, default=False
+        Stop after `n_iter_no_change` epochs without improvement. Where the loss defers its class
+        weights, as ``LDAM(drw_start=0.8)``, they are counted once the weights are in force.
+    n_iter_no_change : int, default=5
+        Patience of `early_stopping`, in epochs.
     restore_best_weights : bool, default=True
         Put the weights of the epoch with the lowest validation loss (without validation: training
         loss) back at the end; False keeps those of the last epoch.
-    checkpoint_dir : str, path or None, default=None
+    checkpoint : str, path or None, default=None
         Folder that keeps the state of the training after each epoch. A fit that was interrupted
         goes on from there, and one that was finished is not repeated. The folder belongs to one
         fit: another model, other images or parameters are an error. ``{fit}`` in the name, as in
@@ -140,6 +166,8 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         Images of each class among those that trained; sums of weights with `sample_weight`.
     class_weight_ : ndarray of float, shape (n_classes,)
         Weight of each class in the loss; ones where there is none.
+    draws_per_row_ : ndarray of float, shape (n_classes,)
+        How often, on average, an epoch showed an image of each class: ones without a `sampler`.
     loss_ : skcyto.losses.Loss
         Loss that was used.
     criterion_ : skcyto.losses.Criterion
@@ -209,38 +237,20 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
     ['dark', 'pale']
     """
 
-    _parameter_constraints: dict[str, list[Any] | str] = {
-        "model_name": [str],
-        "weights": [str, os.PathLike, None],
-        "image_size": [Interval(Integral, 1, None, closed="left"), None],
-        "mean": ["array-like", None],
-        "std": ["array-like", None],
-        "crop_pct": [Interval(Real, 0, 1, closed="right"), None],
-        "interpolation": [StrOptions(set(INTERPOLATIONS)), None],
+    _parameter_constraints: dict[str, list[Any]] = {
+        **TRAINING_PARAMETERS,
+        **BACKBONE_CONSTRAINTS,
+        "views": [StrOptions(set(VIEWS)), Interval(Integral, 1, None, closed="left"), None],
         "augment": [StrOptions(set(AUGMENTATIONS)), None],
-        "loss": [str, Loss],  # get_loss names the nearest of a misspelt one
-        "class_weight": [StrOptions(set(CLASS_WEIGHTS)), dict, None],
-        "normalize": [StrOptions({"weight_sum", "count"})],
-        "sampler": [StrOptions(set(SAMPLERS)), None],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "lr_scheduler": [StrOptions(set(LR_SCHEDULERS)), None],
         "layer_decay": [Interval(Real, 0, 1, closed="right")],
         "freeze": [Interval(Integral, 0, None, closed="left")],
         "drop_path": [Interval(Real, 0, 1, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
         "grad_accumulation": [Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
-        "restore_best_weights": ["boolean"],
-        "checkpoint_dir": [str, os.PathLike, None],
-        "device": "no_validation",
+        "checkpoint": [str, os.PathLike, None],
         "precision": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
         "gradient_checkpointing": ["boolean"],
         "compile": ["boolean"],
         "n_jobs": [Integral, None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -252,12 +262,17 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         crop_pct: float | None = None,
+        crop_mode: str | None = None,
+        fill: int | Sequence[int] | None = None,
         interpolation: str | None = None,
+        model_kwargs: Mapping[str, Any] | None = None,
+        views: str | int | None = None,
         augment: str | None = "light",
         loss: str | Loss = "ce",
         class_weight: str | Mapping[Any, float] | None = None,
-        normalize: str = "weight_sum",
+        reduction: str = "weight_sum",
         sampler: str | None = None,
+        predict_proba_prior: str | ArrayLike | None = None,
         learning_rate: float = 1e-5,
         weight_decay: float = 0.05,
         lr_scheduler: str | None = "plateau",
@@ -268,8 +283,10 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         grad_accumulation: int = 1,
         max_epochs: int = 20,
         validation_fraction: float | None = 0.1,
+        early_stopping: bool = False,
+        n_iter_no_change: int = 5,
         restore_best_weights: bool = True,
-        checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         device: str | torch.device = "auto",
         precision: str = "auto",
         gradient_checkpointing: bool = False,
@@ -284,12 +301,17 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         self.mean = mean
         self.std = std
         self.crop_pct = crop_pct
+        self.crop_mode = crop_mode
+        self.fill = fill
         self.interpolation = interpolation
+        self.model_kwargs = model_kwargs
+        self.views = views
         self.augment = augment
         self.loss = loss
         self.class_weight = class_weight
-        self.normalize = normalize
+        self.reduction = reduction
         self.sampler = sampler
+        self.predict_proba_prior = predict_proba_prior
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.lr_scheduler = lr_scheduler
@@ -300,8 +322,10 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         self.grad_accumulation = grad_accumulation
         self.max_epochs = max_epochs
         self.validation_fraction = validation_fraction
+        self.early_stopping = early_stopping
+        self.n_iter_no_change = n_iter_no_change
         self.restore_best_weights = restore_best_weights
-        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint = checkpoint
         self.device = device
         self.precision = precision
         self.gradient_checkpointing = gradient_checkpointing
@@ -310,28 +334,12 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def set_params(self, **params: Any) -> EVA02Classifier:
-        """Set parameters; ``loss__gamma`` works with a loss that is given by its name too.
-
-        Parameters
-        ----------
-        **params : dict
-            As for every estimator of scikit-learn.
-
-        Returns
-        -------
-        self : EVA02Classifier
-        """
-        nested = any(name.startswith("loss__") for name in params)
-        if nested and isinstance(params.get("loss", self.loss), str):
-            params["loss"] = get_loss(params.get("loss", self.loss))
-        return super().set_params(**params)
-
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,
         X: Any,
         y: ArrayLike,
+        *,
         sample_weight: ArrayLike | None = None,
         groups: ArrayLike | None = None,
     ) -> EVA02Classifier:
@@ -375,88 +383,62 @@ class EVA02Classifier(ClassifierMixin, BaseEstimator):
             groups,
             is_validated=self.validation_fraction is not None,
         )
-        result = fine_tune(self, inputs, targets)
+        check_prior(self.predict_proba_prior, targets.classes)
+        result = fine_tune(FineTuneSettings.of(self), inputs, targets)
         self.classes_ = targets.classes
         self.network_, self.criterion_ = result.network, result.criterion
         self.loss_ = result.loss
-        self.class_counts_ = result.class_counts
+        self.class_counts_, self.draws_per_row_ = result.class_counts, result.draws_per_row
         self.class_weight_ = result.criterion.class_weight.numpy(force=True).astype(np.float64)
         self.image_size_ = result.info.image_size
+        self._backbone_name = result.source.model_name
         self._backbone_size = result.source.image_size
         self._backbone_options = result.source.options.to_dict()
-        self.history_ = result.history
-        self.n_iter_ = len(self.history_)
-        monitor = monitored_loss(self.history_[0])
-        losses = [row[monitor] for row in self.history_]
-        self.best_epoch_ = find_best_epoch(losses, self.criterion_)
+        self._keep_history(result.history, result.criterion)
         return self
 
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Compute the probability of each class.
-
-        Parameters
-        ----------
-        X : sequence, array or data frame of n_images images
-            As in `fit`.
-
-        Returns
-        -------
-        probabilities : ndarray of float, shape (n_images, n_classes)
-            In the order of ``classes_``; rows sum to one.
-
-        Raises
-        ------
-        InvalidImageError
-            If images cannot be read; it lists all of them.
-        DeviceMemoryError
-            If the device's memory does not hold one image.
-        """
-        return torch.softmax(self._scores(X), dim=1).numpy()
-
-    def predict(self, X: Any) -> NDArray:
-        """Predict the most probable class.
-
-        Parameters
-        ----------
-        X : sequence, array or data frame of n_images images
-            As in `fit`.
-
-        Returns
-        -------
-        labels : ndarray of shape (n_images,)
-            Of the type of ``classes_``.
-        """
-        scores = self._scores(X)
-        return self.classes_[scores.argmax(dim=1).numpy()]
-
     def save_weights(self, path: str | os.PathLike[str]) -> None:
-        """Write the weights as a safetensors file, under timm's own names.
+        """Write the weights under timm's own names, as a file or as a folder.
 
-        The file is taken as `weights` by this and other estimators, and loaded by
+        A file is taken as `weights` by this and other estimators, and loaded by
         ``timm.create_model(model_name, num_classes=n_classes, checkpoint_path=path)``, with
-        ``img_size=image_size_`` where that is not the model's own. With a loss whose logits are
-        cosines ("ldam"), for which timm has no head, it holds the transformer alone. Labels, in
-        the order of the logits, stand in the file's metadata.
+        ``img_size=image_size_`` where that is not the model's own. A folder, which has a
+        `config.json` beside the weights, is taken as `model_name`, and loaded by
+        ``timm.create_model("local-dir:" + path, pretrained=True)``. With a loss whose logits are
+        cosines ("ldam"), for which timm has no head, it holds the network alone. Labels, in the
+        order of the logits, stand in the file's metadata.
 
         Parameters
         ----------
         path : str or path
-            Where; must end with ``.safetensors``.
+            A file that ends with ``.safetensors``, or a folder, which is made.
         """
         check_is_fitted(self)
-        write_weights(path, self.network_, describe_fitted(self), self.classes_)
+        write_weights(path, self.network_, self._describe(), self.classes_)
 
-    def _scores(self, X: Any) -> torch.Tensor:
-        """Compute float64 scores on the CPU whose softmax are the probabilities."""
+    def _network_scores(self, X: Any) -> tuple[torch.Tensor, Criterion]:
         check_is_fitted(self)
-        logits = predict_logits(self, check_image_input(self, X, reset=False))
-        return self.criterion_.scores(logits).to("cpu", torch.float64)
+        inputs = check_image_input(self, X, reset=False)
+        settings = FineTuneSettings.of(self)
+        logits = predict_logits(settings, self.network_, self._describe(), inputs)
+        scores = (
+            self.criterion_.to(logits.device).scores(logits.flatten(0, 1)).to("cpu", torch.float64)
+        )
+        scores = scores.reshape(logits.shape)
+        if scores.shape[1] > 1:
+            scores = scores.log_softmax(dim=2)
+        return scores.mean(dim=1), self.criterion_
+
+    def _describe(self) -> BackboneInfo:
+        """Describe the fitted transformer, whatever became of its weights file."""
+        options = BackboneOptions.from_dict(self._backbone_options)
+        return describe_backbone(self._backbone_name, self._backbone_size, options)
 
     def _save_state(self, weights: Path) -> dict[str, Any]:
-        return save_classifier_state(self, weights)
+        return save_classifier_state(self.__dict__, weights)
 
     def _load_state(self, state: dict[str, Any], weights: Path | None) -> None:
-        load_classifier_state(self, state, weights)
+        self.__dict__.update(load_classifier_state(state, weights))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

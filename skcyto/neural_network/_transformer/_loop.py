@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -17,28 +16,22 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
 from skcyto.losses import Criterion
 from skcyto.neural_network._samplers import draws_per_row, validation_weight
-from skcyto.neural_network._stages import begins_stage, forget_best, stage_start
+from skcyto.neural_network._stages import (
+    begins_stage,
+    epochs_without_gain,
+    forget_best,
+    monitored_loss,
+    stage_start,
+)
 from skcyto.neural_network._training import optimizer_settings
 from skcyto.neural_network._transformer._batches import DROPOUT, EpochPlan, derive_seed
 from skcyto.neural_network._transformer._network import TransformerClassifier
+from skcyto.neural_network._transformer._settings import FineTuneSettings
 from skcyto.utils._devices._batch_halver import BatchHalver
 from skcyto.utils._random import torch_seed
 
 _PLATEAU_PATIENCE = 2
 _PLATEAU_FACTOR = 0.5
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How a network is fine-tuned; the names are those of ``EVA02Classifier``."""
-
-    learning_rate: float
-    weight_decay: float
-    lr_scheduler: str | None
-    layer_decay: float
-    max_epochs: int
-    restore_best_weights: bool
-    compile: bool
 
 
 class FineTuning:
@@ -50,7 +43,7 @@ class FineTuning:
         On its device.
     criterion : Criterion
         Fitted to the rows that train, on the same device.
-    settings : TrainingSettings
+    settings : FineTuneSettings
         How it is trained.
     plan : EpochPlan
         What each epoch shows.
@@ -67,13 +60,15 @@ class FineTuning:
     ----------
     history : list of dict
         One row for each epoch that is done.
+    draws_per_row : ndarray of float, shape (n_classes,)
+        How often an epoch shows an image of each class.
     """
 
     def __init__(
         self,
         network: TransformerClassifier,
         criterion: Criterion,
-        settings: TrainingSettings,
+        settings: FineTuneSettings,
         plan: EpochPlan,
         target: NDArray[np.intp],
         sample_weight: NDArray | None,
@@ -94,9 +89,11 @@ class FineTuning:
         if sample_weight is not None:
             self._weight = torch.from_numpy(sample_weight.astype(np.float32)).to(self._device)
         valid_weight = None if sample_weight is None else sample_weight[plan.valid]
+        self.draws_per_row = draws_per_row(
+            plan.sampler, plan.target, criterion.n_classes, plan.batch_size
+        )
         if criterion.supports_sample_weight:
-            draws = draws_per_row(plan.sampler, plan.target, criterion.n_classes, plan.batch_size)
-            valid_weight = validation_weight(draws, target[plan.valid], valid_weight)
+            valid_weight = validation_weight(self.draws_per_row, target[plan.valid], valid_weight)
         self._valid_weight = None
         if valid_weight is not None:
             self._valid_weight = torch.from_numpy(valid_weight.astype(np.float32)).to(self._device)
@@ -144,7 +141,8 @@ class FineTuning:
             If the device's memory does not hold the training on one image.
         """
         batches = iter(stream)
-        for epoch in range(len(self.history), self._settings.max_epochs):
+        while not self.is_done:
+            epoch = len(self.history)
             start = time.perf_counter()
             with torch_seed(derive_seed(self._plan.seed, epoch, DROPOUT), self._device):
                 row = {"epoch": epoch + 1, **self._train(epoch, batches, advance)}
@@ -155,6 +153,18 @@ class FineTuning:
             save()
             report(row)
         self._optimizer.zero_grad(set_to_none=True)  # Gives the gradients' memory back.
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all epochs were run, or too many without improvement."""
+        settings = self._settings
+        if len(self.history) == settings.max_epochs:
+            return True
+        if settings.patience is None:
+            return False
+        losses = [row[monitored_loss(row)] for row in self.history]
+        n_vain = epochs_without_gain(losses, self._criterion, settings.max_epochs)
+        return n_vain >= settings.patience
 
     def restore_best(self) -> None:
         """Put the weights of the best epoch back, if that was asked for."""
@@ -170,7 +180,7 @@ class FineTuning:
             Tensors and plain Python values.
         """
         state = {"history": self.history, "best": self._best}
-        if len(self.history) == self._settings.max_epochs and self._best is not None:
+        if self.is_done and self._best is not None:
             return state
         return state | {
             "network": self._network.state_dict(),
@@ -314,11 +324,6 @@ def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
     return torch.autocast(device.type, precision, enabled=precision != torch.float32)
 
 
-def monitored_loss(row: dict[str, Any]) -> str:
-    """Name the loss that chooses the best epoch."""
-    return "valid_loss" if "valid_loss" in row else "train_loss"
-
-
 def compute_logits(
     forward: Callable[[torch.Tensor], torch.Tensor],
     stream: Iterable[torch.Tensor],
@@ -364,7 +369,7 @@ def _score(target: torch.Tensor, predicted: torch.Tensor) -> float:
 
 
 def _make_scheduler(
-    optimizer: torch.optim.Optimizer, settings: TrainingSettings
+    optimizer: torch.optim.Optimizer, settings: FineTuneSettings
 ) -> ReduceLROnPlateau | CosineAnnealingLR | None:
     if settings.lr_scheduler == "plateau":
         # eps=0: the learning rates here are of the size of its default.

@@ -1,4 +1,4 @@
-"""The network that is fine-tuned: a timm transformer, a head, and what of it is trained."""
+"""The network that is fine-tuned: a model of timm, a head, and what of it is trained."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class TransformerClassifier(nn.Module):
         if gradient_checkpointing:
             _checkpoint_gradients(self.backbone, info.model_name)
         if cosine_head:
-            self.head: nn.Module = CosineLinear(info.embedding_dim, n_classes)
+            self.head: nn.Module = CosineLinear(info.pooled_dim, n_classes)
         else:
-            self.head = nn.Linear(info.embedding_dim, n_classes)
+            self.head = nn.Linear(info.pooled_dim, n_classes)
             nn.init.trunc_normal_(self.head.weight, std=0.02)
             nn.init.zeros_(self.head.bias)
         for name in ("mean", "std"):
@@ -119,8 +119,7 @@ class TransformerClassifier(nn.Module):
         """
         # timm groups the layers of a whole model: the head in its place is layer by layer the same
         # as if timm had made it.
-        model = copy.copy(self.backbone)
-        model._modules = {**self.backbone._modules, "head": self.head}
+        model = _with_head(self.backbone, self.head)
         no_decay: set[str] = getattr(model, "no_weight_decay", set)()
         groups = timm.optim.param_groups_layer_decay(
             model, weight_decay, no_weight_decay_list=no_decay, layer_decay=layer_decay
@@ -128,6 +127,28 @@ class TransformerClassifier(nn.Module):
         for group in groups:
             group["lr"] = learning_rate * group["lr_scale"]
         return groups
+
+
+def head_names(backbone: nn.Module) -> tuple[str, ...]:
+    """Name the layers that timm calls the classifier; two in models that are distilled."""
+    names = getattr(backbone, "pretrained_cfg", {}).get("classifier") or "head"
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _with_head(backbone: nn.Module, head: nn.Module) -> nn.Module:
+    """Copy a model, not its weights, with a classifier in the place that timm has for it."""
+    model = copy.copy(backbone)
+    model._modules = dict(backbone._modules)
+    parent = model
+    *above, last = head_names(backbone)[0].split(".")
+    for name in above:  # such as "head.fc", beside a norm that is none of the classifier's
+        child = parent._modules[name]
+        assert child is not None
+        copied = copy.copy(child)
+        copied._modules = dict(child._modules)
+        parent._modules[name] = parent = copied
+    parent._modules[last] = head
+    return model
 
 
 def _freeze(backbone: nn.Module, n_blocks: int, model_name: str) -> list[nn.Module]:

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from skcyto.exceptions import InvalidModelError
 from skcyto.neural_network._imbalance import rebuild_criterion
 from skcyto.neural_network._transformer._network import TransformerClassifier
 from skcyto.utils._backbones._options import BackboneOptions
 from skcyto.utils._backbones._source import BackboneSource, describe_backbone
-from skcyto.utils._persistence import read_tensors, take_part, write_tensors
+from skcyto.utils._persistence import building_network, take_part, write_modules
 from skcyto.utils._random import torch_seed
 
-if TYPE_CHECKING:
-    from skcyto.neural_network._transformer._classifier import EVA02Classifier
 
-
-def save_classifier_state(classifier: EVA02Classifier, weights: Path) -> dict[str, Any]:
+def save_classifier_state(state: dict[str, Any], weights: Path) -> dict[str, Any]:
     """Return the attributes of a classifier without its network, and write the tensors.
 
     Parameters
     ----------
-    classifier : EVA02Classifier
-        Fitted or not.
+    state : dict
+        All attributes.
     weights : Path
         Where the tensors of a fitted one are written.
 
@@ -33,65 +29,54 @@ def save_classifier_state(classifier: EVA02Classifier, weights: Path) -> dict[st
     state : dict
         As for ``_save_state`` of :class:`skcyto.utils._persistence.PersistentEstimator`.
     """
-    state = dict(vars(classifier))
-    state["device"] = str(classifier.device)
-    state["checkpoint_dir"] = None
-    if isinstance(classifier.weights, os.PathLike):
-        state["weights"] = os.fspath(classifier.weights)
+    state = state | {"device": str(state["device"]), "checkpoint": None}
+    if isinstance(state["weights"], os.PathLike):
+        state["weights"] = os.fspath(state["weights"])
     network, criterion = state.pop("network_", None), state.pop("criterion_", None)
     if network is not None:
-        tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-        tensors |= {f"criterion.{name}": value for name, value in criterion.state_dict().items()}
-        write_tensors(weights, tensors)
+        write_modules(weights, {"network": network, "criterion": criterion})
     return state
 
 
-def load_classifier_state(
-    classifier: EVA02Classifier, state: dict[str, Any], weights: Path | None
-) -> None:
-    """Take back what :func:`save_classifier_state` gave, building the network anew.
+def load_classifier_state(state: dict[str, Any], weights: Path | None) -> dict[str, Any]:
+    """Turn what :func:`save_classifier_state` gave into attributes, building the network anew.
 
     Parameters
     ----------
-    classifier : EVA02Classifier
-        Changed in place.
     state : dict
         As returned there.
     weights : Path or None
         The tensors of a fitted classifier.
+
+    Returns
+    -------
+    state : dict
+        All attributes.
 
     Raises
     ------
     InvalidModelError
         If the network cannot be built as described, or the tensors do not fit it.
     """
-    classifier.__dict__.update(state, checkpoint_dir=None)
+    state = state | {"checkpoint": None}
     if "classes_" not in state:
-        return
-    if weights is None:
-        raise InvalidModelError(f"the weights of {type(classifier).__name__} are missing")
-    tensors = read_tensors(weights)
-    try:
-        # Models saved by earlier releases have neither.
-        classifier.__dict__.setdefault("_backbone_size", classifier.image_size)
-        classifier.__dict__.setdefault("_backbone_options", {})
-        size = classifier._backbone_size
-        options = BackboneOptions.from_dict(classifier._backbone_options)
-        info = describe_backbone(classifier.model_name, size, options)
+        return state
+    # Models saved by earlier releases have none of these.
+    state.setdefault("_backbone_name", state.get("model_name"))
+    state.setdefault("_backbone_size", state.get("image_size"))
+    state.setdefault("_backbone_options", {})
+    with building_network("EVA02Classifier", weights) as tensors:
+        name, size = state["_backbone_name"], state["_backbone_size"]
+        options = BackboneOptions.from_dict(state["_backbone_options"])
         with torch_seed(0):
             network = TransformerClassifier(
-                BackboneSource(classifier.model_name, size, None, options=options),
-                info,
-                len(classifier.classes_),
-                cosine_head=classifier.loss_.needs_cosine_head,
-                gradient_checkpointing=bool(classifier.gradient_checkpointing),
+                BackboneSource(name, size, None, options=options),
+                describe_backbone(name, size, options),
+                len(state["classes_"]),
+                cosine_head=state["loss_"].needs_cosine_head,
+                gradient_checkpointing=bool(state["gradient_checkpointing"]),
             )
         network.load_state_dict(take_part(tensors, "network."))
-        criterion = rebuild_criterion(classifier)
+        criterion = rebuild_criterion(state)
         criterion.load_state_dict(take_part(tensors, "criterion."))
-    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InvalidModelError(
-            f"the network of {type(classifier).__name__} cannot be built from what was saved: "
-            f"{error}"
-        ) from error
-    classifier.network_, classifier.criterion_ = network.eval(), criterion
+    return state | {"network_": network.eval(), "criterion_": criterion}

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
+from typing import Any
 
-import timm
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from skcyto.neural_network._transformer._network import TransformerClassifier
+from skcyto.neural_network._transformer._network import TransformerClassifier, head_names
+from skcyto.utils._atomic import written_whole
+from skcyto.utils._backbones._folder import CONFIG
 from skcyto.utils._backbones._options import make_metadata
 from skcyto.utils._backbones._source import BackboneInfo
+from skcyto.utils._backbones._tensor_checksum import add_checksum
 from skcyto.utils._file_modes import mode_of_umask
 
 
@@ -27,7 +31,8 @@ def write_weights(
     Parameters
     ----------
     path : str or path
-        Where; replaced as a whole or not at all.
+        A file that ends with ``.safetensors``, or a folder. Each file is replaced as a whole or
+        not at all.
     network : TransformerClassifier
         The network.
     info : BackboneInfo
@@ -38,30 +43,50 @@ def write_weights(
     Raises
     ------
     ValueError
-        If the name has another ending than ``.safetensors``.
+        If the name has another ending.
     """
     path = os.path.abspath(os.path.expanduser(path))
+    folder = None
     if not path.endswith(".safetensors"):
-        raise ValueError(f"path={path!r} must end with '.safetensors'")
+        if os.path.splitext(path)[1] and not os.path.isdir(path):
+            raise ValueError(f"path={path!r} must end with '.safetensors', or be a folder")
+        folder, path = path, os.path.join(path, "model.safetensors")
+        os.makedirs(folder, exist_ok=True)
     state = network.backbone.state_dict()
     if isinstance(network.head, torch.nn.Linear):
         # Models with a distillation token average two heads: both get the same weights.
-        for head in _head_names(info.model_name):
+        for head in head_names(network.backbone):
             state |= {f"{head}.{key}": value for key, value in network.head.state_dict().items()}
     state = {key: value.detach().to("cpu", copy=True).contiguous() for key, value in state.items()}
     metadata = make_metadata(info.model_name, info.image_size, info.data_config, info.options)
     metadata["classes"] = json.dumps(classes.tolist(), default=str)
-    part = f"{path}.{os.getpid()}.part"
-    try:
-        with mode_of_umask(part):
-            save_file(state, part, metadata)
-        os.replace(part, path)
-    finally:
-        if os.path.exists(part):
-            os.remove(part)
+    metadata = add_checksum(state, metadata)
+    with written_whole(Path(path)) as part, mode_of_umask(part):
+        save_file(state, part, metadata)
+    if folder is not None:
+        config = _make_config(network, info, classes)
+        with written_whole(Path(folder) / CONFIG) as part:
+            Path(part).write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
-def _head_names(model_name: str) -> tuple[str, ...]:
-    config = timm.models.get_pretrained_cfg(model_name)
-    names = (config.classifier if config is not None else None) or "head"
-    return (names,) if isinstance(names, str) else tuple(names)
+def _make_config(
+    network: TransformerClassifier, info: BackboneInfo, classes: NDArray
+) -> dict[str, Any]:
+    """Describe a network as timm does it, for its ``local-dir:``."""
+    own = network.backbone.pretrained_cfg
+    labels = json.loads(json.dumps(classes.tolist(), default=str))
+    n_classes = len(labels) if isinstance(network.head, torch.nn.Linear) else 0
+    args = dict(info.options.model_args)
+    if info.takes_image_size:
+        args["img_size"] = info.image_size
+    config = dict(info.data_config)
+    if config.pop("fill", None) is not None:
+        config["crop_mode"] = "border"  # timm pads, too, but with the mean colour.
+    described = {name: own.get(name) for name in ("classifier", "first_conv", "pool_size")}
+    return {
+        "architecture": info.model_name.split(".")[0],
+        "num_classes": n_classes,
+        "label_names": [str(label) for label in labels],
+        "model_args": args,
+        "pretrained_cfg": {**described, **config, "num_classes": n_classes},
+    }

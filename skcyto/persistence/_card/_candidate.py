@@ -12,6 +12,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection._search import BaseSearchCV
 
 from skcyto.model_selection._fingerprints import fingerprint_estimator
+from skcyto.model_selection._results._data import check_model
 from skcyto.persistence._card._model import OF_A_MACHINE
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def choose_candidate(
     if candidate is None and len(comparison.models) == 1:
         candidate = comparison.models[0]
     if candidate is not None:
-        name = comparison.check_model(candidate)
+        name = check_model(comparison, candidate)
         found = differences(pipeline, comparison.estimators[name])
         if found:
             raise ValueError(

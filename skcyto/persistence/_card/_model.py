@@ -14,7 +14,7 @@ from skcyto.utils._markdown import code, escape_markdown
 
 # Parameters that tell of a machine, not of a model.
 # Change where and how fast a model is computed, not what.
-OF_A_MACHINE = {"cache", "checkpoint_dir", "device", "memory", "n_jobs", "verbose"}
+OF_A_MACHINE = {"cache", "checkpoint", "device", "memory", "n_jobs", "verbose"}
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -40,6 +40,15 @@ or, for a table of predictions, `python -m skcyto predict path/of/this/folder IM
 table.csv`."""
 
 
+class _Card(str):
+    """Markdown that notebooks show as a page."""
+
+    __slots__ = ()
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
+
 def model_card(
     pipeline: BaseEstimator,
     comparison: ModelComparison | None = None,
@@ -50,7 +59,7 @@ def model_card(
     data: str | None = None,
     intended_use: str | None = None,
     limits: str | None = None,
-    confidence: float = 0.95,
+    confidence_level: float = 0.95,
     top: int = 10,
     path: str | os.PathLike[str] | None = None,
 ) -> str:
@@ -81,7 +90,7 @@ def model_card(
         What the model is for, by whom, on which images.
     limits : str or None, default=None
         Where it must not be used, and what is known to go wrong.
-    confidence : float, default=0.95
+    confidence_level : float, default=0.95
         Coverage of the intervals.
     top : int, default=10
         Number of features of `explanation` to name.
@@ -92,7 +101,7 @@ def model_card(
     Returns
     -------
     card : str
-        In Markdown.
+        In Markdown, which notebooks show as a page.
 
     Raises
     ------
@@ -140,9 +149,9 @@ def model_card(
                 "Validation" if comparison.splits.one_test_set else "Folds",
                 folds_section(comparison),
             ),
-            ("Scores", scores_section(comparison, name, confidence)),
+            ("Scores", scores_section(comparison, name, confidence_level)),
             ("Calibration", calibration_section(comparison, name)),
-            *external_sections(comparison, name, confidence),
+            *external_sections(comparison, name, confidence_level),
         ]
     sections += [
         ("Loss", describe_loss(pipeline)),
@@ -150,13 +159,13 @@ def model_card(
         ("Model", describe_steps(pipeline)),
     ]
     if explanation is not None:
-        sections.append(("Features", explanation_section(explanation, confidence, top)))
+        sections.append(("Features", explanation_section(explanation, confidence_level, top)))
     sections.append(("Use", f"{_USE}\n\n{_versions()}"))
     body = "\n\n".join(f"## {heading}\n\n{text.strip()}" for heading, text in sections)
     card = f"# {title or ', '.join(kinds)}\n\n{body}\n"
     if path is not None:
         Path(path).write_text(card, encoding="utf-8")
-    return card
+    return _Card(card)
 
 
 def _limits(stated: str | None, known: list[str]) -> str:

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skcyto.model_selection._report._tables import MISSING, caption, format_number, heading
+from skcyto.model_selection._report._tables import caption
+from skcyto.model_selection._results._curves import calibration_curves
+from skcyto.model_selection._results._data import gives_probabilities
 from skcyto.model_selection._results._one_set import describe_set
+from skcyto.model_selection._results._wording import MISSING, format_number, heading
 from skcyto.persistence._card._model import Code, find_networks, is_reweighted, markdown_table
 from skcyto.persistence._walk import walk
 from skcyto.utils._markdown import code, escape_markdown
@@ -113,7 +116,7 @@ def external_sections(
 
 def scores_section(comparison: ModelComparison, name: str, confidence: float) -> str:
     """Tell the scores of a model, and those it was compared with."""
-    table = comparison.table(confidence=confidence)
+    table = comparison.table(confidence_level=confidence)
     folds = not comparison.splits.one_test_set
     rows = []
     for metric in comparison.metrics:
@@ -128,7 +131,7 @@ def scores_section(comparison: ModelComparison, name: str, confidence: float) ->
     own = markdown_table([*columns, f"{confidence:.0%} interval"], rows)
     text = f"{code(name)}:\n\n{own}\n\n{caption(comparison, confidence)}"
     if len(comparison.models) > 1:
-        others = comparison.to_markdown(comparison.primary_metric, confidence=confidence)
+        others = comparison.to_markdown(comparison.primary_metric, confidence_level=confidence)
         text += f"\n\nAmong the models that it was compared with:\n\n{others.split(chr(10) * 2)[0]}"
     if comparison.failures:
         text += (
@@ -139,18 +142,12 @@ def scores_section(comparison: ModelComparison, name: str, confidence: float) ->
 
 def calibration_section(comparison: ModelComparison, name: str) -> str:
     """Tell how far the probabilities of a model can be believed."""
-    from skcyto.model_selection import CalibrationComparisonDisplay
-
-    if comparison.records(name)[0].predictions.kind != "predict_proba":
+    if not gives_probabilities(comparison, name):
         return "The model gives no probabilities."
-    display = CalibrationComparisonDisplay.from_comparison(comparison, models=[name], n_bins=5)
-    curve = display.curves[name]
-    what = (
-        "its probability of the predicted class"
-        if display.label is None
-        else f"its probability of {display.label}"
-    )
-    happened = "it was right in" if display.label is None else "it was so in"
+    curves, label = calibration_curves(comparison, None, [name], n_bins=5)
+    curve = curves[name]
+    what = f"its probability of {'the predicted class' if label is None else label}"
+    happened = "it was right in" if label is None else "it was so in"
     rows = [
         (f"{predicted:.1%}", f"{observed:.1%}", f"{share:.1%}")
         for predicted, observed, share in zip(
@@ -158,10 +155,7 @@ def calibration_section(comparison: ModelComparison, name: str) -> str:
         )
     ]
     table = markdown_table([f"mean of {what}", happened, "share of cases"], rows)
-    return (
-        f"Expected calibration error {format_number(curve.error)}, on the predictions for cases "
-        f"that the model had not seen:\n\n{table}"
-    )
+    return f"On the predictions for cases that the model had not seen, in five bins:\n\n{table}"
 
 
 def explanation_section(explanation: Explanation, confidence: float, top: int) -> str:

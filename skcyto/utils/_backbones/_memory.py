@@ -1,4 +1,4 @@
-"""Estimate the memory that a vision transformer needs on a device."""
+"""Estimate the memory that a network needs on a device."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ def inference_memory(info: BackboneInfo, batch_size: int, precision: torch.dtype
     n_bytes : int
     """
     weights = info.n_parameters * _WEIGHT_BYTES[precision.itemsize]
-    return weights + batch_size * (_pixels(info) + _tokens(info) * _BLOCK_BYTES[precision.itemsize])
+    # A network without tokens keeps few of its layers' outputs at a time; counted whole, they are
+    # an upper bound.
+    layers = _tokens(info) * _BLOCK_BYTES[precision.itemsize] + info.n_activations * 4
+    return weights + batch_size * (_pixels(info) + layers)
 
 
 def training_memory(
@@ -75,11 +78,15 @@ def training_memory(
     # Beside what is kept, the backward pass works on one block at a time.
     kept = n_blocks * (_CHECKPOINT_BYTES if gradient_checkpointing else block) + block
     weights = info.n_parameters * _WEIGHT_BYTES[precision.itemsize] + n_trained * _TRAINED_BYTES
-    return weights + batch_size * (_pixels(info) + _tokens(info) * kept)
+    # Without tokens: each layer's output, and the gradient with respect to it.
+    layers = _tokens(info) * kept + info.n_activations * 8
+    return weights + batch_size * (_pixels(info) + layers)
 
 
 def _tokens(info: BackboneInfo) -> int:
     """Return how many numbers the tokens of an image are."""
+    if not info.has_tokens:
+        return 0
     n_tokens = (info.image_size // info.patch_size) ** 2 + info.n_prefix_tokens
     return n_tokens * info.embedding_dim
 

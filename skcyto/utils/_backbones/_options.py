@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import partial
+from numbers import Integral, Real
 from typing import Any
 
-from skcyto.exceptions import PretrainedWeightsError
-
 INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos")
-_CROP_MODES = ("center", "squash", "border")
-# Arguments of timm's vision transformers that change their weights or what these compute. None of
-# them names a file or code.
-_MODEL_ARGS = {
-    *("class_token", "depth", "embed_dim", "fc_norm", "final_norm", "global_pool", "init_values"),
-    *("mlp_ratio", "no_embed_class", "num_heads", "patch_size", "pre_norm", "qk_norm", "qkv_bias"),
-    "reg_tokens",
-}
+# What a user chooses of; timm's "border", which pads with the mean colour, is for its own models.
+CROP_MODES = ("squash", "center", "pad")
+_CROP_MODES = (*CROP_MODES, "border")
+WHITE = (255, 255, 255)
+# Set elsewhere, or of no account for what the network computes.
 _WITHOUT_EFFECT = {"dynamic_img_pad", "dynamic_img_size", "img_size", "num_classes"}
-_CONFIG = "config.json"
-_PREPROCESSING = ("mean", "std", "crop_pct", "crop_mode", "interpolation")
+# Arguments of timm's builders, beside those of the architecture: they name files or code, or make
+# something else of the network. A description of any origin must not set one.
+_OF_BUILDERS = re.compile(
+    r"(pretrained|checkpoint|features|feature|cache|weight_init|scriptable|exportable|no_jit|out_"
+    r"|kwargs).*|.*(_path|_dir|_fn|_filter|_cls|_cfg|cfg)"
+)
+PREPROCESSING = ("mean", "std", "crop_pct", "crop_mode", "interpolation", "fill")
 
 
 @dataclass(frozen=True)
@@ -34,18 +36,22 @@ class BackboneOptions:
         Of pixels between 0 and 1.
     crop_pct : float or None
         Share of the resized image's edge that is kept.
-    crop_mode : {"center", "squash", "border"} or None
+    crop_mode : {"center", "squash", "pad", "border"} or None
         How an image is brought to the input's shape.
+    fill : tuple of 3 ints or None
+        Colour of the border that "pad" puts around an image.
     interpolation : str or None
         Of the resizing.
     model_args : tuple of (str, value) pairs
-        Arguments of the architecture.
+        Arguments of the architecture: numbers, texts, truth values and tuples of these. A layer
+        stands there by its name: see :func:`with_layers`.
     """
 
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     crop_pct: float | None = None
     crop_mode: str | None = None
+    fill: tuple[int, ...] | None = None
     interpolation: str | None = None
     model_args: tuple[tuple[str, Any], ...] = ()
 
@@ -58,7 +64,8 @@ class BackboneOptions:
         values = {
             k: list(v) if isinstance(v, tuple) else v for k, v in self.preprocessing().items()
         }
-        return values | {"model_args": dict(self.model_args)}
+        args = json.loads(json.dumps(dict(self.model_args)))  # tuples become lists
+        return values | {"model_args": args}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> BackboneOptions:
@@ -91,95 +98,19 @@ class BackboneOptions:
                 if values[name] not in allowed:
                     raise ValueError(f"{name}={values[name]!r} must be one of {', '.join(allowed)}")
                 found[name] = values[name]
-        args = {k: v for k, v in (values.get("model_args") or {}).items() if k in _MODEL_ARGS}
-        unknown = set(values.get("model_args") or {}) - _MODEL_ARGS - _WITHOUT_EFFECT
-        if unknown or not all(isinstance(v, (str, int, float, bool)) for v in args.values()):
-            names = ", ".join(sorted(map(str, unknown or args)))
-            raise ValueError(f"model_args cannot be built from a description: {names}")
+        if values.get("fill") is not None:
+            found["fill"] = _check_fill(values["fill"])
+        args = _check_model_args(values.get("model_args") or {})
         return cls(**found, model_args=tuple(sorted(args.items())))
 
 
 NO_OPTIONS = BackboneOptions()
 
 
-@dataclass(frozen=True)
-class BackboneRequest:
-    """What an estimator is asked for.
-
-    Attributes
-    ----------
-    model_name : str
-        Name of a timm model.
-    image_size : int or None
-        Height and width of the input; None for the file's, or else the model's own.
-    weights : str or None
-        "pretrained", an absolute path, or None.
-    options : BackboneOptions
-        What the user says himself, which goes before what the file says.
-    """
-
-    model_name: str
-    image_size: int | None
-    weights: str | None
-    options: BackboneOptions
-
-    def resolve(self) -> tuple[int | None, BackboneOptions]:
-        """Complete image size and options by what the weights file says of itself.
-
-        Returns
-        -------
-        image_size : int or None
-        options : BackboneOptions
-
-        Raises
-        ------
-        PretrainedWeightsError
-            If the file was made for another architecture, or its description cannot be used.
-        """
-        if self.weights is None or self.weights == "pretrained":
-            return self.image_size, self.options
-        found = _read_metadata(self.weights) or _read_config(self.weights)
-        if found is None:
-            return self.image_size, self.options
-        place, architecture, image_size, values = found
-        if architecture.split(".")[0] != self.model_name.split(".")[0]:
-            raise PretrainedWeightsError(
-                f"{place} says that the weights are those of {architecture!r}, not of "
-                f"model_name={self.model_name!r}: give that model_name"
-            )
-        try:
-            stated = BackboneOptions.from_dict(values)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise PretrainedWeightsError(f"{place} cannot be used: {error}") from error
-        options = replace(stated, **self.options.preprocessing())
-        return self.image_size if self.image_size is not None else image_size, options
-
-
-def options_of(estimator: Any) -> BackboneOptions:
-    """Take mean, std, crop_pct and interpolation from an estimator's parameters.
-
-    Parameters
-    ----------
-    estimator : EVA02TokenEmbedder or EVA02Classifier
-        Gives the parameters.
-
-    Returns
-    -------
-    options : BackboneOptions
-
-    Raises
-    ------
-    ValueError
-        If one of them is out of its range.
-    """
-    names = ("mean", "std", "crop_pct", "interpolation")
-    return BackboneOptions.from_dict({name: getattr(estimator, name) for name in names})
-
-
 def make_metadata(
     model_name: str, image_size: int, data_config: Mapping[str, Any], options: BackboneOptions
 ) -> dict[str, str]:
-    """Describe weights in the metadata of their file, as :class:`BackboneRequest` reads them.
+    """Describe weights in the metadata of their file, as a :class:`BackboneRequest` reads them.
 
     Parameters
     ----------
@@ -196,7 +127,7 @@ def make_metadata(
     -------
     metadata : dict of str to str
     """
-    values = {name: data_config[name] for name in _PREPROCESSING}
+    values = {name: data_config[name] for name in PREPROCESSING if name in data_config}
     values["model_args"] = dict(options.model_args)
     return {
         "format": "pt",
@@ -206,51 +137,80 @@ def make_metadata(
     }
 
 
-def _read_metadata(path: str) -> tuple[str, str, int | None, dict[str, Any]] | None:
-    """Read what `save_weights` wrote into a file."""
-    from safetensors import SafetensorError, safe_open
+def with_layers(model_args: Mapping[str, Any]) -> dict[str, Any]:
+    """Put layers in the place of their names, as the architectures of timm take them.
 
-    if not path.endswith(".safetensors") or not os.path.isfile(path):
-        return None
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError):
-        return None  # Who reads the weights says what is wrong.
-    if "model_name" not in metadata:
-        return None
-    try:
-        size = int(metadata["image_size"]) if "image_size" in metadata else None
-        if "preprocessing" in metadata:
-            return path, metadata["model_name"], size, json.loads(metadata["preprocessing"])
-    except (ValueError, TypeError) as error:
-        raise PretrainedWeightsError(f"the metadata of {path} cannot be used: {error}") from error
-    import timm
+    Parameters
+    ----------
+    model_args : mapping
+        Of a :class:`BackboneOptions`.
 
-    # Files of earlier releases: their model's own preprocessing.
-    config = timm.models.get_pretrained_cfg(metadata["model_name"])
-    values = {} if config is None else config.to_dict()
-    stated = {name: values[name] for name in _PREPROCESSING if name in values}
-    return path, metadata["model_name"], size, stated
+    Returns
+    -------
+    arguments : dict
+        With classes of :mod:`timm.layers` and :mod:`torch.nn`; names that neither has are left to
+        timm, which knows more.
+    """
+    import timm.layers
+    from torch import nn
+
+    found = dict(model_args)
+    for key, name in model_args.items():
+        if key.endswith("_layer") and isinstance(name, str):
+            place = nn if name.startswith("nn.") else timm.layers
+            layer = getattr(place, name.removeprefix("nn."), None)
+            if _is_layer(layer):
+                found[key] = layer
+    return found
 
 
-def _read_config(path: str) -> tuple[str, str, int | None, dict[str, Any]] | None:
-    """Read a config.json of timm beside a file."""
-    place = os.path.join(os.path.dirname(path), _CONFIG)
-    if not os.path.isfile(place):
-        return None
-    try:
-        with open(place, encoding="utf-8") as file:
-            content = json.load(file)
-    except (OSError, ValueError) as error:
-        raise PretrainedWeightsError(f"{place} beside the weights is no JSON: {error}") from error
-    architecture = content.get("architecture") if isinstance(content, dict) else None
-    if not isinstance(architecture, str):
-        return None  # Of another library than timm.
-    config = content.get("pretrained_cfg", content)
-    size = (config.get("input_size") or [None])[-1]
-    args = content.get("model_args") or {}
-    return place, architecture, args.get("img_size", size), {**config, "model_args": args}
+def _is_layer(value: Any) -> bool:
+    from torch import nn
+
+    made = value.func if isinstance(value, partial) else value  # as timm makes some of others
+    return isinstance(made, type) and issubclass(made, nn.Module)
+
+
+def _check_model_args(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the arguments of an architecture as plain values that can be compared and stored."""
+    args = {}
+    for name, value in values.items():
+        if name in _WITHOUT_EFFECT or (name, value) in (("in_chans", 3), ("global_pool", "")):
+            continue
+        if not isinstance(name, str) or name == "in_chans" or _OF_BUILDERS.fullmatch(name):
+            raise ValueError(f"model_args cannot be built from a description: {name}")
+        args[name] = _plain(name, value)
+    return args
+
+
+def _plain(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, (str, bool)):
+        return value
+    if isinstance(value, (Integral, Real)):
+        return int(value) if isinstance(value, Integral) else float(value)
+    if isinstance(value, (list, tuple)):
+        return tuple(_plain(name, item) for item in value)
+    if _is_layer(value):
+        import timm.layers
+        from torch import nn
+
+        for place, prefix in ((timm.layers, ""), (nn, "nn.")):
+            for layer in dir(place):
+                if getattr(place, layer) is value:
+                    return f"{prefix}{layer}"
+    raise ValueError(
+        f"model_args cannot be built from a description: {name} is {value!r}, and must be a "
+        "number, a text, a truth value, a list of these, or a layer of timm.layers or torch.nn"
+    )
+
+
+def _check_fill(value: Any) -> tuple[int, ...]:
+    colour = value if isinstance(value, (list, tuple)) else (value,) * 3
+    if len(colour) != 3 or not all(isinstance(c, Integral) and 0 <= int(c) <= 255 for c in colour):
+        raise ValueError(
+            f"fill={value!r} must be a whole number from 0 to 255, or three for red, green and blue"
+        )
+    return tuple(int(c) for c in colour)
 
 
 def _check_channels(name: str, values: Any) -> tuple[float, ...]:

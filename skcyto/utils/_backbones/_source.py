@@ -1,16 +1,18 @@
-"""Describe timm vision transformers and build them with weights from wherever the user has them."""
+"""Describe the image models of timm and build them with weights from wherever the user has them."""
 
 from __future__ import annotations
 
 import copy
 import difflib
 import os
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from skcyto.utils._backbones._options import NO_OPTIONS, BackboneOptions
+from skcyto.utils._backbones._folder import find_folder, find_weights
+from skcyto.utils._backbones._options import NO_OPTIONS, BackboneOptions, with_layers
 from skcyto.utils._backbones._weights import (
     hash_weights_file,
     load_pretrained_model,
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BackboneInfo:
-    """What is known of a vision transformer without its weights.
+    """What is known of a network without its weights.
 
     Attributes
     ----------
@@ -37,6 +39,14 @@ class BackboneInfo:
         Height and width of a patch, in pixels; 16 where the model does not tell.
     embedding_dim : int
         Length E of a token.
+    pooled_dim : int
+        Length of timm's own pooled feature, on which a head stands.
+    has_tokens : bool
+        Whether the network is a vision transformer that keeps a token for each patch.
+    takes_image_size : bool
+        Whether the size of the input is an argument of the architecture; others take any.
+    n_activations : int
+        Numbers that the layers of a network without tokens give for one image; 0 with tokens.
     n_prefix_tokens : int
         Tokens before the patch tokens: class token, distillation token, registers.
     has_class_token : bool
@@ -55,6 +65,10 @@ class BackboneInfo:
     image_size: int
     patch_size: int
     embedding_dim: int
+    pooled_dim: int
+    has_tokens: bool
+    takes_image_size: bool
+    n_activations: int
     n_prefix_tokens: int
     has_class_token: bool
     n_parameters: int
@@ -79,6 +93,8 @@ class BackboneSource:
         Seed of random weights.
     options : BackboneOptions
         How it differs from what timm says of the name.
+    hub : str or None
+        Where on the Hugging Face Hub the weights file is from, to fetch it where it is missing.
     """
 
     model_name: str
@@ -86,6 +102,7 @@ class BackboneSource:
     weights: str | None
     seed: int = 0
     options: BackboneOptions = NO_OPTIONS
+    hub: str | None = None
 
     def describe(self) -> BackboneInfo:
         """Look up what is known of the backbone without its weights."""
@@ -96,13 +113,19 @@ class BackboneSource:
         import timm
         import torch
 
+        args = "".join(f" {name}={value!r}" for name, value in self.options.model_args)
         if self.weights is None:
             # Initialisers change from release to release.
-            return f"random {self.seed} timm {timm.__version__} torch {torch.__version__}"
+            return f"random {self.seed} timm {timm.__version__} torch {torch.__version__}{args}"
         if self.weights == "pretrained":
-            return f"pretrained {pretrained_origin(self.model_name)}"
-        args = "".join(f" {name}={value!r}" for name, value in self.options.model_args)
-        return f"file {hash_weights_file(self.weights)}{args}"
+            return f"pretrained {pretrained_origin(self.model_name)}{args}"
+        return f"file {hash_weights_file(self._find_file(self.weights))}{args}"
+
+    def _find_file(self, path: str) -> str:
+        if self.hub is None or os.path.isfile(path):
+            return path
+        # A pickle that was made on another machine.
+        return find_weights(self.hub, find_folder(self.hub))
 
     def create(self, **kwargs: Any) -> nn.Module:
         """Build the model, without a classifier, in float32 on the CPU and in evaluation mode.
@@ -123,8 +146,8 @@ class BackboneSource:
             If the weights are missing, out of reach or do not fit.
         """
         info = self.describe()
-        kwargs = {**dict(self.options.model_args), **kwargs}
-        if self.image_size is not None:
+        kwargs = {**with_layers(dict(self.options.model_args)), **kwargs}
+        if self.image_size is not None and info.takes_image_size:
             kwargs["img_size"] = info.image_size
         with torch_seed(self.seed):
             if self.weights is None:
@@ -132,26 +155,8 @@ class BackboneSource:
             elif self.weights == "pretrained":
                 model = load_pretrained_model(self.model_name, **kwargs)
             else:
-                model = load_weights_file(self.model_name, self.weights, **kwargs)
+                model = load_weights_file(self.model_name, self._find_file(self.weights), **kwargs)
         return model.float().eval()
-
-
-def resolve_weights_path(weights: str | os.PathLike[str] | None) -> str | None:
-    """Make a `weights` parameter independent of the current folder.
-
-    Parameters
-    ----------
-    weights : str, path or None
-        "pretrained", None or a path.
-
-    Returns
-    -------
-    weights : str or None
-        "pretrained", None or an absolute path.
-    """
-    if weights is None or weights == "pretrained":
-        return weights
-    return os.path.abspath(os.path.expanduser(weights))
 
 
 @lru_cache(maxsize=32)
@@ -160,7 +165,7 @@ def describe_backbone(
     image_size: int | None = None,
     options: BackboneOptions = NO_OPTIONS,
 ) -> BackboneInfo:
-    """Look up a vision transformer of timm, without weights.
+    """Look up a model of timm, without weights.
 
     Parameters
     ----------
@@ -178,39 +183,57 @@ def describe_backbone(
     Raises
     ------
     ValueError
-        If timm knows no such model, the model is no vision transformer, or cannot take this size.
+        If timm knows no such model, it does not take these arguments, or not this size.
     """
     import timm
 
-    if ":" in model_name:
-        raise ValueError(
-            f"model_name={model_name!r} names a place, not a model: give the name of timm's "
-            "architecture, and the file as weights='/path/to/model.safetensors'"
-        )
-    model_args = dict(options.model_args)
+    args = with_layers(dict(options.model_args))
+    takes_image_size = True
     if image_size is None:
-        model = _create_skeleton(model_name, **model_args)
-        _check_tokens(model_name, model)
-    else:
-        _check_size(describe_backbone(model_name, None, options), image_size)
         try:
-            model = _create_skeleton(model_name, img_size=image_size, **model_args)
-        except TypeError as error:
+            model = _create_skeleton(model_name, **args)
+        except (TypeError, AssertionError, AttributeError, KeyError) as error:
+            if not args:
+                raise
             raise ValueError(
-                f"model_name={model_name!r} does not take another image size than its own "
-                f"({error}); leave image_size=None"
+                f"model_name={model_name!r} cannot be built with the arguments "
+                f"{dict(options.model_args)}: {textwrap.shorten(str(error), 300)}. Look at "
+                "model_kwargs, or the config.json of the weights"
             ) from error
+    else:
+        own = describe_backbone(model_name, None, options)
+        if own.has_tokens:
+            _check_size(own, image_size)
+        try:
+            model = _create_skeleton(model_name, img_size=image_size, **args)
+        except TypeError as error:
+            if own.has_tokens:
+                raise ValueError(
+                    f"model_name={model_name!r} does not take another image size than its own "
+                    f"({error}); leave image_size=None"
+                ) from error
+            takes_image_size = False
+            model = _create_skeleton(model_name, **args)
     data_config = timm.data.resolve_model_data_config(model) | options.preprocessing()
     if image_size is None:
         image_size = data_config["input_size"][-1]
     data_config["input_size"] = (3, image_size, image_size)
+    has_tokens = _has_tokens(model)
+    if has_tokens:
+        pooled_dim, n_activations = model.num_features, 0
+    else:
+        pooled_dim, n_activations = _try_out(model, model_name, image_size)
     return BackboneInfo(
         model_name=model_name,
         image_size=image_size,
-        patch_size=_find_patch_size(model),
+        patch_size=_find_patch_size(model) if has_tokens else 1,
         embedding_dim=model.num_features,
-        n_prefix_tokens=model.num_prefix_tokens,
-        has_class_token=getattr(model, "cls_token", None) is not None,
+        pooled_dim=pooled_dim,
+        has_tokens=has_tokens,
+        takes_image_size=takes_image_size,
+        n_activations=n_activations,
+        n_prefix_tokens=model.num_prefix_tokens if has_tokens else 0,
+        has_class_token=has_tokens and getattr(model, "cls_token", None) is not None,
         n_parameters=sum(weight.numel() for weight in model.parameters()),
         data_config=data_config,
         final_norm=copy.deepcopy(find_final_norm(model)),
@@ -271,13 +294,45 @@ def _create_skeleton(model_name: str, **kwargs: Any) -> nn.Module:
             return _create_timm_model(model_name, **kwargs)
 
 
-def _check_tokens(model_name: str, model: nn.Module) -> None:
-    if getattr(model, "num_prefix_tokens", None) is None or not hasattr(model, "blocks"):
+def _has_tokens(model: nn.Module) -> bool:
+    return getattr(model, "num_prefix_tokens", None) is not None and hasattr(model, "blocks")
+
+
+def _try_out(model: nn.Module, model_name: str, image_size: int) -> tuple[int, int]:
+    """Return length of the pooled feature and number of activations, by sending an image through.
+
+    No patch size says which sizes a network without tokens takes. On torch's "meta" device nothing
+    is computed.
+    """
+    import torch
+
+    counts: list[int] = []
+
+    def count(module: nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor):
+            counts.append(output.numel())
+
+    leaves = [module for module in model.modules() if not list(module.children())]
+    hooks = [module.register_forward_hook(count) for module in leaves]
+    device = next(model.parameters()).device
+    try:
+        with torch.no_grad():
+            shape = (1, 3, image_size, image_size)
+            features = model.eval()(torch.zeros(shape, device=device))
+    except (RuntimeError, AssertionError, ValueError) as error:
         raise ValueError(
-            f"model_name={model_name!r} ({type(model).__name__}) is no vision transformer, which "
-            "would keep a token for each patch: choose one, such as "
-            "'eva02_base_patch14_448.mim_in22k_ft_in22k_in1k' or 'vit_small_patch14_dinov2'"
+            f"model_name={model_name!r} does not take images of image_size={image_size}: "
+            f"{textwrap.shorten(str(error), 200)}; leave image_size=None for its own"
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not isinstance(features, torch.Tensor) or features.ndim != 2:
+        raise ValueError(
+            f"model_name={model_name!r} ({type(model).__name__}) gives no feature vector for an "
+            "image: choose another model"
         )
+    return features.shape[1], sum(counts)
 
 
 def _find_patch_size(model: nn.Module) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from PIL import Image
+from PIL import Image, ImageOps
 
+from skcyto.utils._backbones._options import WHITE
 from skcyto.utils._backbones._source import BackboneInfo
 
 if TYPE_CHECKING:
@@ -45,10 +47,17 @@ def make_transform(
     from timm.data import create_transform
     from torchvision import transforms
 
+    config = dict(info.data_config)
+    fill = config.pop("fill", WHITE)
+    pads = config["crop_mode"] == "pad"
+    if pads:
+        config["crop_mode"] = "squash"  # what is square already
     if augment == "default":
-        return create_transform(**info.data_config, normalize=False, is_training=True)
-    *geometry, to_tensor = create_transform(**info.data_config, normalize=False).transforms
-    if info.data_config["crop_mode"] == "center":
+        return create_transform(**config, normalize=False, is_training=True)
+    *geometry, to_tensor = create_transform(**config, normalize=False).transforms
+    if pads:
+        geometry.insert(0, partial(_pad, config=config, fill=fill))
+    if config["crop_mode"] == "center":
         geometry.insert(0, _refuse_strip)
     if augment is None:
         return transforms.Compose([*geometry, to_tensor])
@@ -61,6 +70,15 @@ def make_transform(
             to_tensor,
         ]
     )
+
+
+def _pad(image: Image.Image, config: Mapping[str, Any], fill: tuple[int, ...]) -> Image.Image:
+    """Bring the longer edge to the network's input, and put a border around the rest."""
+    from timm.data.transforms import str_to_pil_interp
+
+    size = int(config["input_size"][-1] / config["crop_pct"])
+    method = str_to_pil_interp(config["interpolation"])
+    return ImageOps.pad(image, (size, size), method=method, color=fill)
 
 
 def _refuse_strip(image: Image.Image) -> Image.Image:

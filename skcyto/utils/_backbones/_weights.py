@@ -9,6 +9,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from skcyto.exceptions import PretrainedWeightsError
+from skcyto.utils._backbones._tensor_checksum import check_checksum
 
 if TYPE_CHECKING:
     from torch import nn
@@ -112,7 +113,10 @@ def load_pretrained_model(model_name: str, **kwargs: Any) -> nn.Module:
     if cached is not None:
         overlay = {"file": cached}
     elif not origin.startswith("http"):
-        _check_hub(model_name, origin)
+        try:
+            ask_hub()
+        except Exception as error:  # requests' or httpx's, depending on the hub client's release
+            raise _out_of_reach(model_name, origin, error) from error
     try:
         return timm.create_model(
             model_name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay, **kwargs
@@ -125,8 +129,8 @@ def load_weights_file(model_name: str, path: str, **kwargs: Any) -> nn.Module:
     """Build a model with the weights of a file.
 
     timm's own conversions apply: checkpoints of the original authors, position embeddings of
-    another image size, half precision. A classifier is dropped; every other weight must be there
-    and have its place.
+    another image size, half precision; and the names of Hugging Face's transformers (ViT, DINOv2)
+    are known. A classifier is dropped; every other weight must be there and have its place.
 
     Parameters
     ----------
@@ -148,7 +152,7 @@ def load_weights_file(model_name: str, path: str, **kwargs: Any) -> nn.Module:
     """
     import timm
 
-    state_dict = _strip_prefix(_read_state_dict(path), path)
+    state_dict = _rename_transformers(_strip_prefix(_read_state_dict(path), path))
     config = timm.models.get_pretrained_cfg(model_name)
     heads = (config.classifier if config is not None else None) or "head"
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
@@ -189,7 +193,11 @@ def _read_state_dict(path: str) -> dict[str, Any]:
             "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
         )
     try:
+        if path.endswith(".safetensors"):
+            check_checksum(path)
         state_dict = timm.models.load_state_dict(path, device="cpu", weights_only=True)
+    except PretrainedWeightsError:
+        raise
     except Exception as error:  # Each format's reader has errors of its own.
         raise PretrainedWeightsError(
             f"{path} could not be read as weights: {textwrap.shorten(str(error), 1000)}. Only "
@@ -236,6 +244,63 @@ def _strip_prefix(state_dict: dict[str, Any], path: str) -> dict[str, Any]:
             "save the network alone, without its prefix"
         )
     return {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
+
+
+# Names that transformers gives to the layers of ViT and DINOv2, and timm's.
+_LAYERS = {
+    "layernorm_before": "norm1",
+    "layernorm_after": "norm2",
+    "norm1": "norm1",
+    "norm2": "norm2",
+    "attention.output.dense": "attn.proj",
+    "intermediate.dense": "mlp.fc1",
+    "output.dense": "mlp.fc2",
+    "mlp.fc1": "mlp.fc1",
+    "mlp.fc2": "mlp.fc2",
+    "mlp.weights_in": "mlp.fc1",
+    "mlp.weights_out": "mlp.fc2",
+    "layer_scale1.lambda1": "ls1.gamma",
+    "layer_scale2.lambda1": "ls2.gamma",
+}
+_STEM = {
+    "embeddings.cls_token": "cls_token",
+    "embeddings.register_tokens": "reg_token",
+    "embeddings.position_embeddings": "pos_embed",
+    "embeddings.patch_embeddings.projection.weight": _FIRST_LAYER,
+    "embeddings.patch_embeddings.projection.bias": "patch_embed.proj.bias",
+    "layernorm.weight": "norm.weight",
+    "layernorm.bias": "norm.bias",
+}
+_QUERY = re.compile(r"(?:.*\.)?encoder\.layer\.(\d+)\.attention\.attention\.query\.(weight|bias)")
+
+
+def _rename_transformers(state_dict: dict[str, Any]) -> dict[str, Any]:
+    """Give weights of Hugging Face's transformers timm's names, and leave all others alone."""
+    import torch
+
+    first = "embeddings.patch_embeddings.projection.weight"
+    prefix = next((k.removesuffix(first) for k in state_dict if k.endswith(first)), None)
+    if prefix is None:
+        return state_dict
+    named: dict[str, Any] = {}
+    for key, value in state_dict.items():
+        key = key.removeprefix(prefix)
+        parts = key.split(".")
+        if query := _QUERY.fullmatch(key):
+            three = [key.replace("query", name) for name in ("query", "key", "value")]
+            joined = torch.cat([state_dict[f"{prefix}{name}"] for name in three])
+            named[f"blocks.{query[1]}.attn.qkv.{query[2]}"] = joined
+        elif key.startswith("encoder.layer."):
+            inner = ".".join(parts[3:])
+            last = "" if inner in _LAYERS else f".{parts[-1]}"
+            layer = _LAYERS.get(inner.removesuffix(last))
+            if layer is not None:
+                named[f"blocks.{parts[2]}.{layer}{last}"] = value
+            elif not inner.startswith(("attention.attention.key", "attention.attention.value")):
+                named[key] = value
+        elif key != "embeddings.mask_token" and not key.startswith("pooler."):
+            named[_STEM.get(key, key)] = value
+    return named
 
 
 def _check_patch_size(
@@ -309,17 +374,20 @@ def _find_in_hub_cache(model_name: str) -> str | None:
     return None
 
 
-def _check_hub(model_name: str, origin: str) -> None:
-    """Ask once whether the hub answers: its client keeps trying for most of a minute."""
+def ask_hub() -> None:
+    """Ask once whether the hub answers: its client keeps trying for most of a minute.
+
+    Raises
+    ------
+    Exception
+        Of its HTTP library, if it does not.
+    """
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session
 
-    try:
-        if constants.HF_HUB_OFFLINE:
-            raise ConnectionError("HF_HUB_OFFLINE is set")
-        get_session().head(constants.ENDPOINT, timeout=_HUB_TIMEOUT)
-    except Exception as error:  # requests' or httpx's, depending on the hub client's release
-        raise _out_of_reach(model_name, origin, error) from error
+    if constants.HF_HUB_OFFLINE:
+        raise ConnectionError("HF_HUB_OFFLINE is set")
+    get_session().head(constants.ENDPOINT, timeout=_HUB_TIMEOUT)
 
 
 def _out_of_reach(model_name: str, origin: str, error: Exception) -> PretrainedWeightsError:

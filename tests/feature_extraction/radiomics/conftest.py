@@ -94,7 +94,7 @@ def by_radiomics_name(row, structure):
 def compare_with_radiomics(extractor, params, image, mask, rtol=1e-9):
     """Extract one case and compare every label with pyradiomics' ``execute``."""
     row = extractor.set_output(transform="pandas").fit_transform([(image, mask)]).iloc[0]
-    for structure, label in extractor.labels_.items():
+    for structure, label in extractor.mask_labels_.items():
         ours = by_radiomics_name(row, structure)
         assert_same_values(ours, plain_radiomics(params, image, mask, label), rtol)
 

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from skcyto.exceptions import InvalidInputWarning, InvalidScanError
+from skcyto.exceptions import DamagedFileWarning, InvalidInputWarning, InvalidScanError
 from skcyto.feature_extraction import RadiomicsExtractor
 from skcyto.feature_extraction._radiomics import _batch, _worker
 from skcyto.utils._content_store import ContentStore
@@ -254,7 +254,7 @@ class TestCache:
         assert len(computed) == 6
         np.testing.assert_array_equal(extractor.transform(paths)[:3], first)
         assert len(computed) == 10
-        more = clone(extractor).set_params(labels=[5, 1, 2]).fit(paths)
+        more = clone(extractor).set_params(mask_labels=[5, 1, 2]).fit(paths)
         values = more.transform(paths)
         assert computed[10:] == [5] * 5
         width = first.shape[1] // 2
@@ -362,7 +362,7 @@ class TestCache:
         (file,) = (tmp_path / "cache").glob("*.sqlite")
         for part in (tmp_path / "cache").iterdir():
             part.write_bytes(b"no database" * 1000) if part == file else part.unlink()
-        with pytest.warns(InvalidInputWarning, match=r"radiomics\.sqlite is damaged"):
+        with pytest.warns(DamagedFileWarning, match=r"radiomics\.sqlite is damaged"):
             np.testing.assert_array_equal(extractor.transform(paths), values)
 
 

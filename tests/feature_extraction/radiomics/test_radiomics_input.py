@@ -76,7 +76,7 @@ def test_byte_order_does_not_matter(good, kind):
         dtype = np.dtype(kind).newbyteorder(order)
         X = [(image.astype(dtype), mask.astype(dtype))]
         extractor = RadiomicsExtractor(settings=FIRST, on_error="nan").fit(X)
-        assert list(extractor.labels_.values()) == [1, 2, 5]
+        assert list(extractor.mask_labels_.values()) == [1, 2, 5]
         np.testing.assert_array_equal(extractor.transform(X), expected)
 
 
@@ -426,7 +426,7 @@ def test_labels_reach_to_the_last_of_32_bits(good):
     image, mask = good
     largest = 2**32 - 1
     extractor = RadiomicsExtractor(settings=FIRST).fit([(image, (mask == 5) * np.int64(largest))])
-    assert extractor.labels_ == {f"label_{largest}": largest}
+    assert extractor.mask_labels_ == {f"label_{largest}": largest}
     values = extractor.transform([(image, (mask == 5) * np.uint64(largest))])
     np.testing.assert_array_equal(values, _extract([good], labels=[5]))
     with pytest.raises(InvalidScanError, match="values up to 4294967301"):
@@ -436,7 +436,7 @@ def test_labels_reach_to_the_last_of_32_bits(good):
 def test_a_mask_of_255_is_found_without_labels_and_named_with_them(good):
     image, mask = good[0], (good[1] > 0).astype(np.uint8) * 255
     extractor = RadiomicsExtractor(settings=FIRST).fit([(image, mask)])
-    assert extractor.labels_ == {"label_255": 255}
+    assert extractor.mask_labels_ == {"label_255": 255}
     with pytest.warns(InvalidInputWarning, match="label 1: not in the mask, which holds 255"):
         assert np.isnan(_extract([(image, mask)], labels=[1])).all()
 
@@ -452,13 +452,13 @@ def test_up_to_twenty_problems_are_listed(good):
 def test_labels_are_found_over_all_masks_and_bad_masks_are_named(good):
     image, mask = good
     cases = [(image, np.where(mask == label, label, 0)) for label in (5, 1, 2)]
-    assert list(RadiomicsExtractor(settings=FIRST).fit(cases).labels_.values()) == [1, 2, 5]
+    assert list(RadiomicsExtractor(settings=FIRST).fit(cases).mask_labels_.values()) == [1, 2, 5]
     cases[1] = (image, "nowhere.nii")
     with pytest.raises(InvalidScanError, match=r"case 1: the mask file nowhere.nii does not exist"):
         RadiomicsExtractor(settings=FIRST).fit(cases)
     with pytest.warns(InvalidInputWarning, match="nowhere.nii"):
         extractor = RadiomicsExtractor(settings=FIRST, on_error="nan").fit(cases)
-    assert list(extractor.labels_.values()) == [2, 5]
+    assert list(extractor.mask_labels_.values()) == [2, 5]
     with pytest.raises(InvalidScanError, match=r"no image can be used:\n- case 0.*does not exist"):
         RadiomicsExtractor([1], settings=FIRST).fit([("gone.nii", mask)])
 

@@ -52,9 +52,9 @@ def test_files_and_dicts_say_the_same(tmp_path):
 def test_without_labels_the_label_of_the_file_counts():
     mask = MASK.copy()
     mask[3:] = 2
-    assert _fit(PARAMS, labels=None, mask=mask).labels_ == {"label_1": 1}
+    assert _fit(PARAMS, labels=None, mask=mask).mask_labels_ == {"label_1": 1}
     without = {**PARAMS, "setting": {"binWidth": 10}}
-    assert _fit(without, labels=None, mask=mask).labels_ == {"label_1": 1, "label_2": 2}
+    assert _fit(without, labels=None, mask=mask).mask_labels_ == {"label_1": 1, "label_2": 2}
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_equal_for_the_presets(scans, preset, params, dtype):
     image, mask = scans.make_volume(seed=3, dtype=dtype)
     extractor = RadiomicsExtractor(settings=preset)
     scans.compare_with_radiomics(extractor, params, scans.to_sitk(image), scans.to_sitk(mask))
-    assert list(extractor.labels_.values()) == [1, 2, 5]
+    assert list(extractor.mask_labels_.values()) == [1, 2, 5]
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 0.7, 0.7), (3.0, 0.4, 0.5)])
@@ -345,7 +345,7 @@ def test_equal_on_a_synthetic_orbit_with_eight_labels(scans, preset):
     params = None if preset == "original" else TED
     pair = orbit.data.iloc[0]
     scans.compare_with_radiomics(
-        RadiomicsExtractor(orbit.labels, settings=preset), params, pair["image"], pair["mask"]
+        RadiomicsExtractor(orbit.mask_labels, settings=preset), params, pair["image"], pair["mask"]
     )
 
 
