@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import product
 from typing import Any
 
@@ -51,6 +52,69 @@ class Kernel:
     radius: int
     masked: bool
 
+    def __post_init__(self) -> None:
+        if isinstance(self.radius, bool) or not isinstance(self.radius, int) or self.radius < 1:
+            raise ValueError(f"kernel_radius must be an integer of at least 1, got {self.radius!r}")
+
+
+def choose_structure(mask_labels: dict[str, int], structure: str | None) -> int:
+    """Look up the label of a structure, which only one structure alone need not be named.
+
+    Parameters
+    ----------
+    mask_labels : dict of str to int
+    structure : str or None
+
+    Returns
+    -------
+    label : int
+
+    Raises
+    ------
+    ValueError
+    """
+    if structure is None and len(mask_labels) == 1:
+        return next(iter(mask_labels.values()))
+    if structure not in mask_labels:
+        raise ValueError(f"structure must be one of {list(mask_labels)}, got {structure!r}")
+    return mask_labels[structure]
+
+
+def choose_features(known: Sequence[str], features: Sequence[str] | None) -> set[str]:
+    """Choose what to map among the features of the settings.
+
+    Parameters
+    ----------
+    known : sequence of str
+        pyradiomics' names of the features of the settings.
+    features : sequence of str or None
+        None for all that have maps.
+
+    Returns
+    -------
+    chosen : set of str
+
+    Raises
+    ------
+    ValueError
+        If one of `features` is none of the settings' or has no map.
+    """
+    have = {f"{group}_{name}" for group, names in columns().items() for name in names if name}
+    able = [name for name in known if name.partition("_")[2] in have]
+    if features is None:
+        return set(able)
+    names = [features] if isinstance(features, str) else list(features)
+    for name in names:
+        if name not in known:
+            close = get_close_matches(str(name), able, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"feature {name!r} is none of the settings'{hint}")
+        if name not in able:
+            raise ValueError(
+                f"feature {name!r} has no map: shape, MCC and deprecated ones have none"
+            )
+    return set(names)
+
 
 def columns() -> dict[str, tuple[str, ...]]:
     """List the features that have maps, by class, in the order of the kernels' columns."""
@@ -71,7 +135,7 @@ def map_case(
     label: int,
     settings: Settings,
     kernel: Kernel,
-    features: Sequence[str] | None,
+    features: set[str],
     init_value: float,
 ) -> dict[str, Any]:
     """Compute the maps of one label of a case.
@@ -82,8 +146,8 @@ def map_case(
     label : int
     settings : Settings
     kernel : Kernel
-    features : sequence of str or None
-        pyradiomics' names of what to map; None for all that have a map.
+    features : set of str
+        pyradiomics' names of what to map.
     init_value : float
         What voxels outside the structure get.
 
@@ -115,7 +179,7 @@ def _map_region(
     region: Region,
     settings: Settings,
     kernel: Kernel,
-    features: Sequence[str] | None,
+    features: set[str],
     init_value: float,
 ) -> dict[str, Any]:
     import SimpleITK as sitk
@@ -134,7 +198,7 @@ def _map_region(
         for filtered in filtered_images(
             region.image, region.mask, image_type, kwargs, box, whole=whole
         ):
-            for name, values in _map_image(filtered, voxels, centres, kernel, settings, features):
+            for name, values in _map_image(filtered, voxels, centres, kernel, features):
                 array = np.full(region_there.shape, init_value)
                 array[region_there] = values
                 maps[name] = sitk.GetImageFromArray(array)
@@ -147,25 +211,28 @@ def _map_image(
     voxels: Voxels,
     centres: NDArray[np.int64],
     kernel: Kernel,
-    settings: Settings,
-    features: Sequence[str] | None,
+    features: set[str],
 ) -> list[tuple[str, NDArray[np.float64]]]:
     wanted: list[tuple[str, str, int]] = []
     for class_name, names in columns().items():
         for number, name in enumerate(names):
             full = f"{filtered.name}_{class_name}_{name}"
-            asked = name in settings.feature_classes.get(class_name, []) and features is None
-            if asked or full in (features or []):
+            if full in features:
                 wanted.append((full, class_name, number))
     if not wanted:
         return []
+    classes = {class_name for _, class_name, _ in wanted}
+    if untrusted := classes - trusted_classes():
+        raise ScanProblem(
+            f"the installed pyradiomics computes {sorted(untrusted)} otherwise than skcyto, whose "
+            "maps would not be its own"
+        )
     values = voxels.values(filtered.image, filtered.frame)
     shared = share_bins(values, filtered.kwargs)
     spacing = filtered.image.GetSpacing()[::-1]
     binned = BinnedRegion(
         voxels, values, shared["ranks"], shared["present"], spacing, filtered.kwargs, {}
     )
-    classes = {class_name for _, class_name, _ in wanted}
     found: dict[str, list[NDArray[np.float64]]] = {full: [] for full, _, _ in wanted}
     for start in range(0, len(centres), _AT_ONCE):
         tables = _measure(binned, centres[start : start + _AT_ONCE], kernel, classes)
@@ -182,11 +249,16 @@ def _measure(
     voxels = region.voxels
     ndim, side = len(region.spacing), 2 * kernel.radius + 1
     # Neighbours and runs are looked for in a box of the kernel's size, the same for every voxel.
-    small = Voxels(np.ones((side,) * ndim, dtype=bool), Box((0,) * ndim, (side,) * ndim), voxels.reach)
+    small = Voxels(
+        np.ones((side,) * ndim, dtype=bool), Box((0,) * ndim, (side,) * ndim), voxels.reach
+    )
     radius = range(-kernel.radius, kernel.radius + 1)
     ranges = [(0,) if axis == region.flat else radius for axis in range(ndim)]
     steps = np.array(list(product(*ranges)))
-    cube, local_cube = voxels.offsets(steps), small.positions[len(small.positions) // 2] + small.offsets(steps)
+    cube, local_cube = (
+        voxels.offsets(steps),
+        small.positions[len(small.positions) // 2] + small.offsets(steps),
+    )
     local = np.full(small.dense.shape, -1, dtype=np.int32)
     local[small.positions] = 0
     near = small.steps(region.distances, region.flat)

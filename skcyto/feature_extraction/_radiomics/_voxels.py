@@ -106,6 +106,13 @@ class Voxels:
         """Turn steps into distances in the flattened padded box."""
         return steps @ self._strides
 
+    def has_neighbours(self, distances: tuple[int, ...], flat: int | None) -> bool:
+        """Say whether any two voxels are as far apart as one of the distances."""
+        inside = np.zeros(len(self.dense), dtype=bool)
+        inside[self.positions] = True
+        offsets = self.offsets(self.steps(distances, flat))
+        return any(inside[self.positions + offset].any() for offset in offsets)
+
     def with_pairs(self, flat: int | None) -> NDArray[np.int64]:
         """List those steps to direct neighbours that have two voxels in line, gaps allowed."""
         from skcyto.feature_extraction._radiomics._kernels._sizes import lines_with_pairs

@@ -197,7 +197,8 @@ def _measure(
     total *= 2.0 if symmetric else 1.0
     px, py = np.zeros(n_levels), np.zeros(n_levels)
     sums, differences = np.zeros(2 * levels[-1] + 1), np.zeros(levels[-1])
-    shared = np.zeros(_N_COUNTS)
+    n_shared = min(_N_COUNTS, int(total) + 1) if whole else 0
+    shared = np.zeros(n_shared)
     energy = auto = entropy = largest = 0.0
     for k in range(cells.size):
         i, j = cells[k] // n_levels, cells[k] % n_levels
@@ -215,7 +216,7 @@ def _measure(
         auto += times * count * levels[i] * levels[j]
         energy += times * count * count
         largest = max(largest, count)
-        if whole and count < _N_COUNTS:
+        if count < n_shared:
             shared[int(count)] += times
         else:
             p = count / total
@@ -224,7 +225,7 @@ def _measure(
             matrix[i, j] = count / total
             if symmetric:
                 matrix[j, i] = count / total
-    for count in range(1, min(_N_COUNTS, int(largest) + 1)):
+    for count in range(1, min(n_shared, int(largest) + 1)):
         if shared[count]:
             p = count / total
             entropy -= shared[count] * p * np.log2(p + _EPS)
