@@ -5,15 +5,15 @@ types. Compared are pyradiomics' ``execute`` label by label, the extractor of sk
 reimplementations where `--rivals-python` names an interpreter that has them:
 
     python -m venv rivals
-    rivals/bin/pip install flash-radiomics fastrad numpyradiomics SimpleITK PyWavelets pykwalify h5py scipy \
-        scikit-image scikit-learn trimesh psutil
+    rivals/bin/pip install flash-radiomics fastrad numpyradiomics SimpleITK PyWavelets pykwalify \
+        h5py scipy scikit-image scikit-learn trimesh psutil
     python benchmarks/radiomics.py --rivals-python rivals/bin/python
 
 fastrad and numpyradiomics have no such filters, and fastrad's memory grows with the whole volume:
 they are measured on the unfiltered image of a smaller scan, in a table of its own. Other peers
 install and have no part here: MIRP, z-rad and pictologics (Python 3.12 and later) follow IBSI, with
-features, names and filters other than pyradiomics', so that there is no common set of numbers. Every contestant runs in
-a process of its own and reads the same files.
+features, names and filters other than pyradiomics', so that there is no common set of numbers.
+Every contestant runs in a process of its own and reads the same files.
 """
 
 import argparse

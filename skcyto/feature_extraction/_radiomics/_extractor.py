@@ -145,8 +145,9 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
     :meth:`diagnostics` gives them as a table.
 
     Values equal pyradiomics' to a relative 1e-9 (most of them bit for bit). On its first use
-    in a process the extractor compares its faster steps with the installed pyradiomics' own on a
-    small phantom, and uses the latter where they disagree. One difference is meant: in images of
+    in a process the extractor compares its compiled kernels with the installed pyradiomics' own
+    code on small phantoms, and uses the latter where they disagree. Kernels are compiled once, in
+    some 20 seconds, and kept in numba's cache on disk. One difference is meant: in images of
     bytes pyradiomics' bin edges overflow with numpy 2, and the values are wrong; here they are
     those of the same image as 32-bit integers.
 
@@ -414,6 +415,18 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         ValueError
             If the images are not 3-D, `structure` or `features` are unknown, or `kernel_radius`
             is below 1.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skcyto.feature_extraction import RadiomicsExtractor
+        >>> image = np.random.default_rng(0).normal(100, 20, size=(8, 12, 12))
+        >>> mask = np.zeros((8, 12, 12), dtype=np.uint8)
+        >>> mask[2:6, 2:8, 2:10] = 1
+        >>> extractor = RadiomicsExtractor([1], settings="original").fit([(image, mask)])
+        >>> maps = extractor.voxel_map(image, mask, features=["original_firstorder_Mean"])
+        >>> maps["original_firstorder_Mean"].GetSize()
+        (10, 8, 6)
         """
         check_is_fitted(self)
         if self.n_dims_ != 3:

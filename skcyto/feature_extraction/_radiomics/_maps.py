@@ -271,13 +271,7 @@ def _measure(
     dense[voxels.positions] = region.ranks
     tables = {}
     if "firstorder" in classes:
-        tables["firstorder"] = np.empty((len(centres), len(kernels.FIRST_ORDER)))
-        image = np.zeros(len(dense))
-        image[voxels.positions] = region.values
-        shift, volume = region.settings.get("voxelArrayShift", 0), float(np.prod(region.spacing))
-        kernels.first_order_maps(
-            dense, image, centres, cube, float(shift), volume, tables["firstorder"]
-        )
+        tables["firstorder"] = _first_order(region, centres, cube)
     table = np.full((len(centres), sum(len(columns()[name]) for name in _MATRIX_CLASSES)), np.nan)
     kernels.texture_maps(
         dense,
@@ -301,3 +295,16 @@ def _measure(
         width = len(columns()[name])
         tables[name], table = table[:, :width], table[:, width:]
     return tables
+
+
+def _first_order(
+    region: BinnedRegion, centres: NDArray[np.int64], cube: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    from skcyto.feature_extraction._radiomics._kernels import _maps as kernels
+
+    table = np.empty((len(centres), len(kernels.FIRST_ORDER)))
+    image = np.zeros(len(region.voxels.dense))
+    image[region.voxels.positions] = region.values
+    shift, volume = region.settings.get("voxelArrayShift", 0), float(np.prod(region.spacing))
+    kernels.first_order_maps(region.voxels.dense, image, centres, cube, float(shift), volume, table)
+    return table
