@@ -43,7 +43,6 @@ TABLE = ROOT / "benchmarks" / "results" / "mutation.md"
 # What numba compiles is left out: a changed copy would have to be compiled anew each time.
 KERNELS = [
     "_classes",
-    "_compact_region",
     "_engine",
     "_filters",
     "_first_order",
