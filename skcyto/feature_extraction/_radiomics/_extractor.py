@@ -463,8 +463,8 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
             raise ValueError("voxel_map needs 3-D images; the extractor was fitted on 2-D ones")
         if self.label_column is not None:
             raise ValueError(
-                f"voxel_map cannot tell the label of a row: with label_column={self.label_column!r} "
-                "there are no mask_labels"
+                "voxel_map cannot tell the label of a row: with "
+                f"label_column={self.label_column!r} there are no mask_labels"
             )
         chosen_structure = choose_structure(self._structures(), structure)
         kernel = Kernel(kernel_radius, masked_kernel)
