@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from sklearn.utils import check_random_state
 
 from skcyto.exceptions import InvalidImageError
@@ -24,7 +25,8 @@ from skcyto.neural_network._transformer._batches import (
 )
 from skcyto.neural_network._transformer._checkpoint import Checkpoint, hash_rows
 from skcyto.neural_network._transformer._loop import FineTuning, TrainingSettings, compute_logits
-from skcyto.neural_network._transformer._network import TransformerClassifier
+from skcyto.neural_network._transformer._mixing import check_mixing
+from skcyto.neural_network._transformer._network import TransformerClassifier, head_and_adapters
 from skcyto.neural_network._transformer._targets import Targets
 from skcyto.utils._backbones._memory import inference_memory, training_memory
 from skcyto.utils._backbones._options import BackboneOptions
@@ -34,6 +36,7 @@ from skcyto.utils._backbones._source import (
     BackboneSource,
     describe_backbone,
 )
+from skcyto.utils._backbones._transforms import make_transform
 from skcyto.utils._backbones._views import list_views
 from skcyto.utils._devices._batch_halver import BatchHalver, describe_shortage, shortage_raises
 from skcyto.utils._devices._device import resolve_device, resolve_precision
@@ -43,7 +46,7 @@ from skcyto.utils._images._decoding import describe_reader
 from skcyto.utils._images._inputs import ImageInputs, list_bad_images
 from skcyto.utils._prefetch import resolve_n_threads
 from skcyto.utils._progress import progress_bar
-from skcyto.utils._random import draw_seed, torch_seed
+from skcyto.utils._random import all_seeded, draw_seed, torch_seed
 
 if TYPE_CHECKING:
     from skcyto.neural_network._transformer._classifier import EVA02Classifier
@@ -121,6 +124,11 @@ def fine_tune(estimator: EVA02Classifier, inputs: ImageInputs, targets: Targets)
     -------
     result : FineTuned
     """
+    if estimator.warmup_epochs >= estimator.max_epochs:
+        raise ValueError(
+            f"warmup_epochs={estimator.warmup_epochs} must be less than "
+            f"max_epochs={estimator.max_epochs}: the learning rate would never be reached"
+        )
     device = resolve_device(estimator.device)
     precision = resolve_precision(estimator.precision, device)
     loss = get_loss(estimator.loss)
@@ -138,7 +146,11 @@ def fine_tune(estimator: EVA02Classifier, inputs: ImageInputs, targets: Targets)
             freeze=estimator.freeze,
             drop_path=estimator.drop_path,
             gradient_checkpointing=estimator.gradient_checkpointing,
+            **head_and_adapters(estimator),
         )
+    if callable(estimator.augment):
+        with all_seeded(0):  # What it does wrong is its fault, and no image's.
+            make_transform(info, estimator.augment)(Image.new("RGB", (64, 48)))
     bar = progress_bar(
         total=len(targets.rows), desc="Checking", unit="image", verbose=estimator.verbose
     )
@@ -179,6 +191,8 @@ def fine_tune(estimator: EVA02Classifier, inputs: ImageInputs, targets: Targets)
         batch_size=min(estimator.batch_size, len(train)),
         classes=targets.classes,
     )
+    if estimator.mixup_alpha or estimator.cutmix_alpha:
+        check_mixing(criterion, estimator.loss)
     plan = EpochPlan(
         train=train,
         valid=valid,
@@ -217,17 +231,25 @@ def fine_tune(estimator: EVA02Classifier, inputs: ImageInputs, targets: Targets)
                     patience=estimator.n_iter_no_change if estimator.early_stopping else None,
                     restore_best_weights=estimator.restore_best_weights,
                     compile=estimator.compile,
+                    warmup_epochs=estimator.warmup_epochs,
+                    ema_decay=estimator.ema_decay,
+                    mixup_alpha=estimator.mixup_alpha,
+                    cutmix_alpha=estimator.cutmix_alpha,
                 ),
                 plan,
                 targets.encoded,
                 targets.sample_weight,
                 precision=precision,
                 batches=batches,
+                # Random weights come from nowhere else, should no seed have been asked for.
+                keeps_trained_alone=network.is_adapted and source.weights is not None,
             )
             if state is not None:
                 tuning.load_state_dict(state)
         _run(estimator, inputs, info, tuning, plan, checkpoint, seeds, device)
         tuning.restore_best()
+    if state is not None and source.weights is None:
+        source = replace(source, seed=seeds[1])
     return FineTuned(
         network.eval(), source, info, loss, criterion, counts, tuning.draws_per_row, tuning.history
     )
@@ -343,6 +365,14 @@ def predict_logits(estimator: EVA02Classifier, inputs: ImageInputs) -> torch.Ten
             return logits.reshape(len(inputs), len(views), -1)
 
 
+def _describe_augment(augment: Any) -> str | None:
+    """Name a transform, without the place that it has in this process's memory."""
+    if augment is None or isinstance(augment, str):
+        return augment
+    text = repr(augment)
+    return text if " at 0x" not in text else f"{augment.__module__}.{augment.__qualname__}"
+
+
 def _place(network: TransformerClassifier, device: torch.device) -> TransformerClassifier:
     """Move a network to a device, in the memory layout that is quickest there."""
     layout = torch.channels_last if device.type == "cuda" else torch.preserve_format
@@ -382,6 +412,8 @@ def _make_fingerprint(
             None if targets.sample_weight is None else hash_rows(targets.sample_weight[rows])
         ),
         "loss": repr(get_loss(estimator.loss)),
+        "augment": _describe_augment(estimator.augment),
+        "lora_targets": repr(estimator.lora_targets),
         "class_weight": class_weight if class_weight is None else repr(class_weight),
         # A seed that nobody asked for is drawn once, and kept in the checkpoint.
         "random_state": None if estimator.random_state is None else seeds,
