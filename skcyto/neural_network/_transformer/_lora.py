@@ -42,8 +42,7 @@ class LowRank(nn.Module):
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """Return the adapted weight."""
-        with torch.autocast(weight.device.type, enabled=False):
-            return torch.addmm(weight, self.up, self.down, alpha=self.scale)
+        return weight + self.scale * (self.up @ self.down)
 
 
 def add_adapters(
