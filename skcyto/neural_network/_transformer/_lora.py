@@ -73,9 +73,11 @@ def add_adapters(
     Raises
     ------
     ValueError
-        If there is no such layer.
+        If there is no such layer, or one is narrower than the adapters.
     """
     ends = TARGETS[targets] if isinstance(targets, str) else tuple(targets)
+    if not all(isinstance(end, str) for end in ends):
+        raise ValueError(f"lora_targets={targets!r} must hold names of layers, or ends of these")
     below = tuple(f"blocks.{i}." for i in range(n_frozen))
     linear = {name: m for name, m in backbone.named_modules() if isinstance(m, nn.Linear)}
     chosen = [m for name, m in linear.items() if name.endswith(ends) and not name.startswith(below)]
@@ -89,6 +91,12 @@ def add_adapters(
         raise ValueError(
             f"lora_rank={rank}: model_name={model_name!r} has no linear layer that "
             f"lora_targets={targets!r} names; {remedy}"
+        )
+    narrowest = min(min(layer.weight.shape) for layer in chosen)
+    if rank > narrowest:
+        raise ValueError(
+            f"lora_rank={rank} is more than the {narrowest} that a layer of model_name="
+            f"{model_name!r} has: the adapters would be larger than what they adapt"
         )
     backbone.requires_grad_(False)
     scale = 1.0 if alpha is None else alpha / rank

@@ -145,8 +145,8 @@ def normalize_pixels(images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor
 
     Parameters
     ----------
-    images : torch.Tensor of shape (n_images, 3, height, width), dtype uint8
-        On any device.
+    images : torch.Tensor of shape (n_images, 3, height, width)
+        Pixels from 0 to 255, of any dtype, on any device; left as they are.
     mean, std : torch.Tensor of shape (1, 3, 1, 1), dtype float32
         Of pixels between 0 and 1.
 
@@ -154,5 +154,5 @@ def normalize_pixels(images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor
     -------
     pixels : torch.Tensor of shape (n_images, 3, height, width), dtype float32
     """
-    pixels = images.to(mean.device, non_blocking=True).to(mean.dtype)
+    pixels = images.to(mean.device, non_blocking=True).to(mean.dtype, copy=True)
     return pixels.div_(255).sub_(mean).div_(std)
