@@ -208,6 +208,7 @@ def test_any_transform_augments(images, make_classifier, augment):
     ("augment", "message"),
     [
         (lambda image: image.resize((16, 16)), "16 x 16 pixels of one of 32 x 32"),
+        (transforms.RandomRotation(90), r"cannot be cloned.*Compose\(\[transform\]\)"),
         (lambda image: "no image", "gives a str, and must give a PIL image"),
     ],
 )
@@ -221,7 +222,10 @@ def test_transforms_that_cannot_be_used_are_found_before_training(
 
 def test_a_saved_model_holds_no_transform(images, make_classifier, tmp_path):
     X, y = images
-    classifier = make_classifier(augment=transforms.RandomRotation(90), max_epochs=1).fit(X, y)
+    classifier = make_classifier(
+        augment=transforms.Compose([transforms.RandomRotation(90)]), max_epochs=1
+    )
+    classifier.fit(X, y)
     with pytest.warns(UserWarning, match="is code, which a saved model holds none of"):
         skcyto.save(classifier, tmp_path / "saved")
     again = skcyto.load(tmp_path / "saved")
@@ -233,7 +237,7 @@ def test_all_of_it_is_searched(images, make_classifier):
     grid = [
         {"warmup_epochs": [0, 1], "ema_decay": [None, 0.9]},
         {"mixup_alpha": [0.0, 0.4], "cutmix_alpha": [0.0, 1.0]},
-        {"augment": ["cells", transforms.RandomRotation(180)]},
+        {"augment": ["cells", transforms.Compose([transforms.RandomRotation(180)])]},
         {"loss": ["ce"], "loss__label_smoothing": [0.0, 0.1]},
     ]
     search = GridSearchCV(

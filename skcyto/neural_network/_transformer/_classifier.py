@@ -82,7 +82,7 @@ class EVA02Classifier(NeuralClassifierMixin, BaseEstimator):
         flips to either side and changes of brightness, contrast and saturation by up to 10 %.
         "cells" adds flips, right-angle turns, for half of the images a free turn with a shift by
         up to 10 % and a scale of 0.8 to 1.2 (what comes in from outside is white, or `fill`), and
-        brightness and contrast changed by up to 20 %. A callable, such as a transform of
+        brightness and contrast changed by up to 20 %. A callable, such as a ``Compose`` of
         torchvision, is given the PIL image of `image_size` and returns one of the same size.
         "default" is timm's own default for training, made for photographs: crops of 8 to 100 % of
         the area, flips to the side, colours changed by up to 40 %. None shows them as they are.

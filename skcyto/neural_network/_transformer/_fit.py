@@ -148,6 +148,11 @@ def fine_tune(estimator: EVA02Classifier, inputs: ImageInputs, targets: Targets)
             gradient_checkpointing=estimator.gradient_checkpointing,
             **head_and_adapters(estimator),
         )
+    if hasattr(estimator.augment, "get_params"):
+        raise ValueError(
+            f"augment={estimator.augment!r} cannot be cloned: scikit-learn takes its get_params for "
+            "that of an estimator. Give torchvision.transforms.Compose([transform])"
+        )
     if callable(estimator.augment):
         with all_seeded(0):  # What it does wrong is its fault, and no image's.
             make_transform(info, estimator.augment)(Image.new("RGB", (64, 48)))
