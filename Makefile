@@ -14,14 +14,14 @@ OFFLINE := HF_HUB_OFFLINE=1
 
 # Where results depend on the kernels of BLAS, torch and numpy.
 NUMERIC := tests/feature_selection tests/losses tests/metrics tests/neural_network \
-	$(wildcard tests/model_selection/test_statistics*.py) \
+	tests/model_selection/statistics \
 	tests/feature_extraction/radiomics/test_radiomics_values.py
 # What tells within a minute or two whether a Python will do.
 FAST := tests/test_package.py tests/losses tests/metrics \
-	$(wildcard tests/model_selection/test_statistics*.py) \
-	tests/model_selection/test_optuna_search_storage.py tests/persistence/test_save_and_load.py
+	tests/model_selection/statistics \
+	tests/model_selection/search/test_storage.py tests/persistence/test_save_and_load.py
 
-.PHONY: help demo test test-slow test-gpu test-kernels test-pythons test-newest-python check \
+.PHONY: help demo test test-slow test-gpu coverage mutation test-kernels test-pythons test-newest-python check \
 	check-lower-bounds lint types contracts docs examples \
 	build test-wheel check-tag changelog install clean
 
@@ -30,6 +30,7 @@ help:
 	@echo "make test       install and run the tests"
 	@echo "make check      everything CI runs: lint, types, contracts, tests, docs, examples"
 	@echo "make test-slow  the tests that take long; make test-gpu: those that need a GPU"
+	@echo "make coverage   lines and branches the tests reach; make mutation: faults they notice"
 	@echo "make test-kernels  the numeric tests under the kernels that other processors have"
 	@echo "make build      wheel and source distribution; make test-wheel: tries the wheel as a user"
 	@echo "make test-pythons  the tests on each supported Python found here, 7 GB of disk each"
@@ -59,6 +60,21 @@ test-slow: install
 
 test-gpu: install
 	$(BIN)/python -m pytest -m gpu
+
+# Lines and branches that the tests reach, by folder, in benchmarks/results/coverage.md. Of what
+# remains, `coverage report --show-missing` names each line. Tests of one folder: TESTS=tests/metrics.
+TESTS ?= tests skcyto
+coverage: install
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not gpu" --cov --cov-report=json:output/coverage.json $(TESTS)
+	$(BIN)/python tools/coverage_table.py output/coverage.json
+
+# Small faults in the numeric code that its tests must notice, in benchmarks/results/mutation.md;
+# with PACKAGES=losses, of one package, and SAMPLE=20 for as many a module. Needs a system with fork.
+PACKAGES ?=
+SAMPLE ?= 0
+mutation: install
+	$(BIN)/python tools/mutation.py --sample $(SAMPLE) $(PACKAGES)
 
 # KERNELS="baseline threads" runs these only; see tools/test_kernels.sh.
 KERNELS ?= own baseline avx2 threads

@@ -125,7 +125,10 @@ class ModelVersionWarning(UserWarning):
 
 
 class DamagedFileWarning(UserWarning):
-    """A file that skcyto wrote is damaged: it was set aside, and its content is made anew."""
+    """A file that skcyto keeps results in was damaged, and set aside, or is out of reach.
+
+    What it held is computed anew.
+    """
 
 
 class EmbeddingCacheWarning(DamagedFileWarning):

@@ -49,7 +49,7 @@ def main(readme: Path) -> None:
 
 def draw_cells(folder: Path) -> None:
     """Write six slides with a cell of each of two classes, named as the README's pattern asks."""
-    cells = make_cell_images(12, weights={"healthy": 1, "unhealthy": 1}, random_state=0)
+    cells = make_cell_images(12, class_proportions={"healthy": 1, "unhealthy": 1}, random_state=0)
     for name in cells.target_names:
         (folder / name).mkdir(parents=True)
         for slide, image in enumerate(cells.images[cells.target == name]):

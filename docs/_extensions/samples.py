@@ -17,7 +17,6 @@ from skcyto.inspection import explain
 from skcyto.model_selection import compare_models
 from skcyto.neural_network import ImbalancedMLPClassifier
 
-
 ROOT = Path(__file__).parents[2]
 
 

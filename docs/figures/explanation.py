@@ -22,7 +22,12 @@ from sklearn.preprocessing import StandardScaler
 
 from skcyto.datasets import make_cell_images
 from skcyto.feature_extraction import EVA02TokenEmbedder
-from skcyto.inspection import ExtremeSamplesDisplay, TokenMapDisplay, explain
+from skcyto.inspection import (
+    ExtremeSamplesDisplay,
+    ImportanceDisplay,
+    TokenMapDisplay,
+    explain,
+)
 from skcyto.neural_network import ImbalancedMLPClassifier
 
 STATIC = Path(__file__).resolve().parents[1] / "_static"
@@ -56,8 +61,8 @@ def main():
     groups = cells.groups[test][::4]
     importance = explanation.global_importance("unhealthy", groups=groups, random_state=0)
     print(importance.head().to_string())
-    display = explanation.plot_importance(
-        "unhealthy", max_features=10, groups=groups, random_state=0
+    display = ImportanceDisplay.from_explanation(
+        explanation, "unhealthy", max_features=10, groups=groups, random_state=0
     )
     display.figure_.savefig(STATIC / "explanation_importance.png", dpi=80)
 

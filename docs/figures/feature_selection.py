@@ -16,7 +16,14 @@ import numpy as np
 from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import RandomForestClassifier
 
-from skcyto.feature_selection import CorrelationTTestFilter, ImportanceThresholdSelector
+from skcyto.feature_selection import (
+    CorrelationHeatmapDisplay,
+    CorrelationTTestFilter,
+    FeatureCorrelationDisplay,
+    FeaturePValueDisplay,
+    ImportanceThresholdDisplay,
+    ImportanceThresholdSelector,
+)
 
 STATIC = Path(__file__).resolve().parents[1] / "_static"
 
@@ -30,16 +37,16 @@ def main():
         X[f"dead {column}"] = (rng.random(len(X)) < 0.005).astype(float)
 
     selector = ImportanceThresholdSelector(RandomForestClassifier(300, random_state=0)).fit(X, y)
-    display = selector.plot_importances()
+    display = ImportanceThresholdDisplay.from_estimator(selector)
     display.figure_.savefig(STATIC / "feature_importances.png", dpi=100)
 
     filter_ = CorrelationTTestFilter().fit(X, y)
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    filter_.plot_pvalues(ax=axes[0])
-    filter_.plot_correlation(ax=axes[1])
+    FeaturePValueDisplay.from_estimator(filter_, ax=axes[0])
+    FeatureCorrelationDisplay.from_estimator(filter_, ax=axes[1])
     figure.savefig(STATIC / "feature_filter.png", dpi=100)
 
-    display = filter_.plot_correlation_heatmap(X)
+    display = CorrelationHeatmapDisplay.from_estimator(filter_, X)
     display.figure_.savefig(STATIC / "feature_correlations.png", dpi=100)
     print(
         f"{selector.support_.sum()} of {X.shape[1]} by importance, threshold "

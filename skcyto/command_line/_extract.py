@@ -82,7 +82,8 @@ def _find(options: argparse.Namespace) -> Inputs:
         found = load_image_mask_folder(word, image=options.image, mask=options.mask)
     except (OSError, ValueError) as error:
         raise CommandError(str(error)) from error
-    rows = [(str(image), str(mask)) for image, mask in found.data[["image", "mask"]].to_numpy()]
+    pairs = found.data[["image", "mask"]].to_numpy()
+    rows: list[tuple[str, ...]] = [(str(image), str(mask)) for image, mask in pairs]
     return Inputs(("image", "mask"), rows, [])
 
 
@@ -112,7 +113,7 @@ def _read_labels(words: list[str]) -> dict[str, int] | None:
 
 def _identify(extractor: RadiomicsExtractor) -> str:
     """Return what is the same if, and only if, settings, labels and pyradiomics are."""
-    what = [extractor.settings_, extractor.labels_, extractor.radiomics_version_]
+    what = [extractor.settings_, extractor.mask_labels_, extractor.radiomics_version_]
     text = json.dumps(what, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -119,25 +119,3 @@ def has_welch_anova() -> bool:
     from scipy import stats
 
     return "equal_var" in signature(stats.f_oneway).parameters
-
-
-def correct_pvalues(pvalues: np.ndarray, correction: str | None) -> np.ndarray:
-    """Correct p-values for the number of tests made; NaN stays NaN and is no test.
-
-    Parameters
-    ----------
-    pvalues : ndarray of shape (n_features,)
-    correction : {"fdr_bh", "bonferroni", "holm"} or None
-
-    Returns
-    -------
-    corrected : ndarray of shape (n_features,)
-    """
-    tested = np.isfinite(pvalues)
-    if correction is None or not tested.any():
-        return pvalues.copy()
-    from statsmodels.stats.multitest import multipletests
-
-    corrected = np.full_like(pvalues, np.nan)
-    corrected[tested] = multipletests(pvalues[tested], method=correction)[1]
-    return corrected

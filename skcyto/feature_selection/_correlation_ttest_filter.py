@@ -19,21 +19,17 @@ from skcyto.feature_selection._blocks import batches, rows_in_memory
 from skcyto.feature_selection._class_tests import (
     ClassTests,
     compare_classes,
-    correct_pvalues,
     has_welch_anova,
 )
 from skcyto.feature_selection._correlation_scan import scan_correlated
+from skcyto.feature_selection._naming import list_names
+from skcyto.utils._pvalues import correct_pvalues
 from skcyto.utils._validation import plain_vector
 from skcyto.utils._warnings import warn
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
     from sklearn.utils import Tags
-
-    from skcyto.feature_selection._plot._correlation_heatmap import CorrelationHeatmapDisplay
-    from skcyto.feature_selection._plot._feature_correlation import FeatureCorrelationDisplay
-    from skcyto.feature_selection._plot._feature_pvalue import FeaturePValueDisplay
 
 
 # Relative difference up to which p-values, statistics and scores are equal.
@@ -286,7 +282,7 @@ class CorrelationTTestFilter(SelectorMixin, BaseEstimator):
         if missing.any():
             raise ValueError(
                 "keep='mutual_info' takes no missing values, but NaN is in "
-                f"{_list_names(self._input_names()[missing])}: impute them before the filter, or "
+                f"{list_names(self._input_names()[missing])}: impute them before the filter, or "
                 "choose another `keep`"
             )
 
@@ -342,7 +338,7 @@ class CorrelationTTestFilter(SelectorMixin, BaseEstimator):
             names = self.dropped_.loc[self.dropped_["reason"] == reason, "feature"].to_numpy()
             if len(names):
                 warn(
-                    f"dropped {_list_names(names)}, which {explanation}",
+                    f"dropped {list_names(names)}, which {explanation}",
                     DroppedFeatureWarning,
                 )
         if not self.support_.any() and np.isfinite(self.corrected_pvalues_).any():
@@ -356,62 +352,6 @@ class CorrelationTTestFilter(SelectorMixin, BaseEstimator):
     def _get_support_mask(self) -> np.ndarray:
         check_is_fitted(self)
         return self.support_
-
-    def plot_pvalues(self, *, ax: Axes | None = None) -> FeaturePValueDisplay:
-        """Draw the sorted p-values beside those expected without any difference.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, default=None
-            Axes to draw on; new ones where None.
-
-        Returns
-        -------
-        display : FeaturePValueDisplay
-        """
-        from skcyto.feature_selection._plot._feature_pvalue import FeaturePValueDisplay
-
-        return FeaturePValueDisplay.from_estimator(self, ax=ax)
-
-    def plot_correlation(self, *, ax: Axes | None = None) -> FeatureCorrelationDisplay:
-        """Draw each significant feature's correlation with what was kept before, and the cut.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, default=None
-            Axes to draw on; new ones where None.
-
-        Returns
-        -------
-        display : FeatureCorrelationDisplay
-        """
-        from skcyto.feature_selection._plot._feature_correlation import FeatureCorrelationDisplay
-
-        return FeatureCorrelationDisplay.from_estimator(self, ax=ax)
-
-    def plot_correlation_heatmap(
-        self, X: ArrayLike, *, max_features: int = 200, ax: Axes | None = None
-    ) -> CorrelationHeatmapDisplay:
-        """Draw the correlations among significant features, grouped around those kept.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Data to correlate, as a rule the training data: the filter keeps no copy of it.
-
-        max_features : int, default=200
-            Largest number of features shown; the groups with the most members come first.
-
-        ax : matplotlib.axes.Axes, default=None
-            Axes to draw on; new ones where None.
-
-        Returns
-        -------
-        display : CorrelationHeatmapDisplay
-        """
-        from skcyto.feature_selection._plot._correlation_heatmap import CorrelationHeatmapDisplay
-
-        return CorrelationHeatmapDisplay.from_estimator(self, X, max_features=max_features, ax=ax)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -444,9 +384,3 @@ def _refuse(fit_params: dict[str, Any]) -> None:
         raise TypeError(
             f"CorrelationTTestFilter.fit takes X and y only, not {', '.join(sorted(fit_params))}"
         )
-
-
-def _list_names(names: np.ndarray, limit: int = 5) -> str:
-    shown = ", ".join(repr(str(name)) for name in names[:limit])
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return f"{len(names)} feature(s) ({shown}{rest})"

@@ -22,11 +22,8 @@ from skcyto.feature_selection._importances import read_importances
 from skcyto.feature_selection._threshold import resolve_threshold
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
     from sklearn.utils import Tags
-
-    from skcyto.feature_selection._plot._importance_threshold import ImportanceThresholdDisplay
 
 
 class ImportanceThresholdSelector(MetaEstimatorMixin, SelectorMixin, BaseEstimator):
@@ -249,24 +246,6 @@ class ImportanceThresholdSelector(MetaEstimatorMixin, SelectorMixin, BaseEstimat
     def _get_support_mask(self) -> np.ndarray:
         check_is_fitted(self)
         return self.support_
-
-    def plot_importances(self, *, ax: Axes | None = None) -> ImportanceThresholdDisplay:
-        """Draw the sorted importances on a log scale, with the cut.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, default=None
-            Axes to draw on; new ones where None.
-
-        Returns
-        -------
-        display : ImportanceThresholdDisplay
-        """
-        from skcyto.feature_selection._plot._importance_threshold import (
-            ImportanceThresholdDisplay,
-        )
-
-        return ImportanceThresholdDisplay.from_estimator(self, ax=ax)
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Tell how metadata are routed to the model.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.nn import functional
@@ -60,6 +60,11 @@ class Criterion(torch.nn.Module):
 
     class_counts: torch.Tensor
     class_weight: torch.Tensor
+
+    #: Names of the numbers that may differ between criteria which are called as one by
+    #: :func:`torch.func.vmap`: formulas take tensors in their place. None where no formula of the
+    #: class stands such a call, which is what a subclass has that says nothing else.
+    stackable_numbers: ClassVar[tuple[str, ...] | None] = ()
 
     #: Set to False where a row's weight has no meaning; sample weights are then refused.
     supports_sample_weight: bool = True
@@ -288,6 +293,11 @@ class Criterion(torch.nn.Module):
         weight_sum = weight.sum()
         return weight_sum + (weight_sum == 0)
 
+    @property
+    def is_stackable(self) -> bool:
+        """Whether criteria of this kind are called as one where many networks train together."""
+        return vars(type(self)).get("stackable_numbers") is not None
+
     def set_epoch(self, epoch: int) -> None:
         """Tell the criterion which epoch begins; only deferred re-weighting listens.
 
@@ -433,7 +443,7 @@ def spread(
 
 def one_hot(target: torch.Tensor, n_classes: int, like: torch.Tensor) -> torch.Tensor:
     """Mark each row's class by a one, in the dtype of `like`."""
-    return like.new_zeros(len(target), n_classes).scatter_(1, target.unsqueeze(1), 1)
+    return (target.unsqueeze(1) == torch.arange(n_classes, device=target.device)).to(like)
 
 
 def sum_by_group(values: torch.Tensor, group: torch.Tensor, n_groups: int) -> torch.Tensor:

@@ -17,6 +17,7 @@ from skcyto.utils._warnings import warn
 class LDAMCriterion(CrossEntropyCriterion):
     """Scaled cross-entropy with the margin taken off the true class's logit."""
 
+    stackable_numbers = ("scale",)
     _no_prior_correction = "the margins of LDAM move its minimum by more than a factor a class"
 
     def __init__(
@@ -47,7 +48,7 @@ class LDAMCriterion(CrossEntropyCriterion):
         if not self._has_margin:
             return self.scores(logits)
         offset = self._offset.to(logits).index_select(0, target)
-        return torch.add(offset, logits, alpha=self.scale)
+        return offset + self.scale * logits
 
     def active_class_weight(self) -> torch.Tensor | None:
         """Class weights in force: none before the deferred epoch."""
@@ -90,7 +91,7 @@ class LDAMCriterion(CrossEntropyCriterion):
         -------
         scores : torch.Tensor of shape (n_samples, n_classes)
         """
-        return logits if self.scale == 1 else self.scale * logits
+        return self.scale * logits
 
     def _log_train_correction(self) -> torch.Tensor:
         if self._has_margin:

@@ -108,6 +108,7 @@ class _GroupCriterion(Criterion, ABC):
 class MinimaxCriterion(_GroupCriterion):
     """Loss of the worst group of a batch, or a soft maximum over the groups."""
 
+    stackable_numbers = ()
     _no_sample_weight = (
         "its chunks are numbers of rows, so that a weight of two has no meaning; use "
         "grouping='class'"
@@ -123,6 +124,11 @@ class MinimaxCriterion(_GroupCriterion):
         self.register_buffer("_classes", torch.arange(self.n_classes), persistent=False)
 
     _classes: torch.Tensor
+
+    @property
+    def is_stackable(self) -> bool:
+        """Not over chunks, which are cut by the rows of each batch."""
+        return super().is_stackable and self.grouping == "class"
 
     def slopes(
         self,
@@ -178,6 +184,7 @@ def _cut_into_chunks(target: Any, classes: Any) -> Any:
 class GroupDROCriterion(_GroupCriterion):
     """Mean of the classes' losses under shares that grow where the loss is high."""
 
+    stackable_numbers = ("step_size",)
     q: torch.Tensor
 
     def __init__(self, class_counts: Any, *, step_size: float, **kwargs: Any) -> None:
@@ -190,10 +197,10 @@ class GroupDROCriterion(_GroupCriterion):
         self, means: torch.Tensor, weight_sum: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Move the shares, in training mode, and use them."""
-        if self.training and self.step_size != 0:
+        if self.training:
             # In logarithms: exp(step_size * loss) overflows where logits run away.
             log_q = self.q.clamp(min=torch.finfo(self.q.dtype).tiny).log_()
-            log_q.add_(means.to(log_q), alpha=self.step_size)
+            log_q.add_(self.step_size * means.to(log_q))
             self.q.copy_(log_q.softmax(0))
         return self.q.to(means), None
 
@@ -201,6 +208,7 @@ class GroupDROCriterion(_GroupCriterion):
 class CVaRCriterion(Criterion):
     """Mean of the worst share of the rows."""
 
+    stackable_numbers = ()
     _no_prior_correction = "which rows count depends on the model"
 
     def __init__(self, class_counts: Any, *, alpha: float, **kwargs: Any) -> None:
@@ -273,6 +281,7 @@ class Minimax(Loss):
     """
 
     name = "minimax"
+    criterion_class = MinimaxCriterion
     needs_every_class_in_batch = True
 
     def __init__(self, grouping: str = "class", temperature: float = 0.0) -> None:
@@ -288,23 +297,6 @@ class Minimax(Loss):
         if self.grouping not in GROUPINGS:
             raise ValueError(f"grouping={self.grouping!r} must be one of {list(GROUPINGS)}")
         check_number("temperature", self.temperature, 0)
-
-    def make_criterion(
-        self,
-        class_counts: torch.Tensor,
-        *,
-        class_weight: ClassWeight,
-        reduction: str,
-        max_epochs: int | None,
-    ) -> Criterion:
-        """Make the criterion; see :meth:`Loss.make_criterion`."""
-        return MinimaxCriterion(
-            class_counts,
-            class_weight=class_weight,
-            reduction=reduction,
-            grouping=self.grouping,
-            temperature=self.temperature,
-        )
 
 
 class GroupDRO(Loss):
@@ -351,6 +343,7 @@ class GroupDRO(Loss):
     """
 
     name = "group_dro"
+    criterion_class = GroupDROCriterion
     needs_every_class_in_batch = True
 
     def __init__(self, step_size: float = 0.01) -> None:
@@ -358,22 +351,6 @@ class GroupDRO(Loss):
 
     def _validate(self) -> None:
         check_number("step_size", self.step_size, 0)
-
-    def make_criterion(
-        self,
-        class_counts: torch.Tensor,
-        *,
-        class_weight: ClassWeight,
-        reduction: str,
-        max_epochs: int | None,
-    ) -> Criterion:
-        """Make the criterion; see :meth:`Loss.make_criterion`."""
-        return GroupDROCriterion(
-            class_counts,
-            class_weight=class_weight,
-            reduction=reduction,
-            step_size=self.step_size,
-        )
 
 
 class CVaR(Loss):

@@ -28,7 +28,7 @@ from sklearn.metrics import (
 from sklearn.utils import _safe_indexing
 
 from skcyto.metrics._responses import SCORES_OF_RANKS
-from skcyto.metrics._scorers import METRICS
+from skcyto.metrics._scorers import METRICS, get_scorer
 
 SCIKIT_LEARN_SCORER = type(make_scorer(accuracy_score))
 # Averages over classes, or of one of two classes: without a case of each they are another quantity.
@@ -239,13 +239,13 @@ class ScorerFacts:
     code: int = 1
 
 
-def describe_scorer(scorer: Any, classes: NDArray[Any], pos_label: Any) -> ScorerFacts | None:
+def describe_scorer(scoring: Any, classes: NDArray[Any], pos_label: Any) -> ScorerFacts | None:
     """Say what is known of a scorer.
 
     Parameters
     ----------
-    scorer : callable
-        A scorer.
+    scoring : str or callable
+        As :func:`skcyto.metrics.get_scorer` takes it.
     classes : ndarray
         The labels that occur, sorted.
     pos_label : object or None
@@ -256,6 +256,7 @@ def describe_scorer(scorer: Any, classes: NDArray[Any], pos_label: Any) -> Score
     facts : ScorerFacts or None
         None of one that scikit-learn didn't make.
     """
+    scorer = get_scorer(scoring)
     if not isinstance(scorer, SCIKIT_LEARN_SCORER):
         return None
     positive = pos_label if takes_pos_label(scorer) else None

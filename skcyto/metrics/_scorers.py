@@ -25,7 +25,7 @@ from sklearn.metrics._scorer import _Scorer
 from sklearn.utils.validation import column_or_1d
 
 from skcyto.metrics._classification import average_f1_score
-from skcyto.metrics._confusion import SCORES_OF_COUNTS, confusion_counts
+from skcyto.metrics._counts import SCORES_OF_COUNTS, score_codes
 from skcyto.metrics._probabilistic import (
     expected_calibration_error,
     macro_average_precision_score,
@@ -102,7 +102,7 @@ class Metric:
             NaN where there is no such response.
         """
         if self.name in SCORES_OF_COUNTS:
-            return SCORES_OF_COUNTS[self.name](confusion_counts(true, predicted, n_classes))
+            return score_codes(self.name, true, predicted, n_classes)
         if response is None:
             return float("nan")
         if self.name in SCORES_OF_RESPONSES:

@@ -16,13 +16,6 @@ _MAX_NAMED = 5
 def explain_refused_labels(error: str, y: Any) -> str:
     """Name the remedy where a classifier seems to refuse labels for not being 0, 1, ...
 
-    Parameters
-    ----------
-    error : str
-        What its ``fit`` said.
-    y : array-like
-        Labels that it was given.
-
     Returns
     -------
     hint : str

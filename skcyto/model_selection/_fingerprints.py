@@ -22,21 +22,7 @@ _PLAIN = (bool, int, float, str, bytes, type(None))
 
 
 def fingerprint_data(X: Any, y: NDArray[Any], metadata: Mapping[str, NDArray[Any]]) -> str:
-    """Return a digest of the data; of files, size and time of the last change stand for content.
-
-    Parameters
-    ----------
-    X : array-like, list or DataFrame
-        Cases.
-    y : ndarray
-        Labels.
-    metadata : dict of str to ndarray
-        Groups and weights.
-
-    Returns
-    -------
-    digest : str
-    """
+    """Return a digest of the data; of files, size and time of the last change stand for content."""
     parts: list[Any] = [joblib.hash(X), joblib.hash(np.asarray(y)), joblib.hash(dict(metadata))]
     if isinstance(X, pd.DataFrame):
         columns = [X[name] for name in X.columns if not pd.api.types.is_numeric_dtype(X[name])]
@@ -60,10 +46,6 @@ def fingerprint_estimator(estimator: Any) -> str:
     ----------
     estimator : object
         An estimator that is not fitted, a scorer, a function, or a container of these.
-
-    Returns
-    -------
-    digest : str
     """
     return hashlib.sha256(json.dumps(_describe(estimator)).encode()).hexdigest()
 

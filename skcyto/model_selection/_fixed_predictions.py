@@ -43,46 +43,16 @@ class FixedPredictions(ClassifierMixin, BaseEstimator):
         return self.classes
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the labels.
-
-        Parameters
-        ----------
-        X : object
-            Ignored.
-
-        Returns
-        -------
-        labels : ndarray
-        """
+        """Return the labels."""
         return self.labels
 
     @available_if(lambda self: self.kind == "predict_proba")
     def predict_proba(self, X: Any) -> NDArray[np.float64] | None:
-        """Return the probabilities.
-
-        Parameters
-        ----------
-        X : object
-            Ignored.
-
-        Returns
-        -------
-        probabilities : ndarray
-        """
+        """Return the probabilities."""
         return self.response
 
     @available_if(lambda self: self.kind == "decision_function")
     def decision_function(self, X: Any) -> NDArray[np.float64]:
-        """Return the decision values, of two classes those of the second.
-
-        Parameters
-        ----------
-        X : object
-            Ignored.
-
-        Returns
-        -------
-        values : ndarray
-        """
+        """Return the decision values, of two classes those of the second."""
         assert self.response is not None
         return self.response[:, 1] if len(self.classes) == 2 else self.response

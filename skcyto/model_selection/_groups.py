@@ -52,13 +52,6 @@ def group_keywords(estimator: Any) -> list[str]:
 def hand_groups_on(estimator: Any, groups: Any) -> dict[str, Any]:
     """Collect what the ``fit`` of an estimator is to be given, where groups are at hand.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Fitted on folds.
-    groups : array-like or None
-        Groups of the cases.
-
     Returns
     -------
     fit_params : dict
@@ -70,32 +63,12 @@ def hand_groups_on(estimator: Any, groups: Any) -> dict[str, Any]:
 
 
 def has_folds(estimator: Any) -> bool:
-    """Whether an estimator fits another one on folds of its own.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Any.
-
-    Returns
-    -------
-    has_folds : bool
-    """
+    """Whether an estimator fits another one on folds of its own."""
     return isinstance(estimator, BaseSearchCV) or hasattr(estimator, "_hands_groups_on")
 
 
 def has_grouped_folds(estimator: Any) -> bool:
-    """Whether the folds of a search keep groups whole.
-
-    Parameters
-    ----------
-    estimator : estimator
-        For which :func:`has_folds` holds.
-
-    Returns
-    -------
-    grouped : bool
-    """
+    """Whether the folds of a search keep groups whole."""
     if isinstance(estimator.cv, (str, float)):  # "prefit", or the share of a single split
         return False
     splitter = check_cv(estimator.cv, classifier=True)
@@ -104,11 +77,6 @@ def has_grouped_folds(estimator: Any) -> bool:
 
 def unreached_by_groups(estimator: Any) -> list[str]:
     """Name the parts of an estimator that use groups and that no keyword leads to.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Any.
 
     Returns
     -------

@@ -23,11 +23,6 @@ _NO_FOLDS_BY_DEFAULT = (ClassifierChain, RegressorChain, RidgeClassifierCV, Ridg
 def owns_folds(estimator: Any) -> bool:
     """Whether an estimator splits the rows that it is fitted on by a `cv` of its own.
 
-    Parameters
-    ----------
-    estimator : object
-        A part of a candidate.
-
     Returns
     -------
     owns_folds : bool
@@ -43,11 +38,6 @@ def owns_folds(estimator: Any) -> bool:
 
 def splits_groups(estimator: Any) -> bool:
     """Whether an estimator has inner folds of its own that know nothing of groups.
-
-    Parameters
-    ----------
-    estimator : object
-        A part of a candidate.
 
     Returns
     -------

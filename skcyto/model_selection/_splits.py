@@ -217,10 +217,6 @@ def make_splits(
     reproducible : bool, default=False
         Also refuse a `cv` that gives other folds at its next call.
 
-    Returns
-    -------
-    splits : Splits
-
     Raises
     ------
     ValueError
@@ -387,19 +383,7 @@ def _warn_of_equal_rounds(splits: list[Split], rounds: NDArray[np.intp]) -> None
 
 
 def number_rounds(splits: Sequence[Split], n: int) -> NDArray[np.intp]:
-    """Return each fold's round: a new one begins where a row is tested again, or all have been.
-
-    Parameters
-    ----------
-    splits : list of (ndarray, ndarray)
-        Training and test rows.
-    n : int
-        Number of rows.
-
-    Returns
-    -------
-    rounds : ndarray of int
-    """
+    """Return each fold's round: a new one begins where a row is tested again, or all have been."""
     rounds, seen, current = [], np.zeros(n, dtype=bool), 0
     for _, test in splits:
         if seen[test].any() or seen.all():

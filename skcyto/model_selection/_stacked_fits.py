@@ -16,6 +16,7 @@ from sklearn.utils.parallel import delayed
 from sklearn.utils.validation import _check_method_params
 
 from skcyto.model_selection._fingerprints import fingerprint_estimator
+from skcyto.utils._pipelines import last_step
 
 Runner = Callable[[Iterable[Any]], Iterable[Any]]
 
@@ -70,33 +71,14 @@ class _NetRows:
 
 
 def is_net(estimator: Any) -> bool:
-    """Say whether an estimator is skcyto's MLP or a pipeline that ends in it.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Any.
-
-    Returns
-    -------
-    is_net : bool
-    """
+    """Say whether an estimator is skcyto's MLP or a pipeline that ends in it."""
     from skcyto.neural_network import ImbalancedMLPClassifier
 
-    while hasattr(estimator, "steps"):
-        estimator = _final(estimator)
-    return isinstance(estimator, ImbalancedMLPClassifier)
+    return isinstance(last_step(estimator), ImbalancedMLPClassifier)
 
 
 def refuse_unstackable(name: str, estimator: Any) -> None:
     """Raise an error where an estimator can't be fitted in a stack.
-
-    Parameters
-    ----------
-    name : str
-        What to call it.
-    estimator : estimator
-        With its parameters set.
 
     Raises
     ------

@@ -69,7 +69,7 @@ class NeuralClassifierMixin(ClassifierMixin):
         nested = any(name.startswith("loss__") for name in params)
         if nested and isinstance(params.get("loss", self.loss), str):
             params["loss"] = get_loss(params.get("loss", self.loss))
-        return super().set_params(**params)  # type: ignore[misc]
+        return super().set_params(**params)
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Compute the probability of each class.

@@ -201,7 +201,7 @@ class TrainingNet(ClassifierMixin, skorch.NeuralNet):
             super().notify(method_name, **cb_kwargs)
         except KeyboardInterrupt as interrupt:
             if method_name == "on_epoch_end":
-                raise _StopTraining from interrupt
+                raise StopTraining from interrupt
             raise
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
@@ -214,7 +214,7 @@ class TrainingNet(ClassifierMixin, skorch.NeuralNet):
         if not self.initialized_:
             self.initialize()
         self.notify("on_train_begin", X=X, y=y)
-        with suppress(_StopTraining):
+        with suppress(StopTraining):
             self.fit_loop(X, y, **fit_params)
         self.notify("on_train_end", X=X, y=y)
         return self
@@ -241,7 +241,10 @@ class TrainingNet(ClassifierMixin, skorch.NeuralNet):
             mean = sum(loss * size for loss, size in pairs) / sum(size for _, size in pairs)
         else:
             mean = self._train_epoch(iterator) if training else self._validate(iterator)
-        key = f"{prefix}_loss"
+        self.record_loss(f"{prefix}_loss", mean)
+
+    def record_loss(self, key: str, mean: float) -> None:
+        """Take the loss of an epoch down, and whether it is the best so far."""
         best = min((row[key] for row in self.history[:-1]), default=math.inf)
         self.history.record(key, mean)
         # What skorch's own callbacks, such as Checkpoint, look at.
@@ -285,7 +288,7 @@ class TrainingNet(ClassifierMixin, skorch.NeuralNet):
         return state
 
 
-class _StopTraining(Exception):
+class StopTraining(Exception):
     """A callback asked for the end of training."""
 
 
@@ -357,8 +360,6 @@ def engine_callbacks(
     restore_best: bool,
     user_callbacks: Sequence[Any] | None,
     progress: str | None,
-    plateau_patience: int = PLATEAU_PATIENCE,
-    plateau_factor: float = PLATEAU_FACTOR,
 ) -> list[tuple[str, Callback]]:
     """Assemble the callbacks of a fit.
 
@@ -379,8 +380,6 @@ def engine_callbacks(
         What the user adds; copied, since skorch changes them.
     progress : str or None
         Title of a progress bar; None for no bar.
-    plateau_patience, plateau_factor : int, float
-        Of :class:`torch.optim.lr_scheduler.ReduceLROnPlateau`.
 
     Returns
     -------
@@ -399,8 +398,8 @@ def engine_callbacks(
         scheduler = EpochLRScheduler(
             ReduceLROnPlateau,
             monitor=monitor,
-            patience=plateau_patience,
-            factor=plateau_factor,
+            patience=PLATEAU_PATIENCE,
+            factor=PLATEAU_FACTOR,
             event_name="learning_rate",
         )
         callbacks.append(("lr_scheduler", scheduler))

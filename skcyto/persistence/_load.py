@@ -17,9 +17,10 @@ from sklearn.exceptions import InconsistentVersionWarning
 from skcyto.exceptions import InvalidModelError, ModelVersionWarning
 from skcyto.persistence._categories import rebuild_category_encoder
 from skcyto.persistence._former_parameters import use_present_parameters
-from skcyto.persistence._manifest import ESTIMATOR, check_files, read_manifest
+from skcyto.persistence._manifest import ESTIMATOR, MANIFEST, check_files, read_manifest
 from skcyto.persistence._moved_types import use_public_names
 from skcyto.persistence._neighbors import rebuild_search_tree
+from skcyto.persistence._replace import recover_former
 from skcyto.persistence._requests import set_request_owner
 from skcyto.persistence._sparse import check_sparse
 from skcyto.persistence._stand_ins import SavedPartial, SavedSpline
@@ -32,6 +33,8 @@ from skcyto.utils._devices._device import resolve_device
 from skcyto.utils._persistence import PersistentEstimator
 from skcyto.utils._validation import PATH, check_parameters
 from skcyto.utils._warnings import warn
+
+_ATTEMPTS = 10
 
 
 @check_parameters(
@@ -113,6 +116,33 @@ def load(
     if device is not None:
         resolve_device(device)
     folder = Path(os.path.abspath(os.path.expanduser(path)))
+    recover_former(folder)
+    for _ in range(_ATTEMPTS):
+        before = _identify(folder)
+        try:
+            model = _load(folder, device, trusted, on_version_mismatch)
+        except (InvalidModelError, OSError):
+            if _identify(folder) == before:
+                raise
+        else:
+            if _identify(folder) == before:
+                return model
+        recover_former(folder)
+    raise InvalidModelError(f"{folder} was replaced {_ATTEMPTS} times while it was read")
+
+
+def _identify(folder: Path) -> tuple[int, int] | None:
+    """Tell one model from another that takes its place while it is read."""
+    try:
+        stat = (folder / MANIFEST).lstat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns
+
+
+def _load(
+    folder: Path, device: str | None, trusted: Sequence[str], on_version_mismatch: str
+) -> Any:
     manifest = read_manifest(folder)
     _check_versions(folder, manifest["versions"], on_version_mismatch)
     check_files(folder, manifest)
@@ -139,8 +169,10 @@ def _give_back(estimator: Any, folder: Path, files: Mapping[str, Any]) -> None:
     try:
         # The method of the class: a file may have put something else under its name.
         type(estimator)._load_state(estimator, state, None if weights is None else folder / weights)
-    except InvalidModelError:
-        raise
+    except InvalidModelError as error:
+        if str(folder) in str(error):
+            raise
+        raise InvalidModelError(f"{folder}: {error}") from error
     except Exception as error:  # What was saved may be anything.
         raise InvalidModelError(f"{name} in {folder} cannot be built: {error!r}") from error
 
@@ -171,6 +203,7 @@ def _build(folder: Path, trusted: list[str]) -> Any:
     known = trusted_types()
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            _check_sizes(archive, len(data))
             schema = json.loads(archive.read("schema.json"))
         if use_public_names(schema):
             data = _with_schema(data, schema)
@@ -202,6 +235,14 @@ def _build(folder: Path, trusted: list[str]) -> Any:
     if not isinstance(model, BaseEstimator):
         raise InvalidModelError(f"{folder} holds no estimator but a {type(model).__name__}")
     return model
+
+
+def _check_sizes(archive: zipfile.ZipFile, n_bytes: int) -> None:
+    """Refuse archives that unpack to more than they are: :func:`save` does not compress."""
+    entries = archive.infolist()
+    is_plain = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+    if not is_plain or sum(entry.file_size for entry in entries) > n_bytes:
+        raise ValueError("it is compressed, or larger than it says")
 
 
 def _with_schema(data: bytes, schema: Any) -> bytes:

@@ -82,7 +82,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if manifest["format"] != _FORMAT:
             raise ValueError(f"its format is {manifest['format']!r}")
         _check_structure(manifest)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise InvalidModelError(f"{path} is damaged: {reason}") from error
     if manifest["format_version"] != _FORMAT_VERSION:

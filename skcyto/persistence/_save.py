@@ -6,7 +6,6 @@ import copy
 import inspect
 import os
 import shutil
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from skcyto.exceptions import ModelSavingWarning
 from skcyto.persistence._categories import leave_out_category_encoder
 from skcyto.persistence._manifest import CARD, ESTIMATOR, MANIFEST, write_manifest
 from skcyto.persistence._neighbors import leave_out_search_tree
+from skcyto.persistence._replace import begin_folder, put_in_place, recover_former
 from skcyto.persistence._requests import set_request_owner
 from skcyto.persistence._stand_ins import SavedPartial, SavedSpline, is_feature_score
 from skcyto.persistence._tables import SavedTable
@@ -116,27 +116,23 @@ def save(
     True
     """
     path = Path(os.path.abspath(os.path.expanduser(path)))
+    recover_former(path)
     _check_target(path, overwrite)
     _check_pipeline(pipeline)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, since only there a rename is sure to stay on one file system.
-    partial = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.partial"
-    partial.mkdir()
+    partial = begin_folder(path)
     try:
         _write_estimator(pipeline, partial, list(trusted))
         if card is not None:
             (partial / CARD).write_text(card, encoding="utf-8")
         write_manifest(partial, _describe(pipeline))
         _flush(partial)
-        if path.exists():
-            former = partial.with_suffix(".former")
-            path.rename(former)
-            partial.rename(path)
-            shutil.rmtree(former)
-        else:
-            partial.rename(path)
-    except BaseException:
+        put_in_place(partial, path)
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        # Of a full disk, each writer has an error of its own, without the name of the file.
+        if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
+            raise OSError(f"the model {path} cannot be written: {error}") from error
         raise
     return path
 

@@ -29,13 +29,10 @@ def written_whole(path: Path) -> Iterator[Path]:
     part : Path
         Where to write. Its name begins with a dot and says which process is at it.
     """
-    part = _part_of(path)
-    try:
+    with _part_of(path) as part:
         yield part
         _flush(part)
         os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -62,8 +59,7 @@ def write_once(path: Path, content: bytes) -> None:
     content : bytes
         What it shall hold.
     """
-    part = _part_of(path)
-    try:
+    with _part_of(path) as part:
         part.write_bytes(content)
         _flush(part)
         try:
@@ -73,8 +69,6 @@ def write_once(path: Path, content: bytes) -> None:
         except OSError:  # A file system without links: one of two that come at once loses.
             if not path.exists():
                 os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def clear_parts(folder: Path, name: str = "*") -> None:
@@ -92,14 +86,58 @@ def clear_parts(folder: Path, name: str = "*") -> None:
     name = name if name == "*" else glob.escape(name)
     for part in folder.glob(f".{name}.*.part"):
         with suppress(FileNotFoundError, PermissionError):
-            *_, node, process, _, _ = ["", "", *part.name.split(".")]
-            dead = node == _node() and process.isdigit() and not _is_running(int(process))
-            if dead or time.time() - part.stat().st_mtime > _OLD_SECONDS:
+            if is_left(part):
                 part.unlink()
 
 
-def _part_of(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{_node()}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")
+def temporary_name(path: Path, ending: str) -> Path:
+    """Name a file or folder of this process and this moment alone, beside another.
+
+    Parameters
+    ----------
+    path : Path
+        What it shall become.
+    ending : str
+        Of the name.
+
+    Returns
+    -------
+    temporary : Path
+        Hidden.
+    """
+    return path.with_name(f".{path.name}.{_node()}.{os.getpid()}.{uuid.uuid4().hex[:8]}{ending}")
+
+
+def is_left(temporary: Path) -> bool:
+    """Tell whether nobody is at a file or folder of :func:`temporary_name` any more.
+
+    Parameters
+    ----------
+    temporary : Path
+
+    Returns
+    -------
+    is_left : bool
+        Of processes of other machines, and those that are running, once it is an hour old.
+    """
+    *_, node, process, _, _ = ["", "", *temporary.name.split(".")]
+    if node == _node() and process.isdigit() and not _is_running(int(process)):
+        return True
+    return time.time() - temporary.stat().st_mtime > _OLD_SECONDS
+
+
+@contextmanager
+def _part_of(path: Path) -> Iterator[Path]:
+    part = temporary_name(path, ".part")
+    try:
+        yield part
+    except OSError as error:
+        # A full disk does not say which file it was, and this one has a name of its own.
+        if error.errno is None or error.filename not in (None, part, str(part)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _node() -> str:

@@ -219,7 +219,7 @@ class ContentStore:
                 except sqlite3.Error as error:
                     self.close()
                     if attempt == 2 or not self._is_damage(error):
-                        raise OSError(f"{self.path}: {error}") from error
+                        raise OSError(f"{self.path}: {error}{_advise(error)}") from error
                     self._set_aside(error, force=attempt == 1)
                 attempt += 1
 
@@ -275,6 +275,15 @@ class ContentStore:
             return False
         finally:
             self.close()
+
+
+def _advise(error: sqlite3.Error) -> str:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
+        return ""
+    return (
+        f" for {_BUSY_SECONDS:.0f} seconds. Another process is at it, or the file system has no "
+        "locks, as some of networks have: then take a disk of this machine"
+    )
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

@@ -40,11 +40,16 @@ class SealedFile:
     def __init__(self, file: IO[bytes], name: str = "") -> None:
         self._file = file
         self._hash = _begin(name)
+        self.error: OSError | None = None
 
     def write(self, content: Any) -> int:
         """Write content."""
         self._hash.update(content)
-        return self._file.write(content)
+        try:
+            return self._file.write(content)
+        except OSError as error:
+            self.error = error  # PyTorch makes an error of its own of it, without the reason.
+            raise
 
     def flush(self) -> None:
         """Hand on what was written."""
@@ -139,7 +144,10 @@ def unseal_json(text: bytes) -> dict[str, Any]:
     ValueError
         If it is damaged.
     """
-    facts = json.loads(text)
+    try:
+        facts = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
     if not isinstance(facts, dict) or facts.pop(_JSON_CHECKSUM, None) != hash_json(facts):
         raise ValueError("it does not have its checksum")
     return facts

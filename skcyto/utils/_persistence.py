@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -52,7 +53,7 @@ class PersistentEstimator(Protocol):
 
 
 def without_training_code(
-    estimator: Any, state: dict[str, Any], optimizers: Mapping[str, type]
+    state: dict[str, Any], defaults: Mapping[str, Any], optimizers: Mapping[str, type]
 ) -> dict[str, Any]:
     """Leave out the parameters of a network's training that hold code, and name them.
 
@@ -61,10 +62,10 @@ def without_training_code(
 
     Parameters
     ----------
-    estimator : estimator
-        Whose parameters they are.
     state : dict
-        Its attributes; changed.
+        Attributes of an ImbalancedMLPClassifier; changed.
+    defaults : mapping
+        What its parameters are by default.
     optimizers : mapping of str to type
         Optimisers that have a name.
 
@@ -73,7 +74,6 @@ def without_training_code(
     state : dict
         The same, with plain values only for these parameters and `device`.
     """
-    defaults = type(estimator)().get_params(deep=False)
     left_out = []
     for name in ("callbacks", "net_params"):
         if state.get(name):
@@ -87,7 +87,7 @@ def without_training_code(
         state["optimizer"] = names.get(optimizer, defaults["optimizer"])
     if left_out:
         warn(
-            f"the saved {type(estimator).__name__} predicts the same, but these settings of its "
+            "the saved ImbalancedMLPClassifier predicts the same, but these settings of its "
             f"training hold code and are left out: {', '.join(left_out)}",
             ModelSavingWarning,
         )
@@ -123,6 +123,57 @@ def write_tensors(
         kept[name] = tensor
     with mode_of_umask(path):
         save_file(kept, str(path), metadata)
+
+
+def write_modules(path: Path, modules: Mapping[str, torch.nn.Module]) -> None:
+    """Write the tensors of modules, under the modules' names.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    modules : mapping of str to torch.nn.Module
+        Names and modules.
+    """
+    write_tensors(
+        path,
+        {
+            f"{name}.{key}": tensor
+            for name, module in modules.items()
+            for key, tensor in module.state_dict().items()
+        },
+    )
+
+
+@contextmanager
+def building_network(name: str, weights: Path | None) -> Iterator[dict[str, torch.Tensor]]:
+    """Give the saved tensors of an estimator, and say what keeps its network from being built.
+
+    Parameters
+    ----------
+    name : str
+        Of the estimator's class.
+    weights : Path or None
+        The file.
+
+    Yields
+    ------
+    tensors : dict of str to tensor
+
+    Raises
+    ------
+    InvalidModelError
+        If there is no such file, or the block fails.
+    """
+    if weights is None:
+        raise InvalidModelError(f"the weights of {name} are missing")
+    tensors = read_tensors(weights)
+    try:
+        yield tensors
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InvalidModelError(
+            f"the network of {name} cannot be built from what was saved: {error}"
+        ) from error
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -1,7 +1,10 @@
-"""One way to show progress."""
+"""One way to show progress: a widget in notebooks, a line in terminals, one level at a time."""
 
 from collections.abc import Iterable
 from typing import Any
+from weakref import WeakSet
+
+_shown: WeakSet[Any] = WeakSet()
 
 
 def progress_bar(
@@ -13,6 +16,9 @@ def progress_bar(
     verbose: int | bool = 0,
 ) -> Any:
     """Return a tqdm progress bar that is silent unless `verbose` is positive.
+
+    What runs inside a bar that is shown has none of its own: the lines of nested bars overwrite
+    one another, and where output goes to a file there are hundreds of them.
 
     Parameters
     ----------
@@ -34,4 +40,10 @@ def progress_bar(
     """
     from tqdm.auto import tqdm
 
-    return tqdm(iterable, total=total, desc=desc, unit=unit, disable=not verbose)
+    # tqdm disables a bar when it is closed.
+    nested = any(not bar.disable for bar in tuple(_shown))
+    disable = not verbose or nested
+    bar = tqdm(iterable, total=total, desc=desc, unit=unit, disable=disable)
+    if not disable:
+        _shown.add(bar)
+    return bar

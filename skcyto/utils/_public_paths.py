@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+_PAGES = "https://skcyto.github.io/skcyto/api/generated/{estimator_module}.{estimator_name}.html"
+
 
 def use_public_paths(package: str, namespace: Mapping[str, Any], names: Iterable[str]) -> None:
     """Set ``__module__`` of a package's public classes and functions to the package.
@@ -31,6 +33,10 @@ def use_public_paths(package: str, namespace: Mapping[str, Any], names: Iterable
             continue
         item.__module__ = package
         if inspect.isclass(item):
+            if hasattr(item, "_doc_link_module"):
+                # The question mark in scikit-learn's diagrams leads to skcyto's own page.
+                item._doc_link_module = "skcyto"
+                item._doc_link_template = _PAGES  # type: ignore[attr-defined]
             if "__firstlineno__" in vars(item):
                 # A line of the private module: Python 3.13 would show that of the package instead.
                 del item.__firstlineno__  # type: ignore[attr-defined]

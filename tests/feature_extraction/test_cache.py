@@ -433,7 +433,7 @@ def start(cache, output, pause, paths):
 
 
 def wait_for(condition, process):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not condition():
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
@@ -463,7 +463,7 @@ def test_two_processes_at_once_agree(cache, image_paths, features, tmp_path):
     ]
     n_forward = []
     for process in processes:
-        out, error = process.communicate(timeout=180)
+        out, error = process.communicate(timeout=600)
         assert process.returncode == 0, error
         n_forward.append(int(out))
     np.testing.assert_allclose(np.load(outputs[0]), features, atol=1e-5)

@@ -64,7 +64,7 @@ def client():
             yield client
 
 
-def wait_for(condition, what, seconds=120):
+def wait_for(condition, what, seconds=600):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}"

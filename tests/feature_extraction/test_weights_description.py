@@ -142,6 +142,13 @@ def test_own_weights_say_what_they_are(tmp_path):
         assert json.loads(file.metadata()["preprocessing"])["mean"] == list(MEAN)
     embedder = embed(path)
     assert embedder.image_size_ == 32
+    content = path.read_bytes()
+    for place in (len(content) // 2, content.index(b"preprocessing") + 20):
+        damaged = tmp_path / "damaged.safetensors"
+        changed = bytes([content[place] ^ 1])
+        damaged.write_bytes(content[:place] + changed + content[place + 1 :])
+        with pytest.raises(PretrainedWeightsError, match=r"damaged\.safetensors"):
+            embed(damaged).transform(IMAGES)
     model = classifier.network_.backbone
     expected = class_tokens(model, crop_pct=0.8, interpolation="bicubic")
     np.testing.assert_allclose(embedder.transform(IMAGES), expected, rtol=1e-3, atol=2e-3)

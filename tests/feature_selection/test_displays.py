@@ -44,7 +44,7 @@ def test_importances(table):
     X, y = table
     ranker = make_pipeline(StandardScaler(), LogisticRegression())
     selector = ImportanceThresholdSelector(ranker, "mean", max_features=2).fit(X, y)
-    display = selector.plot_importances()
+    display = ImportanceThresholdDisplay.from_estimator(selector)
     assert isinstance(display, ImportanceThresholdDisplay)
     assert display.ax_.get_yscale() == "log"
     assert display.ax_.get_title() == "Feature importances (LogisticRegression)"
@@ -62,8 +62,13 @@ def test_importances_of_zero_are_counted_not_drawn():
     assert ImportanceThresholdDisplay(np.zeros(3), 0.0).plot().ax_.get_yscale() == "linear"
 
 
+def test_pvalues_too_small_to_draw_are_said():
+    display = FeaturePValueDisplay(np.array([0.0, 0.5]), 0.05).plot()
+    assert "where smaller)" in display.ax_.get_ylabel()
+
+
 def test_pvalues(filter_):
-    display = filter_.plot_pvalues()
+    display = FeaturePValueDisplay.from_estimator(filter_)
     assert isinstance(display, FeaturePValueDisplay)
     significant = np.sort(filter_.pvalues_)[filter_.pvalues_[np.argsort(filter_.pvalues_)] < 0.05]
     assert_allclose(values(display.significant_), np.maximum(significant, 1e-16))
@@ -72,13 +77,14 @@ def test_pvalues(filter_):
 
 
 def test_corrected_pvalues_have_no_uniform_line(table):
-    display = CorrelationTTestFilter(correction="holm").fit(*table).plot_pvalues()
+    fitted = CorrelationTTestFilter(correction="holm").fit(*table)
+    display = FeaturePValueDisplay.from_estimator(fitted)
     assert display.expected_ is None
     assert display.ax_.get_ylabel() == "p-value, corrected (holm)"
 
 
 def test_correlation(filter_):
-    display = filter_.plot_correlation()
+    display = FeatureCorrelationDisplay.from_estimator(filter_)
     assert isinstance(display, FeatureCorrelationDisplay)
     compared = np.isfinite(filter_.correlations_)
     dropped = compared & ~filter_.support_
@@ -91,15 +97,15 @@ def test_correlation(filter_):
 
 def test_heatmap_groups_features_around_those_kept(table, filter_):
     X, _ = table
-    display = filter_.plot_correlation_heatmap(X)
+    display = CorrelationHeatmapDisplay.from_estimator(filter_, X)
     assert isinstance(display, CorrelationHeatmapDisplay)
     names = list(display.feature_names)
     assert names[:3] == ["f0", "f4", "f5"]
     assert_allclose(display.correlations, np.corrcoef(X[names].T), atol=1e-12)
-    assert_array_equal(np.unique(display.groups, return_counts=True)[1].max(), 3)
+    assert_array_equal(np.unique(display.blocks, return_counts=True)[1].max(), 3)
     assert len(display.ax_.patches) == 1
     assert [label.get_text() for label in display.ax_.get_yticklabels()] == names
-    fewer = filter_.plot_correlation_heatmap(X, max_features=2)
+    fewer = CorrelationHeatmapDisplay.from_estimator(filter_, X, max_features=2)
     assert fewer.correlations.shape == (2, 2)
     assert fewer.ax_.get_xlabel() == f"2 of {len(names)} significant features"
 
@@ -109,8 +115,8 @@ def test_heatmap_without_a_kept_feature(table):
     with pytest.warns(DroppedFeatureWarning):
         empty = CorrelationTTestFilter(alpha=1e-200).fit(X, y)
     with pytest.raises(ValueError, match="kept no feature"):
-        empty.plot_correlation_heatmap(X)
-    assert len(values(empty.plot_correlation().kept_)) == 0
+        CorrelationHeatmapDisplay.from_estimator(empty, X)
+    assert len(values(FeatureCorrelationDisplay.from_estimator(empty).kept_)) == 0
 
 
 def test_given_axes_are_used(table, filter_):
@@ -118,10 +124,10 @@ def test_given_axes_are_used(table, filter_):
     selector = ImportanceThresholdSelector(LogisticRegression(), "mean").fit(X, y)
     figure, axes = plt.subplots(2, 2)
     displays = [
-        selector.plot_importances(ax=axes[0, 0]),
-        filter_.plot_pvalues(ax=axes[0, 1]),
-        filter_.plot_correlation(ax=axes[1, 0]),
-        filter_.plot_correlation_heatmap(X, ax=axes[1, 1]),
+        ImportanceThresholdDisplay.from_estimator(selector, ax=axes[0, 0]),
+        FeaturePValueDisplay.from_estimator(filter_, ax=axes[0, 1]),
+        FeatureCorrelationDisplay.from_estimator(filter_, ax=axes[1, 0]),
+        CorrelationHeatmapDisplay.from_estimator(filter_, X, ax=axes[1, 1]),
     ]
     for display, ax in zip(displays, axes.ravel(), strict=True):
         assert display.ax_ is ax
@@ -130,10 +136,12 @@ def test_given_axes_are_used(table, filter_):
 
 def test_unfitted_selectors_are_refused(table):
     for plot in (
-        ImportanceThresholdSelector(LogisticRegression()).plot_importances,
-        CorrelationTTestFilter().plot_pvalues,
-        CorrelationTTestFilter().plot_correlation,
-        lambda: CorrelationTTestFilter().plot_correlation_heatmap(table[0]),
+        lambda: ImportanceThresholdDisplay.from_estimator(
+            ImportanceThresholdSelector(LogisticRegression())
+        ),
+        lambda: FeaturePValueDisplay.from_estimator(CorrelationTTestFilter()),
+        lambda: FeatureCorrelationDisplay.from_estimator(CorrelationTTestFilter()),
+        lambda: CorrelationHeatmapDisplay.from_estimator(CorrelationTTestFilter(), table[0]),
     ):
         with pytest.raises(NotFittedError):
             plot()

@@ -48,7 +48,9 @@ def pipeline(cells, colours):
 def test_importance_display(pipeline, colours):
     explanation = explain(pipeline, colours[:10], background=10, random_state=0)
     table = explanation.global_importance("unhealthy", random_state=0)
-    display = explanation.plot_importance("unhealthy", max_features=2, random_state=0)
+    display = ImportanceDisplay.from_explanation(
+        explanation, "unhealthy", max_features=2, random_state=0
+    )
     assert isinstance(display, ImportanceDisplay)
     widths = [bar.get_width() for bar in display.bars_]
     np.testing.assert_allclose(widths, table["importance"].iloc[:2])
@@ -63,11 +65,10 @@ def test_importance_display(pipeline, colours):
     )
 
 
-def test_importance_display_from_estimator_on_given_axes(pipeline, colours):
+def test_importance_display_on_given_axes(pipeline, colours):
     _, ax = plt.subplots()
-    display = ImportanceDisplay.from_estimator(
-        pipeline, colours[:4], background=4, random_state=0, ax=ax
-    )
+    explanation = explain(pipeline, colours[:4], background=4, random_state=0)
+    display = ImportanceDisplay.from_explanation(explanation, ax=ax)
     assert display.ax_ is ax
     assert display.figure_ is ax.figure
     assert display.ax_.get_title() == "All classes"
@@ -82,17 +83,26 @@ def test_group_importance_display(pipeline, colours):
         class_names=["tumour"],
         response_method="decision_function",
     )
-    display = explanation.plot_group_importance("structure", "tumour", random_state=0)
+    display = GroupImportanceDisplay.from_explanation(
+        explanation, "structure", "tumour", random_state=0
+    )
     assert isinstance(display, GroupImportanceDisplay)
     labels = [text.get_text() for text in display.ax_.get_yticklabels()]
     assert labels == ["a (2)", "b (1)"]
     assert [bar.get_width() for bar in display.bars_] == [2, 1]
-    assert display.ax_.get_ylabel() == "structure (number of features)"
+    assert display.ax_.get_ylabel() == "structure\n(number of features)"
     assert "decision function" in display.ax_.get_xlabel()
-    other = GroupImportanceDisplay.from_estimator(
-        pipeline, colours[:3], by=["warm", "cold", "cold"], background=3, random_state=0
-    )
+    explanation = explain(pipeline, colours[:3], background=3, random_state=0)
+    other = GroupImportanceDisplay.from_explanation(explanation, ["warm", "cold", "cold"])
     assert {text.get_text() for text in other.ax_.get_yticklabels()} == {"warm (1)", "cold (2)"}
+
+
+def test_an_extreme_image_that_cannot_be_drawn_is_named(pipeline, cells, colours, tmp_path):
+    paths = [tmp_path / f"cell{i}.png" for i in range(len(colours))]
+    for path in paths:
+        path.write_bytes(b"no image")
+    with pytest.raises(InvalidImageError, match=r"cell\d+\.png \(row \d+\) cannot be drawn: "):
+        ExtremeSamplesDisplay.from_estimator(pipeline, paths, X=colours, feature="green", n=1)
 
 
 def test_extreme_samples_are_the_extremes(pipeline, cells, colours):

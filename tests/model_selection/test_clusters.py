@@ -245,15 +245,47 @@ def postgres_folder():
     return Path(found[-1]).parent if found else None
 
 
+class PostgreSQL:
+    """A server that can be killed and started again."""
+
+    def __init__(self, command, port, settings):
+        self.command, self.settings = command, settings
+        self.probe = [command[0].with_name("pg_isready"), "-h", "127.0.0.1", "-p", str(port), "-q"]
+        self.url = f"postgresql+psycopg://skcyto@127.0.0.1:{port}/postgres"
+        self.process = None
+
+    def start(self):
+        def is_ready():
+            if self.process is None or self.process.poll() is not None:
+                # A killed server's children may still be about to notice.
+                self.process = subprocess.Popen(self.command, **self.settings)
+                time.sleep(0.5)
+            return subprocess.run(self.probe, check=False).returncode == 0
+
+        wait_for(is_ready, "PostgreSQL")
+
+    def stop(self, how=signal.SIGINT):
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait()
+            self.process = None
+
+
 @pytest.fixture
-def postgres():
+def postgres(postgres_server):
     """Address of a PostgreSQL server of this test's own, on this machine alone."""
+    return postgres_server.url
+
+
+@pytest.fixture
+def postgres_server():
+    """A PostgreSQL server of this test's own, on this machine alone."""
     pytest.importorskip("psycopg", reason="psycopg is not installed (extra dev)")
     folder = postgres_folder()
     if folder is None:
         pytest.skip("no PostgreSQL found: apt-get install postgresql")
     data = tempfile.mkdtemp(prefix="skcyto-postgres-")
-    settings = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "cwd": "/"}
+    settings = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"}
     if os.geteuid() == 0:
         # The server refuses to be run by root.
         names = {user.pw_name for user in pwd.getpwall()}
@@ -268,20 +300,12 @@ def postgres():
         command = [folder / "initdb", "-D", data, "-U", "skcyto", "--auth=trust", "-E", "UTF8"]
         subprocess.run([*command, "--no-sync", "--locale=C"], check=True, **settings)
         command = [folder / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port)]
-        server = subprocess.Popen([*command, "-k", data, "-c", "fsync=off"], **settings)
-
-        def is_ready():
-            assert server.poll() is None, server.stderr.read().decode()
-            probe = [folder / "pg_isready", "-h", "127.0.0.1", "-p", str(port), "-q"]
-            return subprocess.run(probe, check=False).returncode == 0
-
-        wait_for(is_ready, "PostgreSQL")
-        yield f"postgresql+psycopg://skcyto@127.0.0.1:{port}/postgres"
+        server = PostgreSQL([*command, "-k", data, "-c", "fsync=off"], port, settings)
+        server.start()
+        yield server
     finally:
         if server is not None:
-            server.send_signal(signal.SIGINT)
-            server.wait()
-            server.stderr.close()
+            server.stop()
         shutil.rmtree(data)
 
 
@@ -348,6 +372,35 @@ def test_four_sweeps_share_a_postgresql(postgres, log, seed):
     assert {key[:2] for key in done} == params
     # All took part.
     assert len({line.split()[0] for line in lines(log)}) == 4
+
+
+@pytest.mark.slow
+def test_the_server_is_killed_in_mid_sweep(postgres_server, log):
+    """The sweep ends in an error that says what to do; the same sweep goes on afterwards."""
+    url, n_trials = postgres_server.url, 12
+    search = optuna_search(log, pause=0.2, n_jobs=1, n_trials=n_trials, random_state=0, storage=url)
+    thread = threading.Thread(
+        target=lambda: (
+            wait_for(lambda: len(lines(log)) >= 9, "three trials"),
+            postgres_server.stop(signal.SIGKILL),
+        )
+    )
+    thread.start()
+    with pytest.raises(OSError, match=r"storage postgresql.* can't be reached.*goes on"):
+        search.fit(*make_data())
+    thread.join()
+    postgres_server.start()
+    n_before = len(lines(log))
+    assert n_before < 3 * n_trials
+    search.fit(*make_data())
+    assert len(recorded_trials(url)) == n_trials
+    # At most the trials that were in hand are fitted twice.
+    assert len(lines(log)) <= 3 * n_trials + 3 * search.trials_per_batch
+    unbroken = optuna_search(log, n_jobs=1, n_trials=n_trials, random_state=0)
+    np.testing.assert_allclose(
+        search.cv_results_["mean_test_score"],
+        unbroken.fit(*make_data()).cv_results_["mean_test_score"],
+    )
 
 
 @pytest.mark.slow

@@ -37,15 +37,22 @@ from sklearn.svm import SVC
 from skorch.callbacks import EpochTimer
 
 import skcyto
-from skcyto.exceptions import InvalidModelError, ModelSavingWarning, RandomWeightsWarning
+from skcyto.exceptions import (
+    DamagedFileWarning,
+    InvalidModelError,
+    ModelSavingWarning,
+    RandomWeightsWarning,
+)
 from skcyto.feature_extraction import EVA02TokenEmbedder, RadiomicsExtractor
 from skcyto.feature_selection import CorrelationTTestFilter, ImportanceThresholdSelector
 from skcyto.losses import Focal, LogitAdjusted, available
 from skcyto.metrics import get_scorer
 from skcyto.model_selection import OptunaSearchCV, TunedLogitBiasClassifierCV
 from skcyto.neural_network import EVA02Classifier, ImbalancedMLPClassifier
+from skcyto.persistence._manifest import check_files
 from skcyto.persistence._trusted_types import trusted_types, type_name
 from skcyto.utils import all_estimators
+from skcyto.utils._atomic import _node
 
 FRESH_PROCESS = """
 import socket, sys
@@ -359,6 +366,31 @@ class TestSaving:
         with pytest.raises(FileExistsError, match="is no saved model"):
             skcyto.save(second, tmp_path / "data", overwrite=True)
         assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "model"]
+
+    @pytest.mark.parametrize("next_call", ["load", "save"])
+    def test_killed_between_two_renames(self, table, tmp_path, next_call):
+        """The model before it comes back; what is half-written goes."""
+        path = skcyto.save(fitted(LogisticRegression(C=1.0), table), tmp_path / "model")
+        path.rename(tmp_path / f".model.{_node()}.99999999.0a1b2c3d.former")
+        (tmp_path / f".model.{_node()}.99999999.0a1b2c3d.partial").mkdir()
+        again = fitted(LogisticRegression(C=3.0), table)
+        with pytest.warns(DamagedFileWarning, match="model before it is in its place again"):
+            skcyto.load(path) if next_call == "load" else skcyto.save(again, path, overwrite=True)
+        assert skcyto.load(path).get_params()["C"] == {"load": 1.0, "save": 3.0}[next_call]
+        skcyto.save(fitted(LogisticRegression(C=2.0), table), path, overwrite=True)
+        assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+    def test_a_model_that_is_replaced_while_it_is_read(self, table, tmp_path, monkeypatch):
+        path = skcyto.save(fitted(LogisticRegression(C=1.0), table), tmp_path / "model")
+        second = fitted(LogisticRegression(C=2.0), table)
+
+        def replace_first(*args):
+            monkeypatch.undo()
+            skcyto.save(second, path, overwrite=True)
+            return check_files(*args)
+
+        monkeypatch.setattr("skcyto.persistence._load.check_files", replace_first)
+        assert skcyto.load(path).C == 2.0
 
     def test_failure_leaves_nothing_behind(self, table, tmp_path):
         function = FunctionTransformer(lambda X: X)

@@ -1,10 +1,8 @@
 """Models that are damaged, incomplete, of other versions, or made to harm: refused, nothing run."""
 
 import contextlib
-import hashlib
 import io
 import json
-import os
 import pickle
 import re
 import shutil
@@ -32,6 +30,14 @@ from skcyto.exceptions import InvalidModelError, ModelVersionWarning
 from skcyto.feature_extraction import RadiomicsExtractor
 from skcyto.feature_selection import CorrelationTTestFilter
 from skcyto.neural_network import ImbalancedMLPClassifier
+from tests.robustness.forging import (
+    CALLS,
+    Payload,
+    change_manifest,
+    edit_schema,
+    find_nodes,
+    sign,
+)
 
 
 @pytest.fixture
@@ -44,63 +50,6 @@ def model(saved, tmp_path):
 def evidence(tmp_path):
     """A file that is there if, and only if, code of an attacker ran."""
     return tmp_path / "ran"
-
-
-class Payload:
-    """Writes a file as soon as it is unpickled."""
-
-    def __init__(self, evidence):
-        self.evidence = str(evidence)
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.evidence}",)
-
-
-def sign(folder):
-    """Bring the manifest up to date, as a forger would."""
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    manifest["files"] = {
-        file.name: {
-            "bytes": file.stat().st_size,
-            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-        }
-        for file in folder.iterdir()
-        if file != path
-    }
-    path.write_text(json.dumps(manifest))
-
-
-def change_manifest(folder, change):
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    change(manifest)
-    path.write_text(json.dumps(manifest))
-
-
-def edit_schema(folder, edit):
-    """Change what the skops file says, and sign it."""
-    path = folder / "estimator.skops"
-    with zipfile.ZipFile(path) as archive:
-        content = {name: archive.read(name) for name in archive.namelist()}
-    schema = json.loads(content["schema.json"])
-    content["schema.json"] = json.dumps(edit(schema) or schema).encode()
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in content.items():
-            archive.writestr(name, data)
-    sign(folder)
-
-
-def find_nodes(schema, **keys):
-    """Yield the nodes of a schema that have these values."""
-    if isinstance(schema, dict):
-        if all(schema.get(key) == value for key, value in keys.items()):
-            yield schema
-        for value in schema.values():
-            yield from find_nodes(value, **keys)
-    elif isinstance(schema, list):
-        for value in schema:
-            yield from find_nodes(value, **keys)
 
 
 def test_the_payload_would_run(evidence):
@@ -234,39 +183,6 @@ def test_weights_of_another_network(table, tmp_path):
     sign(path)
     with pytest.raises(InvalidModelError, match="cannot be built from what was saved"):
         skcyto.load(path)
-
-
-CALLS = {
-    "a function": {"__class__": "system", "__module__": "os", "__loader__": "FunctionNode"},
-    "an object": {"__class__": "Popen", "__module__": "subprocess", "__loader__": "ObjectNode"},
-    "a type": {"__class__": "system", "__module__": "posix", "__loader__": "TypeNode"},
-    "a list": {
-        "__class__": "Popen",
-        "__module__": "subprocess",
-        "__loader__": "ListNode",
-        "content": [
-            {"__class__": "str", "__module__": "builtins", "__loader__": "JsonNode", "content": "X"}
-        ],
-    },
-    "a call": {
-        "__class__": "system",
-        "__module__": "os",
-        "__loader__": "ConstructorFromReduceNode",
-        "content": {
-            "__class__": "tuple",
-            "__module__": "builtins",
-            "__loader__": "TupleNode",
-            "content": [
-                {
-                    "__class__": "str",
-                    "__module__": "builtins",
-                    "__loader__": "JsonNode",
-                    "content": "X",
-                }
-            ],
-        },
-    },
-}
 
 
 @pytest.mark.parametrize("how", CALLS)
@@ -573,6 +489,13 @@ def test_no_model(tmp_path):
         skcyto.load(tmp_path / "file")
     with pytest.raises(InvalidModelError, match=r"no saved model: it has no manifest\.json"):
         skcyto.load(tmp_path)
+
+
+def test_manifest_of_which_a_bit_was_flipped(model):
+    path = model / "manifest.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"versions"', '"versionz"'))
+    with pytest.raises(InvalidModelError, match="does not have its checksum"):
+        skcyto.load(model)
 
 
 @pytest.mark.parametrize(

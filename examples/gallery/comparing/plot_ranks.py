@@ -39,7 +39,5 @@ comparisons = {
 
 # %%
 # Friedman's test over all, and Nemenyi's critical difference between two.
-first, *others = comparisons.values()
-result = first.critical_difference(
-    dict(zip(list(comparisons)[1:], others, strict=True)), metric="balanced_accuracy"
-)
+others = {name: comparison for name, comparison in comparisons.items() if name != "iris"}
+comparisons["iris"].plot_critical_difference(others, name="iris", metric="balanced_accuracy")

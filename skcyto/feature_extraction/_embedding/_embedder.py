@@ -20,8 +20,8 @@ from skcyto.exceptions import InvalidImageError, InvalidInputWarning, RandomWeig
 from skcyto.feature_extraction._embedding._cache import EmbeddingCache
 from skcyto.feature_extraction._embedding._fine_tuned import (
     FineTunedSource,
+    check_same_network,
     fine_tune,
-    network_owner,
 )
 from skcyto.feature_extraction._embedding._fingerprint import fingerprint
 from skcyto.feature_extraction._embedding._tokens import (
@@ -342,7 +342,9 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
             has no pretrained weights for the model.
         """
         inputs = check_image_input(self, X, reset=True)
-        source = BackboneRequest.of(network_owner(self)).resolve()
+        if self.finetune is not None:
+            check_same_network(self.finetune, self.__dict__, type(self)().get_params(deep=False))
+        source = BackboneRequest.of(self.finetune or self).resolve()
         info = source.describe()
         check_token_names(self.tokens, self._token_names, info)
         resolve_device(self.device)
@@ -469,12 +471,12 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
     def _save_state(self, weights: Path) -> dict[str, Any]:
         from skcyto.feature_extraction._embedding._state import save_embedder_state
 
-        return save_embedder_state(self, weights)
+        return save_embedder_state(self.__dict__, weights)
 
     def _load_state(self, state: dict[str, Any], weights: Path | None) -> None:
         from skcyto.feature_extraction._embedding._state import load_embedder_state
 
-        load_embedder_state(self, state, weights)
+        self.__dict__.update(load_embedder_state(state, weights))
 
     @property
     def _token_names(self) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,6 @@ from skcyto.utils._warnings import warn
 if TYPE_CHECKING:
     from torch import nn
 
-    from skcyto.feature_extraction._embedding._embedder import EVA02TokenEmbedder
     from skcyto.neural_network import EVA02Classifier
 
 _OF_THE_NETWORK = (
@@ -164,35 +163,30 @@ def fine_tune(
     return FineTunedSource.of(clone(finetune).fit(**data))
 
 
-def network_owner(embedder: EVA02TokenEmbedder) -> EVA02TokenEmbedder | EVA02Classifier:
-    """Return the estimator whose parameters say which network an embedder has.
+def check_same_network(
+    finetune: EVA02Classifier, params: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> None:
+    """Refuse parameters of an embedder that describe another network than its `finetune` does.
 
     Parameters
     ----------
-    embedder : EVA02TokenEmbedder
-        Itself, or its `finetune` where it has one.
-
-    Returns
-    -------
-    owner : EVA02TokenEmbedder or EVA02Classifier
+    finetune : EVA02Classifier
+        Says which network it is.
+    params, defaults : mapping
+        The embedder's parameters, and what they are where nothing is said.
 
     Raises
     ------
     ValueError
-        If it has `finetune`, and its own parameters say something else.
+        If one of them says something else.
     """
-    finetune = embedder.finetune
-    if finetune is None:
-        return embedder
-    defaults = inspect.signature(type(embedder)).parameters
     for name in _OF_THE_NETWORK:
-        own, theirs = getattr(embedder, name), getattr(finetune, name)
-        if not _equal(own, defaults[name].default) and not _equal(own, theirs):
+        own, theirs = params[name], getattr(finetune, name)
+        if not _equal(own, defaults[name]) and not _equal(own, theirs):
             raise ValueError(
                 f"{name}={own!r}, but finetune has {name}={theirs!r}. With finetune, the network "
                 f"is the one that it describes: give {name} to it, and leave it out here"
             )
-    return finetune
 
 
 def _equal(one: Any, other: Any) -> bool:

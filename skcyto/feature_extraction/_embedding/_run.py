@@ -22,7 +22,7 @@ import numpy as np
 
 from skcyto.exceptions import EmbeddingCacheWarning
 from skcyto.feature_extraction._embedding._store import EmbeddingStore, make_keys
-from skcyto.feature_extraction._embedding._tokens import PoolingHead, TokenBackbone
+from skcyto.feature_extraction._embedding._tokens import POOLED, PoolingHead, TokenBackbone
 from skcyto.utils._backbones._memory import inference_memory
 from skcyto.utils._backbones._source import BackboneInfo
 from skcyto.utils._backbones._transforms import make_transform
@@ -33,6 +33,7 @@ from skcyto.utils._images._inputs import ImageInputs, LoadedImage, explain
 from skcyto.utils._images._notes import ImageNotes
 from skcyto.utils._prefetch import map_ahead
 from skcyto.utils._warnings import warn
+from skcyto.utils._wording import list_some
 
 if TYPE_CHECKING:
     import torch
@@ -177,6 +178,8 @@ class EmbeddingRun:
         self._kind = kind
         self._views = views
         self._n_features = n_features
+        # Of a stored embedding: class token and patch mean side by side, or the pooled feature.
+        self._n_bytes = 4 * (info.pooled_dim if kind == POOLED else 2 * info.embedding_dim)
         self._combine = combine
         self._load_backbone = load_backbone
         self._device = device
@@ -292,7 +295,7 @@ class EmbeddingRun:
         self, loaded: Iterator[tuple[int, LoadedImage | Exception]]
     ) -> Iterator[_ReadImage]:
         """Set aside copies, take what is stored, and yield the rest."""
-        first: dict[str, int] = {}
+        first: dict[bytes, int] = {}
         more = True
         while more:
             fresh: deque[tuple[int, LoadedImage]] = deque()
@@ -333,13 +336,15 @@ class EmbeddingRun:
         if self._store is None or not indices:
             return set(), set()
         found, damaged = self._store.look_up([key for keys in of_images for key in keys])
+        wrong = {key for key, value in found.items() if len(value) != self._n_bytes}
+        found = {key: value for key, value in found.items() if key not in wrong}
         rows = [i for i, keys in zip(indices, of_images, strict=True) for k in keys if k in found]
         values = [found[key] for keys in of_images for key in keys if key in found]
         if rows:
             self._add(rows, np.stack([np.frombuffer(value, dtype="<f4") for value in values]))
             self._n_hits += len(rows)
             self._advance(len(rows))
-        return set(found), set(damaged)
+        return set(found), wrong.union(damaged)
 
     def _add(self, rows: list[int], embeddings: np.ndarray) -> None:
         """Add the features of some views to those of their images."""
@@ -432,7 +437,12 @@ class EmbeddingRun:
 
     def _look_up_head(self) -> PoolingHead | None:
         data = None if self._store is None else self._store.get_head(self._fingerprint.hex())
-        return None if data is None else PoolingHead.from_bytes(data, self._info, self._kind)
+        if data is None:
+            return None
+        try:
+            return PoolingHead.from_bytes(data, self._info, self._kind)
+        except Exception:  # A forged one has a checksum, too, and may hold anything.
+            return None
 
     def _save(self, vectors: dict[str, bytes]) -> None:
         if self._store is None:
@@ -465,12 +475,10 @@ class EmbeddingRun:
     def _report_damage(self, inputs: ImageInputs) -> None:
         if not self._damaged:
             return
-        names = [inputs.name(index) for index in self._damaged[:_MAX_NAMED]]
-        if len(self._damaged) > _MAX_NAMED:
-            names.append(f"and {len(self._damaged) - _MAX_NAMED} more")
+        names = list_some((inputs.name(index) for index in self._damaged), _MAX_NAMED)
         path = "" if self._store is None else f" {self._store.path}"
         warn(
             f"{len(self._damaged)} damaged embeddings in the embedding cache{path} were computed "
-            f"anew: those of {', '.join(names)}",
+            f"anew: those of {names}",
             EmbeddingCacheWarning,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from skcyto.exceptions import InvalidModelError, PretrainedWeightsError
 from skcyto.feature_extraction._embedding._fine_tuned import FineTunedSource
@@ -15,11 +15,8 @@ from skcyto.utils._backbones._options import NO_OPTIONS, BackboneOptions, make_m
 from skcyto.utils._backbones._source import BackboneSource
 from skcyto.utils._persistence import check_tensors, write_tensors
 
-if TYPE_CHECKING:
-    from skcyto.feature_extraction._embedding._embedder import EVA02TokenEmbedder
 
-
-def save_embedder_state(embedder: EVA02TokenEmbedder, weights: Path) -> dict[str, Any]:
+def save_embedder_state(state: dict[str, Any], weights: Path) -> dict[str, Any]:
     """Return the attributes of an embedder, and write the weights that it embeds with.
 
     They are written wherever they come from, so that the model needs no network, and goes on
@@ -27,8 +24,8 @@ def save_embedder_state(embedder: EVA02TokenEmbedder, weights: Path) -> dict[str
 
     Parameters
     ----------
-    embedder : EVA02TokenEmbedder
-        Fitted or not.
+    state : dict
+        All attributes.
     weights : Path
         Where the weights of a fitted one are written.
 
@@ -37,11 +34,9 @@ def save_embedder_state(embedder: EVA02TokenEmbedder, weights: Path) -> dict[str
     state : dict
         As for ``_save_state`` of :class:`skcyto.utils._persistence.PersistentEstimator`.
     """
-    state = dict(vars(embedder))
-    state["device"] = str(embedder.device)
-    state["cache"] = None
-    if isinstance(embedder.weights, os.PathLike):
-        state["weights"] = os.fspath(embedder.weights)
+    state = state | {"device": str(state["device"]), "cache": None}
+    if isinstance(state["weights"], os.PathLike):
+        state["weights"] = os.fspath(state["weights"])
     source = state.pop("_source", None)
     identity = state.pop("_weights_identity", None)
     if isinstance(source, BackboneSource):
@@ -65,19 +60,20 @@ def save_embedder_state(embedder: EVA02TokenEmbedder, weights: Path) -> dict[str
     return state
 
 
-def load_embedder_state(
-    embedder: EVA02TokenEmbedder, state: dict[str, Any], weights: Path | None
-) -> None:
-    """Take back what :func:`save_embedder_state` gave; the weights are read on first use.
+def load_embedder_state(state: dict[str, Any], weights: Path | None) -> dict[str, Any]:
+    """Turn what :func:`save_embedder_state` gave into attributes; weights are read on first use.
 
     Parameters
     ----------
-    embedder : EVA02TokenEmbedder
-        Changed in place.
     state : dict
         As returned there.
     weights : Path or None
         The weights of a fitted embedder.
+
+    Returns
+    -------
+    state : dict
+        All attributes.
 
     Raises
     ------
@@ -85,43 +81,39 @@ def load_embedder_state(
         If weights are missing, or timm knows no such model.
     """
     # A file says neither which weights are read nor where anything is written.
-    state = {k: v for k, v in state.items() if k not in ("_source", "_weights_identity", "cache")}
-    embedder.__dict__.update(state, cache=None)
-    for name in ("model_kwargs", "crop_mode", "fill", "views"):
-        embedder.__dict__.setdefault(name, None)  # Models saved by earlier releases.
-    if not hasattr(embedder, "embedding_dim_"):
-        return
+    state = {k: v for k, v in state.items() if k not in ("_source", "_weights_identity")}
+    state["cache"] = None
+    if "embedding_dim_" not in state:
+        return state
     try:
-        source = _find_source(embedder, weights)
+        source = _find_source(state, weights)
         info = source.describe()
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InvalidModelError(f"{type(embedder).__name__} cannot be built: {error}") from error
-    dim = info.pooled_dim if embedder._kind == POOLED else info.embedding_dim
-    if (dim, info.image_size) != (embedder.embedding_dim_, embedder.image_size_):
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InvalidModelError(f"EVA02TokenEmbedder cannot be built: {error}") from error
+    is_pooled = state["tokens"] == POOLED or list(state["tokens"]) == [POOLED]
+    dim = info.pooled_dim if is_pooled else info.embedding_dim
+    if (dim, info.image_size) != (state["embedding_dim_"], state["image_size_"]):
         raise InvalidModelError(
             f"model_name={source.model_name!r} has tokens of length {dim} on "
-            f"images of {info.image_size} pixels here; the saved {type(embedder).__name__} has "
-            f"{embedder.embedding_dim_} on {embedder.image_size_}"
+            f"images of {info.image_size} pixels here; the saved EVA02TokenEmbedder has "
+            f"{state['embedding_dim_']} on {state['image_size_']}"
         )
-    embedder._source = source
-    embedder._weights_identity = source.identify_weights()
+    return state | {"_source": source, "_weights_identity": source.identify_weights()}
 
 
-def _find_source(
-    embedder: EVA02TokenEmbedder, weights: Path | None
-) -> BackboneSource | FineTunedSource:
-    if hasattr(embedder, "finetune_"):
-        return FineTunedSource.of(embedder.finetune_)
+def _find_source(state: dict[str, Any], weights: Path | None) -> BackboneSource | FineTunedSource:
+    if "finetune_" in state:
+        return FineTunedSource.of(state["finetune_"])
     if weights is None:
         raise InvalidModelError("its weights are missing")
     check_tensors(weights)
     path = os.path.abspath(weights)
     # Models saved by earlier releases have none of the three.
-    name = getattr(embedder, "_backbone_name", embedder.model_name)
-    own_folder = is_folder(embedder.model_name) and "hub:" not in embedder.model_name
-    if own_folder or embedder.weights not in ("pretrained", None):
+    name = state.get("_backbone_name", state["model_name"])
+    own_folder = is_folder(state["model_name"]) and "hub:" not in state["model_name"]
+    if own_folder or state["weights"] not in ("pretrained", None):
         # So that a clone can be fitted without the former files.
-        embedder.model_name, embedder.weights = name, path
-    size = getattr(embedder, "_backbone_size", embedder.image_size)
-    options = BackboneOptions.from_dict(getattr(embedder, "_backbone_options", {}))
+        state.update(model_name=name, weights=path)
+    size = state.get("_backbone_size", state["image_size"])
+    options = BackboneOptions.from_dict(state.get("_backbone_options", {}))
     return BackboneSource(name, size, path, options=options)

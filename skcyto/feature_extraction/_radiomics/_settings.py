@@ -213,6 +213,8 @@ def _read(path: Path) -> dict[str, Any]:
             content = json.loads(text)
         except ValueError:
             content = yaml.safe_load(text)
+    except RecursionError as error:
+        raise ValueError(f"the settings file {path} is nested too deeply") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"the settings file {path} is neither YAML nor JSON: {error}") from error
     if not isinstance(content, dict):

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skcyto.feature_selection._correlations import correlate, standardise
-from skcyto.utils._plotting import PALETTE, get_figure_and_axes
+from skcyto.utils._plotting import PALETTE, choose_fonts, get_figure_and_axes, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
     from skcyto.feature_selection._correlation_ttest_filter import CorrelationTTestFilter
 
+_MOST_NAMES = 40
+_NAME_SIZE = 7
+
 
 class CorrelationHeatmapDisplay:
     """Correlations among features; each kept one is followed by those dropped for it.
 
     Frames mark the blocks of at least two, so a frame is what the filter turns into one feature.
 
-    Make it with :meth:`from_estimator` or
-    :meth:`CorrelationTTestFilter.plot_correlation_heatmap`.
+    Make it with :meth:`from_estimator`.
 
     Parameters
     ----------
@@ -146,7 +148,11 @@ class CorrelationHeatmapDisplay:
         from matplotlib.patches import Rectangle
 
         r = np.asarray(self.correlations)
-        self.figure_, self.ax_ = get_figure_and_axes(ax, figsize=(8, 6), layout="compressed")
+        named = self.feature_names is not None and len(r) <= _MOST_NAMES
+        names = [str(name) for name in self.feature_names] if named else []  # type: ignore[union-attr]
+        side = max(5.0, 0.13 * len(names))
+        figsize = (side + 2.2 + text_width(names, _NAME_SIZE), side + 0.8)
+        self.figure_, self.ax_ = get_figure_and_axes(ax, figsize=figsize, layout="compressed")
         self.im_ = self.ax_.imshow(r, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
         self.figure_.colorbar(
             self.im_, ax=self.ax_, label=f"r ({self.method.capitalize()})", shrink=0.8
@@ -167,10 +173,11 @@ class CorrelationHeatmapDisplay:
                             linewidth=0.8,
                         )
                     )
-        if self.feature_names is not None and len(r) <= 40:
+        if named:
             self.ax_.set_xticks([])  # the same names as on the other axis
-            self.ax_.set_yticks(np.arange(len(r)), np.asarray(self.feature_names), fontsize=7)
+            self.ax_.set_yticks(np.arange(len(r)), names, fontsize=_NAME_SIZE)
         self.ax_.set_title("Feature correlations")
+        choose_fonts(self.figure_)
         return self
 
 

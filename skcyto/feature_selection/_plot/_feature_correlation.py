@@ -22,7 +22,7 @@ class FeatureCorrelationDisplay:
     A steep curve at the threshold says that a slightly different threshold would keep about the
     same features.
 
-    Make it with :meth:`from_estimator` or :meth:`CorrelationTTestFilter.plot_correlation`.
+    Make it with :meth:`from_estimator`.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ class FeaturePValueDisplay:
     smallest is expected at i / (m + 1). Where the points follow that line, significant
     features are chance findings. Values below 1e-16 are drawn there.
 
-    Make it with :meth:`from_estimator` or :meth:`CorrelationTTestFilter.plot_pvalues`.
+    Make it with :meth:`from_estimator`.
 
     Parameters
     ----------

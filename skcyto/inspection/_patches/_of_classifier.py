@@ -11,7 +11,6 @@ from skcyto.exceptions import InvalidImageError
 from skcyto.inspection._patches._of_embedder import TokenContributions, make_map
 from skcyto.inspection._pipeline_features import without_tuners
 from skcyto.neural_network import EVA02Classifier
-from skcyto.neural_network._transformer._fit import describe_fitted
 from skcyto.utils._backbones._transforms import make_transform, normalize_pixels
 from skcyto.utils._images._inputs import as_image_inputs, list_bad_images
 from skcyto.utils._images._inputs import explain as explain_error
@@ -55,7 +54,7 @@ def contribute_to_classes(classifier: Any, images: Any, label: Any) -> TokenCont
         targets = [str(label)] * len(inputs)
     model: EVA02Classifier = without_tuners(classifier)
     model.network_.eval()
-    transform = make_transform(describe_fitted(model))
+    transform = make_transform(model._describe())
     pictures, maps, values = [], [], []
     for index, target in enumerate(targets):
         try:

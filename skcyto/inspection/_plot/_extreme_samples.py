@@ -17,11 +17,17 @@ from skcyto.inspection._pipeline_features import (
     transform_to_features,
     without_tuners,
 )
-from skcyto.inspection._plot._image_grid import CAPTION_SIZE, place_cell, read_pictures
+from skcyto.inspection._plot._image_grid import (
+    CAPTION_SIZE,
+    LINE,
+    place_cell,
+    read_pictures,
+    wrap_caption,
+)
 from skcyto.inspection._shapley._explain import explain
 from skcyto.inspection._shapley._explanation import Explanation
 from skcyto.inspection._tables import TableEncoder
-from skcyto.utils._plotting import PALETTE, get_figure_and_axes
+from skcyto.utils._plotting import PALETTE, choose_fonts, get_figure_and_axes, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
 
-_CAPTION = 0.34
+_CELL = 1.25  # inches
 _EXPLAINED_ROWS, _BACKGROUND = 10, 20
 _SIDES = ("highest", "lowest")
 
@@ -271,12 +277,16 @@ class ExtremeSamplesDisplay:
         n = int(self.samples["side"].value_counts().max())
         n_columns = int(np.ceil(np.sqrt(2 * n))) if n > 2 else n
         n_rows = int(np.ceil(n / n_columns))
-        figsize = (1.25 * (2 * n_columns + 0.5), 0.6 + 1.65 * n_rows)
+        captions = [_caption(sample) for sample in self.samples.itertuples()]
+        below = LINE * (max(text.count("\n") for text in captions) + 1) + 0.08
+        figsize = (_CELL * (2 * n_columns + 0.5), 0.8 + (_CELL + below) * n_rows)
         self.figure_, self.ax_ = get_figure_and_axes(ax, figsize=figsize)
         self.ax_.set_axis_off()
-        self.ax_.set_title(f"Feature {self.feature_name}", pad=20)
+        self.ax_.set_title(wrap(f"Feature {self.feature_name}", 16 * n_columns), pad=20)
         self.image_axes_: dict[str, list[Axes]] = {side: [] for side in _SIDES}
-        for picture, sample in zip(self.images, self.samples.itertuples(), strict=True):
+        for picture, sample, caption in zip(
+            self.images, self.samples.itertuples(), captions, strict=True
+        ):
             cells = self.image_axes_[sample.side]
             left = 0.0 if sample.side == "highest" else 0.52
             cell = place_cell(
@@ -285,31 +295,32 @@ class ExtremeSamplesDisplay:
                 len(cells) % n_columns,
                 n_rows,
                 n_columns,
-                caption=_CAPTION,
+                caption=below / (_CELL + below),
                 left=left,
                 width=0.48,
             )
             cell.imshow(picture)
-            _write_caption(cell, sample)
+            wrong = getattr(sample, "label", sample.prediction) != sample.prediction
+            colour = PALETTE[1] if wrong else PALETTE[6]
+            cell.set_xlabel(caption, fontsize=CAPTION_SIZE, color=colour, labelpad=2)
             cells.append(cell)
         for side, centre in zip(_SIDES, (0.24, 0.76), strict=True):
             self.ax_.text(centre, 1.02, f"{side} values", ha="center", va="bottom")
         self.ax_.plot([0.5, 0.5], [0.02, 0.98], color="0.6", linewidth=0.8)
         self.ax_.set(xlim=(0, 1), ylim=(0, 1))
+        choose_fonts(self.figure_)
         return self
 
 
-def _write_caption(cell: Axes, sample: Any) -> None:
+def _caption(sample: Any) -> str:
     label = getattr(sample, "label", None)
-    lines, colour = f"{sample.value:.3g}\n", PALETTE[6]
+    value = f"{sample.value:.3g}"
     if label is None:
-        lines += f"pred. {sample.prediction}"
-    elif label == sample.prediction:
-        lines += f"{label}\n\N{CHECK MARK}"
-    else:
-        lines += f"{label}\n\N{MULTIPLICATION SIGN} pred. {sample.prediction}"
-        colour = PALETTE[1]
-    cell.set_xlabel(lines, fontsize=CAPTION_SIZE, color=colour, labelpad=2)
+        return f"{value}\n{wrap_caption(f'pred. {sample.prediction}', _CELL)}"
+    if label == sample.prediction:
+        return f"{value}\n{wrap_caption(label, _CELL)}\n\N{CHECK MARK}"
+    wrong = f"\N{MULTIPLICATION SIGN} pred. {sample.prediction}"
+    return f"{value}\n{wrap_caption(label, _CELL)}\n{wrap_caption(wrong, _CELL)}"
 
 
 def _own_importances(classifier: Any, table: Any, n_features: int, random_state: Any) -> Any:

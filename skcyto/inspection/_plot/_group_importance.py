@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from skcyto.inspection._plot._importance import AXIS_LABELS, draw_bars
+from skcyto.inspection._plot._importance import AXIS_LABELS, TITLE_WIDTH, draw_bars
+from skcyto.utils._plotting import choose_fonts, wrap
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 class GroupImportanceDisplay:
     """Bars of the importance of structures, filters or feature classes, with their intervals.
 
-    Make it with :meth:`from_explanation` or :meth:`Explanation.plot_group_importance`.
+    Make it with :meth:`from_explanation`.
 
     Parameters
     ----------
@@ -118,50 +119,6 @@ class GroupImportanceDisplay:
             ),
         ).plot(ax=ax)
 
-    @classmethod
-    def from_estimator(
-        cls,
-        pipeline: Any,
-        X: Any,
-        *,
-        by: str | Sequence[str] | Callable[[str], str] = "feature_class",
-        label: Any = None,
-        ax: Axes | None = None,
-        **explain_params: Any,
-    ) -> GroupImportanceDisplay:
-        """Explain a fitted pipeline and draw the importance of groups of its features.
-
-        Parameters
-        ----------
-        pipeline : estimator
-            Fitted.
-
-        X : array-like, DataFrame or images
-            Rows to explain.
-
-        by : str, callable or sequence of str, default="feature_class"
-            As for :meth:`Explanation.group_importance`.
-
-        label : str, default=None
-            Class to draw; the mean over the classes where None.
-
-        ax : matplotlib.axes.Axes, default=None
-            Axes to draw on; new ones where None.
-
-        **explain_params : dict
-            Given to :func:`explain`.
-
-        Returns
-        -------
-        display : GroupImportanceDisplay
-        """
-        from skcyto.inspection._shapley._explain import explain
-
-        explanation = explain(pipeline, X, **explain_params)
-        return cls.from_explanation(
-            explanation, by, label, ax=ax, random_state=explain_params.get("random_state")
-        )
-
     def plot(self, *, ax: Axes | None = None) -> GroupImportanceDisplay:
         """Draw the bars.
 
@@ -180,6 +137,8 @@ class GroupImportanceDisplay:
             [f"{name or 'none'} ({size})" for name, size in sizes.items()]
         )
         self.figure_, self.ax_, self.bars_ = draw_bars(labelled, ax, self.axis_label)
-        self.ax_.set_ylabel(f"{self.group_name} (number of features)")
-        self.ax_.set_title("All classes" if self.class_name is None else f"Class {self.class_name}")
+        self.ax_.set_ylabel(f"{wrap(self.group_name, 20)}\n(number of features)")
+        title = "All classes" if self.class_name is None else f"Class {self.class_name}"
+        self.ax_.set_title(wrap(title, TITLE_WIDTH))
+        choose_fonts(self.figure_)
         return self

@@ -9,6 +9,7 @@ import numpy as np
 from skcyto.exceptions import InvalidImageError
 from skcyto.utils._images._inputs import as_image_inputs
 from skcyto.utils._images._inputs import explain as explain_error
+from skcyto.utils._plotting import text_width, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CAPTION_SIZE = 7
+LINE = 1.35 * CAPTION_SIZE / 72  # inches
+
+
+def wrap_caption(text: Any, width: float) -> str:
+    """Break a caption into lines that a cell has room for.
+
+    Parameters
+    ----------
+    text : object
+        Shown by ``str``.
+    width : float
+        Of the cell in inches.
+
+    Returns
+    -------
+    caption : str
+    """
+    return wrap(str(text), int(0.9 * width / text_width("x", CAPTION_SIZE)))
 
 
 def read_pictures(images: Any, indices: Sequence[int]) -> list[np.ndarray]:

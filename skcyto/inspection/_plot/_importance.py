@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skcyto.utils._plotting import PALETTE, get_figure_and_axes
+from skcyto.utils._plotting import PALETTE, choose_fonts, get_figure_and_axes, text_width, wrap
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +18,10 @@ AXIS_LABELS = {
     "predict_proba": "mean |SHAP value| (probability)",
     "decision_function": "mean |SHAP value| (decision function)",
 }
+
+
+_NAME_SIZE = 9
+TITLE_WIDTH = 38
 
 
 class ImportanceDisplay:
@@ -124,54 +128,6 @@ class ImportanceDisplay:
             axis_label=AXIS_LABELS[explanation.response_method],
         ).plot(ax=ax)
 
-    @classmethod
-    def from_estimator(
-        cls,
-        pipeline: Any,
-        X: Any,
-        *,
-        label: Any = None,
-        max_features: int = 20,
-        ax: Axes | None = None,
-        **explain_params: Any,
-    ) -> ImportanceDisplay:
-        """Explain a fitted pipeline and draw the importance of its features.
-
-        Parameters
-        ----------
-        pipeline : estimator
-            Fitted.
-
-        X : array-like, DataFrame or images
-            Rows to explain.
-
-        label : str, default=None
-            Class to draw; the mean over the classes where None.
-
-        max_features : int, default=20
-            Number of features to draw.
-
-        ax : matplotlib.axes.Axes, default=None
-            Axes to draw on; new ones where None.
-
-        **explain_params : dict
-            Given to :func:`explain`.
-
-        Returns
-        -------
-        display : ImportanceDisplay
-        """
-        from skcyto.inspection._shapley._explain import explain
-
-        explanation = explain(pipeline, X, **explain_params)
-        return cls.from_explanation(
-            explanation,
-            label,
-            max_features=max_features,
-            ax=ax,
-            random_state=explain_params.get("random_state"),
-        )
-
     def plot(self, *, ax: Axes | None = None) -> ImportanceDisplay:
         """Draw the bars.
 
@@ -191,7 +147,8 @@ class ImportanceDisplay:
         title = "All classes" if self.class_name is None else f"Class {self.class_name}"
         if left_out:
             title += f" ({len(shown)} of {len(self.importance)} features)"
-        self.ax_.set_title(title)
+        self.ax_.set_title(wrap(title, TITLE_WIDTH))
+        choose_fonts(self.figure_)
         return self
 
 
@@ -213,7 +170,11 @@ def draw_bars(table: pd.DataFrame, ax: Axes | None, axis_label: str) -> tuple[An
     ax : matplotlib.axes.Axes
     bars : matplotlib.container.BarContainer
     """
-    figure, ax = get_figure_and_axes(ax, figsize=(6.4, 1.0 + 0.26 * max(4, len(table))))
+    names = [str(name) for name in table.index]
+    # Bars keep their width, however long the names beside them.
+    room = text_width(names, _NAME_SIZE)
+    height = 1.3 + 0.26 * max(4, len(table))
+    figure, ax = get_figure_and_axes(ax, figsize=(max(6.4, 4.8 + room), height))
     width = table["importance"].to_numpy()
     # A percentile interval need not hold the estimate; an error bar cannot be negative.
     below = np.maximum(width - table["ci_low"].to_numpy(), 0)
@@ -225,7 +186,7 @@ def draw_bars(table: pd.DataFrame, ax: Axes | None, axis_label: str) -> tuple[An
         color=PALETTE[0],
         error_kw={"ecolor": PALETTE[6], "elinewidth": 1, "capsize": 2},
     )
-    ax.set_yticks(np.arange(len(table)), [str(name) for name in table.index])
+    ax.set_yticks(np.arange(len(table)), names, fontsize=_NAME_SIZE)
     ax.invert_yaxis()
     ax.set_xlabel(axis_label)
     ax.set_xlim(left=0)

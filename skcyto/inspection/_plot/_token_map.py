@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skcyto.inspection._pipeline_features import split_pipeline, without_tuners
-from skcyto.inspection._plot._image_grid import CAPTION_SIZE, place_cell
-from skcyto.utils._plotting import get_figure_and_axes
+from skcyto.inspection._plot._image_grid import CAPTION_SIZE, LINE, place_cell, wrap_caption
+from skcyto.utils._plotting import choose_fonts, get_figure_and_axes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
 
-_CAPTION = 0.12
+_CELL = 1.5  # inches
 _COLOURS = "PuOr_r"
 _SCALE_QUANTILE = 0.98
 
@@ -188,13 +188,17 @@ class TokenMapDisplay:
         size = np.abs(maps)
         # One patch far above all others would leave the rest of the maps blank.
         limit = float(np.quantile(size, _SCALE_QUANTILE, method="higher")) or 1.0
-        self.figure_, self.ax_ = get_figure_and_axes(ax, figsize=(0.9 + 1.5 * n, 3.1))
+        captions = [wrap_caption(self._caption(i), _CELL) for i in range(n)]
+        below = LINE * (max(text.count("\n") for text in captions) + 1) + 0.08
+        height = 2 * (_CELL + below)
+        figsize = (1.1 + _CELL * n, 0.1 + height)
+        self.figure_, self.ax_ = get_figure_and_axes(ax, figsize=figsize)
         self.ax_.set_axis_off()
         self.map_artists_ = []
         for column, (picture, values) in enumerate(zip(self.images, maps, strict=True)):
             height, width = picture.shape[:2]
             place_cell(self.ax_, 0, column, 2, n, caption=0.04).imshow(picture)
-            cell = place_cell(self.ax_, 1, column, 2, n, caption=_CAPTION)
+            cell = place_cell(self.ax_, 1, column, 2, n, caption=2 * below / height)
             cell.imshow(picture.mean(axis=2), cmap="gray", vmin=0, vmax=255)
             self.map_artists_.append(
                 cell.imshow(
@@ -207,13 +211,14 @@ class TokenMapDisplay:
                     interpolation="nearest",
                 )
             )
-            cell.set_xlabel(self._caption(column), fontsize=CAPTION_SIZE, labelpad=2)
+            cell.set_xlabel(captions[column], fontsize=CAPTION_SIZE, labelpad=2)
         self.colorbar_ = self.figure_.colorbar(
             ScalarMappable(self.map_artists_[-1].norm, _COLOURS),
             ax=self.ax_,
             label="contribution of the patch",
             extend="both" if size.max() > limit else "neither",
         )
+        choose_fonts(self.figure_)
         return self
 
     def _caption(self, index: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,7 @@ from skcyto.inspection._shapley._shap import import_shap
 
 if TYPE_CHECKING:
     import shap
-    from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
-
-    from skcyto.inspection._plot._group_importance import GroupImportanceDisplay
-    from skcyto.inspection._plot._importance import ImportanceDisplay
 
 
 class Explanation:
@@ -121,6 +118,11 @@ class Explanation:
             f"<Explanation of {self.response_method}: {self.n_samples} samples, "
             f"{self.n_features} features, classes {', '.join(self.class_names)}>"
         )
+
+    def _repr_html_(self) -> str:
+        top = self.global_importance(n_resamples=200, random_state=0).head(10)
+        title = html.escape(repr(self))
+        return f"<p>{title}</p>{top.to_html(float_format='{:.3g}'.format)}"
 
     def __len__(self) -> int:
         return self.n_outputs
@@ -281,7 +283,8 @@ class Explanation:
         Raises
         ------
         ValueError
-            If the explanation was made with fewer than two repeats.
+            If the explanation was made with fewer than two repeats, or `top` is no int of at
+            least 1.
         """
         order = self._order(label)
         table = ranking_stability(self._repeats(label), top)
@@ -308,75 +311,10 @@ class Explanation:
         Raises
         ------
         ValueError
-            If the explanation was made with fewer than two repeats.
+            If the explanation was made with fewer than two repeats, or `top` is no int of at
+            least 1.
         """
         return rank_agreement(self._repeats(label), top)
-
-    def plot_importance(
-        self,
-        label: Any = None,
-        *,
-        max_features: int = 20,
-        ax: Axes | None = None,
-        **kwargs: Any,
-    ) -> ImportanceDisplay:
-        """Draw the most important features with their intervals.
-
-        Parameters
-        ----------
-        label : str, default=None
-            Class to draw; the mean over the classes where None.
-
-        max_features : int, default=20
-            Number of features to draw.
-
-        ax : matplotlib.axes.Axes, default=None
-            Axes to draw on; new ones where None.
-
-        **kwargs : dict
-            Given to :meth:`global_importance`.
-
-        Returns
-        -------
-        display : ImportanceDisplay
-        """
-        from skcyto.inspection._plot._importance import ImportanceDisplay
-
-        return ImportanceDisplay.from_explanation(
-            self, label, max_features=max_features, ax=ax, **kwargs
-        )
-
-    def plot_group_importance(
-        self,
-        by: str | Sequence[str] | Callable[[str], str] = "feature_class",
-        label: Any = None,
-        *,
-        ax: Axes | None = None,
-        **kwargs: Any,
-    ) -> GroupImportanceDisplay:
-        """Draw the importance of groups of features.
-
-        Parameters
-        ----------
-        by : str, callable or sequence of str, default="feature_class"
-            As for :meth:`group_importance`.
-
-        label : str, default=None
-            Class to draw; the mean over the classes where None.
-
-        ax : matplotlib.axes.Axes, default=None
-            Axes to draw on; new ones where None.
-
-        **kwargs : dict
-            Given to :meth:`group_importance`.
-
-        Returns
-        -------
-        display : GroupImportanceDisplay
-        """
-        from skcyto.inspection._plot._group_importance import GroupImportanceDisplay
-
-        return GroupImportanceDisplay.from_explanation(self, by, label, ax=ax, **kwargs)
 
     def _output(self, label: Any) -> int:
         if str(label) not in self.class_names:

@@ -119,13 +119,6 @@ def seed_estimator(estimator: BaseEstimator, seed: int) -> BaseEstimator:
     share get the same one: their results can then be cached, and comparisons are paired.
     Splitters that shuffle, such as the ``cv`` of a search, are replaced by copies with a seed.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Changed in place.
-    seed : int
-        Seed of the fold.
-
     Returns
     -------
     estimator : estimator

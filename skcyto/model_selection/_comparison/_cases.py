@@ -17,6 +17,7 @@ from skcyto.exceptions import MissingClassWarning
 from skcyto.model_selection._splits import Split
 from skcyto.utils._validation import plain_vector
 from skcyto.utils._warnings import warn
+from skcyto.utils._wording import list_some
 
 _MOST_SHOWN = 5
 
@@ -68,31 +69,12 @@ class ExternalSet:
     groups: NDArray[Any] | None
 
     def split(self, n_internal: int) -> Split:
-        """Return the rows that train, of the internal data, and that are tested, of this set.
-
-        Parameters
-        ----------
-        n_internal : int
-            Number of internal cases.
-
-        Returns
-        -------
-        split : (ndarray, ndarray)
-        """
+        """Return the rows that train, of the internal data, and that are tested, of this set."""
         return np.arange(n_internal), np.arange(len(self.y))
 
 
 def check_cases(X: Any, y: Any, groups: Any, params: Mapping[str, Any] | None) -> Cases:
     """Check the cases of a comparison.
-
-    Parameters
-    ----------
-    X, y, groups, params : object
-        What :func:`compare_models` was given.
-
-    Returns
-    -------
-    cases : Cases
 
     Raises
     ------
@@ -144,17 +126,6 @@ def _check_metadata(
 
 def check_external(external: Any, internal: Cases) -> list[ExternalSet]:
     """Check external data before anything is fitted.
-
-    Parameters
-    ----------
-    external : dict of str to tuple, or None
-        What :func:`compare_models` was given.
-    internal : Cases
-        Those that train.
-
-    Returns
-    -------
-    sets : list of ExternalSet
 
     Raises
     ------
@@ -259,5 +230,4 @@ def _check_shared_groups(what: str, own: NDArray[Any], internal: NDArray[Any] | 
 
 
 def _shorten(items: Sequence[Any]) -> str:
-    shown = ", ".join(repr(item) for item in items[:_MOST_SHOWN])
-    return shown + (f" and {len(items) - _MOST_SHOWN} more" if len(items) > _MOST_SHOWN else "")
+    return list_some(map(repr, items), _MOST_SHOWN)

@@ -20,12 +20,12 @@ from skcyto.model_selection._comparison._cases import (
     check_cases,
     check_external,
 )
-from skcyto.model_selection._comparison._checkpoint import Checkpoint
 from skcyto.model_selection._comparison._fit import Measuring
 from skcyto.model_selection._comparison._folds import check_engine
 from skcyto.model_selection._comparison._metadata import route_metadata
 from skcyto.model_selection._comparison._model_comparison import ModelComparison
 from skcyto.model_selection._comparison._plan import Plan
+from skcyto.model_selection._comparison._record_folder import RecordFolder
 from skcyto.model_selection._results._measures import resolve_scoring
 from skcyto.model_selection._results._records import Outcome
 from skcyto.model_selection._splits import Splits, make_splits
@@ -183,7 +183,7 @@ def compare_models(
     ... )
     >>> print(comparison.table()["f1_macro"].round(2).reset_index().to_string(index=False))
           model  mean  std  ci_low  ci_high
-       majority  0.39 0.00    0.35     0.42
+       majority  0.39 0.00    0.34     0.44
     naive Bayes  0.93 0.02    0.90     0.96
     >>> test = comparison.ttest().loc[("naive Bayes", "majority")]
     >>> round(float(test["difference"]), 2), bool(test["p_holm"] < 0.001)
@@ -195,7 +195,7 @@ def compare_models(
     wanted = resolve_scoring(scoring, cases.X, cases.y, bounds=bounds, pos_label=pos_label)
     routes = route_metadata(candidates, set(cases.metadata))
     check_engine(engine, candidates)
-    store = None if checkpoint is None else Checkpoint(checkpoint, wanted.scorers)
+    store = None if checkpoint is None else RecordFolder(checkpoint, wanted.scorers)
     seed = draw_seed(random_state)
     if store is not None and random_state is None:
         seed = store.seed(seed)

@@ -15,8 +15,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import column_or_1d
 
 from skcyto.model_selection._comparison._candidates import seed_estimator
-from skcyto.model_selection._comparison._cases import Cases
-from skcyto.model_selection._comparison._checkpoint import Checkpoint
+from skcyto.model_selection._comparison._record_folder import RecordFolder
 from skcyto.model_selection._encoded_labels import explain_refused_labels
 from skcyto.model_selection._inner_folds import fix_grouped_folds
 from skcyto.model_selection._results._records import (
@@ -70,13 +69,13 @@ class Measuring:
         The labels that occur, sorted.
     scorers : dict of str to callable
         Scorers that need the fitted estimator.
-    checkpoint : Checkpoint or None
+    checkpoint : RecordFolder or None
         Where to keep records.
     """
 
     classes: NDArray[Any]
     scorers: Mapping[str, Any] = field(default_factory=dict)
-    checkpoint: Checkpoint | None = None
+    checkpoint: RecordFolder | None = None
 
     def measure(self, fit: Fit, X: Any, y: NDArray[Any], fold: int, key: str) -> Outcome:
         """Predict test cases with what `fit` returns.
@@ -91,10 +90,6 @@ class Measuring:
             Position of the fold.
         key : str
             Of the record in the checkpoint.
-
-        Returns
-        -------
-        outcome : FoldRecord or FoldFailure
         """
         try:
             model, seconds = fit()
@@ -114,23 +109,24 @@ class Measuring:
         return record
 
 
-def run_fold(part: FoldPart, cases: Cases, measuring: Measuring) -> Outcome:
+def run_fold(
+    part: FoldPart,
+    X: Any,
+    y: NDArray[Any],
+    groups: NDArray[Any] | None,
+    measuring: Measuring,
+) -> Outcome:
     """Fit a clone on the training cases and predict the test cases.
 
     Parameters
     ----------
     part : FoldPart
         The candidate and the fold.
-    cases : Cases
-        All cases.
+    X, y, groups : array-like
+        All cases. By themselves, so that joblib's backends send each of them once.
     measuring : Measuring
         What is done with the fitted candidate.
-
-    Returns
-    -------
-    outcome : FoldRecord or FoldFailure
     """
-    X, y, groups = cases.X, cases.y, cases.groups
     train, test = part.split
 
     def fit() -> tuple[Any, float]:

@@ -29,13 +29,6 @@ ENGINES = ("separate", "stacked")
 def check_engine(engine: str, candidates: Mapping[str, Any]) -> None:
     """Refuse an unknown engine, and networks that can't be stacked.
 
-    Parameters
-    ----------
-    engine : str
-        As the user gave it.
-    candidates : dict of str to estimator
-        All of them.
-
     Raises
     ------
     ValueError
@@ -86,7 +79,8 @@ def run_folds(
     """
     stacked = [i for i, part in enumerate(parts) if engine == "stacked" and is_net(part.estimator)]
     separate = [i for i in range(len(parts)) if i not in set(stacked)]
-    calls = (delayed(run_fold)(parts[i], cases, measuring) for i in separate)
+    X, y, groups = cases.X, cases.y, cases.groups
+    calls = (delayed(run_fold)(parts[i], X, y, groups, measuring) for i in separate)
     yield from zip(separate, streaming_parallel(n_jobs)(calls), strict=True)
     if not stacked:
         return
@@ -98,11 +92,11 @@ def run_folds(
         )
         for i in stacked
     ]
-    fits = fit_in_stacks(tasks, cases.X, cases.y, streaming_parallel(n_jobs))
+    fits = fit_in_stacks(tasks, X, y, streaming_parallel(n_jobs))
     for i, fit in zip(stacked, fits, strict=True):
         part, test = parts[i], parts[i].split[1]
-        X, y = _safe_indexing(cases.X, test), cases.y[test]
-        yield i, measuring.measure(partial(_take, fit), X, y, part.fold, part.key)
+        rows = _safe_indexing(X, test), y[test]
+        yield i, measuring.measure(partial(_take, fit), *rows, part.fold, part.key)
 
 
 def _take(fit: FoldFit) -> tuple[Any, float]:

@@ -31,13 +31,6 @@ def route_metadata(
     what its ``fit`` names, every step that uses groups gets them, and a search gets them for its
     inner folds too.
 
-    Parameters
-    ----------
-    candidates : dict of str to estimator
-        The candidates.
-    available : set of str
-        Metadata at hand.
-
     Returns
     -------
     routes : dict of str to dict

@@ -16,7 +16,11 @@ from skcyto.model_selection._plot._curves import (
 )
 from skcyto.model_selection._plot._scores import ScoreComparisonDisplay
 from skcyto.model_selection._report._page import write_html
-from skcyto.model_selection._report._tables import scores_to_latex, scores_to_markdown
+from skcyto.model_selection._report._tables import (
+    scores_to_html,
+    scores_to_latex,
+    scores_to_markdown,
+)
 from skcyto.model_selection._results._data import check_metrics
 from skcyto.model_selection._results._one_set import describe_set
 
@@ -108,6 +112,9 @@ class ModelComparison(ComparisonTests):
             f"ModelComparison of {len(self.models)} models{failed}{where}{more}\n"
             f"{self.primary_metric}:\n{mean}"
         )
+
+    def _repr_html_(self) -> str:
+        return scores_to_html(self, repr(self).partition("\n")[0])
 
     def plot_roc(
         self, *, pos_label: Any = None, models: Sequence[str] | None = None, ax: Axes | None = None

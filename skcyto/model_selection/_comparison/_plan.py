@@ -16,9 +16,9 @@ from sklearn.utils.parallel import delayed
 
 from skcyto.model_selection._comparison._candidates import seed_estimator
 from skcyto.model_selection._comparison._cases import Cases, ExternalSet
-from skcyto.model_selection._comparison._checkpoint import record_key
 from skcyto.model_selection._comparison._fit import FoldPart, Measuring
 from skcyto.model_selection._comparison._folds import run_folds
+from skcyto.model_selection._comparison._record_folder import record_key
 from skcyto.model_selection._fingerprints import fingerprint_data, fingerprint_estimator
 from skcyto.model_selection._results._records import FoldFailure, Outcome
 from skcyto.model_selection._splits import Split
@@ -101,15 +101,6 @@ class Plan:
     ) -> dict[str, dict[str, Outcome]]:
         """Fit every candidate once on all cases, and measure it on every external set.
 
-        Parameters
-        ----------
-        sets : list of ExternalSet
-            What to predict.
-        n_jobs : int or None
-            Fits at once.
-        verbose : int
-            Shows progress above 0.
-
         Returns
         -------
         outcomes : dict of str to dict
@@ -131,7 +122,8 @@ class Plan:
                 self.candidates[name],
                 self._fit_params(name),
                 self.seed,
-                self.cases,
+                self.cases.X,
+                self.cases.y,
                 self.measuring,
                 sets_left,
             )
@@ -178,7 +170,8 @@ def _fit_once(
     estimator: BaseEstimator,
     fit_params: Mapping[str, NDArray[Any]],
     seed: int,
-    cases: Cases,
+    X: Any,
+    y: NDArray[Any],
     measuring: Measuring,
     sets: Sequence[tuple[ExternalSet, str]],
 ) -> list[Outcome]:
@@ -186,7 +179,7 @@ def _fit_once(
     try:
         model: Any = seed_estimator(clone(estimator), seed)
         start = time.perf_counter()
-        model.fit(cases.X, cases.y, **fit_params)
+        model.fit(X, y, **fit_params)
         fitted = model, time.perf_counter() - start
     except Exception as error:  # one failing candidate must not lose the others' hours
         failure = FoldFailure(0, f"{type(error).__name__}: {error}", traceback.format_exc())

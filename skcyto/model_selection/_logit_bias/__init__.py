@@ -1,1 +1,5 @@
-"""A bias per class on a classifier's log probabilities, searched on held-out folds."""
+"""TunedLogitBiasClassifierCV: one bias a class, found on rows that no model has seen.
+
+`_folds` scores these rows, `_ascent` climbs, `_classifier` is the estimator. Knows nothing of
+comparisons and searches.
+"""

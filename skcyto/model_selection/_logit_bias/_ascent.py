@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from skcyto.metrics._counts import SCORES_OF_COUNTS
 from skcyto.model_selection._fixed_predictions import FixedPredictions
 from skcyto.model_selection._logit_bias._folds import Fold
 
@@ -85,11 +86,11 @@ class CountObjective:
     folds : sequence of Fold
         Rows that are scored.
     name : str
-        Key of ``COUNT_SCORES``.
+        Key of :data:`SCORES_OF_COUNTS`.
     """
 
     def __init__(self, folds: Iterable[Fold], name: str) -> None:
-        self.score = COUNT_SCORES[name]
+        self.score = SCORES_OF_COUNTS[name]
         self.parts = []
         for fold in folds:
             weight = np.asarray(fold.score_params.get("sample_weight", np.ones(len(fold.codes))))
@@ -150,11 +151,6 @@ def change_points(
         Scores without bias.
     bias : ndarray of shape (n_classes,)
         Biases; that of `c` is not looked at.
-
-    Returns
-    -------
-    change : ndarray of shape (n_samples,)
-    rival : ndarray of int, shape (n_samples,)
     """
     others = scores + bias
     others[:, c] = -np.inf
@@ -173,17 +169,6 @@ def candidates(
     Where there are more such values than candidates, evenly spaced ranks are taken, half of them
     among the rows of class `c` and half among the others: spaced over all rows, hardly one would
     fall among those of a rare class.
-
-    Parameters
-    ----------
-    c : int
-        Position of the class.
-    folds : list of Fold
-        Rows that are scored.
-    bias : ndarray of shape (n_classes,)
-        Biases of the other classes.
-    n_candidates : int
-        About how many to take.
 
     Returns
     -------
@@ -212,19 +197,7 @@ def candidates(
 
 
 def first_biases(folds: list[Fold], n_classes: int) -> dict[str, NDArray[np.float64]]:
-    """Biases to start from: none, and those that treat all classes alike.
-
-    Parameters
-    ----------
-    folds : list of Fold
-        Rows that are scored.
-    n_classes : int
-        Number of classes.
-
-    Returns
-    -------
-    starts : dict of str to ndarray
-    """
+    """Biases to start from: none, and those that treat all classes alike."""
     share = sum(
         np.bincount(fold.codes, fold.score_params.get("sample_weight"), minlength=n_classes)
         for fold in folds
@@ -284,64 +257,33 @@ def ascend(
     return path
 
 
-def _divide(a: NDArray[np.float64], b: ArrayLike) -> NDArray[np.float64]:
-    """Divide, with 0 for 0 / 0."""
-    a, b = np.broadcast_arrays(a, b)
-    return np.divide(a, b, out=np.zeros(a.shape), where=b > 0)
+def climb(
+    objective: Objective, folds: list[Fold], n_classes: int, n_candidates: int
+) -> dict[str, list[tuple[NDArray[np.float64], float]]]:
+    """Ascend from every start.
+
+    Parameters
+    ----------
+    objective : Objective
+        What is maximised.
+    folds : list of Fold
+        Rows that are scored.
+    n_classes : int
+        Number of classes.
+    n_candidates : int
+        About how many biases of a class to try at a time.
+
+    Returns
+    -------
+    paths : dict of str to list
+        Of :func:`ascend`, by name of the start.
+    """
+    return {
+        name: ascend(objective, folds, start, n_candidates)
+        for name, start in first_biases(folds, n_classes).items()
+    }
 
 
-def _accuracy(right: NDArray, claimed: NDArray, true: NDArray) -> NDArray:
-    return right.sum(axis=1) / true.sum()
-
-
-def _balanced_accuracy(right: NDArray, claimed: NDArray, true: NDArray) -> NDArray:
-    return _divide(right, true).sum(axis=1) / (true > 0).sum()
-
-
-def _f1_macro(right: NDArray, claimed: NDArray, true: NDArray) -> NDArray:
-    return _divide(2 * right, claimed + true).sum(axis=1) / _n_labels(claimed, true)
-
-
-def _precision_macro(right: NDArray, claimed: NDArray, true: NDArray) -> NDArray:
-    return _divide(right, claimed).sum(axis=1) / _n_labels(claimed, true)
-
-
-def _recall_macro(right: NDArray, claimed: NDArray, true: NDArray) -> NDArray:
-    return _divide(right, true).sum(axis=1) / _n_labels(claimed, true)
-
-
-def _average_f1(right: NDArray, claimed: NDArray, true: NDArray) -> NDArray:
-    precision = _precision_macro(right, claimed, true)
-    recall = _recall_macro(right, claimed, true)
-    return _divide(2 * precision * recall, precision + recall)
-
-
-def _f1_weighted(right: NDArray, claimed: NDArray, true: NDArray) -> NDArray:
-    return (_divide(2 * right, claimed + true) * true).sum(axis=1) / true.sum()
-
-
-def _matthews_corrcoef(right: NDArray, claimed: NDArray, true: NDArray) -> NDArray:
-    total = true.sum()
-    covariance = right.sum(axis=1) * total - claimed @ true
-    spread = (total**2 - (claimed**2).sum(axis=1)) * (total**2 - (true**2).sum())
-    # Rounding leaves a little spread where only one class was predicted.
-    flat = spread <= 1e-12 * total**4
-    return np.where(flat, 0, covariance / np.sqrt(np.where(flat, 1, spread)))
-
-
-def _n_labels(claimed: NDArray, true: NDArray) -> NDArray:
-    # scikit-learn averages over the labels that are true or predicted anywhere.
-    return ((claimed > 1e-12 * true.sum()) | (true > 0)).sum(axis=1)
-
-
-#: Scores that need no more than how often each class was right, predicted and true.
-COUNT_SCORES: dict[str, Callable[[NDArray, NDArray, NDArray], NDArray]] = {
-    "accuracy": _accuracy,
-    "average_f1": _average_f1,
-    "balanced_accuracy": _balanced_accuracy,
-    "f1_macro": _f1_macro,
-    "f1_weighted": _f1_weighted,
-    "matthews_corrcoef": _matthews_corrcoef,
-    "precision_macro": _precision_macro,
-    "recall_macro": _recall_macro,
-}
+def highest(paths: dict[str, list[tuple[NDArray[np.float64], float]]]) -> str:
+    """Name the path that ends highest; of equally high ones that from no bias."""
+    return max(paths, key=lambda name: (round(paths[name][-1][1], 12), name == "zero"))

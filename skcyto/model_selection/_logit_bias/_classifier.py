@@ -19,7 +19,6 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.parallel import delayed
 from sklearn.utils.validation import (
-    _check_method_params,
     check_is_fitted,
     column_or_1d,
     indexable,
@@ -32,26 +31,26 @@ from skcyto.metrics._class_dependence import (
     needs_every_class,
     positive_class,
 )
+from skcyto.metrics._counts import SCORES_OF_COUNTS
 from skcyto.model_selection._groups import hand_groups_on
 from skcyto.model_selection._inner_folds import check_grouped_folds
 from skcyto.model_selection._logit_bias._ascent import (
-    COUNT_SCORES,
     CountObjective,
     Objective,
     ScorerObjective,
-    ascend,
-    first_biases,
+    climb,
+    highest,
 )
 from skcyto.model_selection._logit_bias._folds import (
     Fold,
     class_scores,
+    collect_folds,
     draw_folds,
     fit_and_score,
     fit_on,
     in_columns,
     pool_rounds,
     take,
-    without_weightless,
 )
 from skcyto.utils._parallel import WatchedParallel
 
@@ -354,20 +353,8 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
         filled = [in_columns(classes, scores, fold_classes) for scores, fold_classes in answers]
         if splits is not None and needs_every_class(scorer) and is_of_labels(scorer):
             held_out, labels, filled = pool_rounds(splits, labels, filled, len(y), len(classes))
-        folds = [
-            Fold(
-                take(X, test),
-                label,
-                np.searchsorted(classes, label),
-                full,
-                _check_method_params(X, routed.scorer.score, indices=test),
-            )
-            for test, label, full in zip(held_out, labels, filled, strict=True)
-        ]
-        folds = [fold for fold in map(without_weightless, folds) if len(fold.y)]
-        if not folds:
-            raise ValueError("sample_weight is zero for every row that is scored")
-        return folds, classes
+        parts = zip(held_out, labels, filled, strict=True)
+        return collect_folds(X, parts, classes, routed.scorer.score), classes
 
     def _tune(
         self,
@@ -377,19 +364,15 @@ class TunedLogitBiasClassifierCV(ClassifierMixin, MetaEstimatorMixin, BaseEstima
         splits: list[tuple[NDArray, NDArray]] | None,
     ) -> None:
         """Search for the biases."""
-        by_counts = isinstance(self.scoring, str) and self.scoring in COUNT_SCORES
+        by_counts = isinstance(self.scoring, str) and self.scoring in SCORES_OF_COUNTS
         objective: Objective = (
             CountObjective(folds, str(self.scoring))
             if by_counts
             else ScorerObjective(folds, classes, scorer)
         )
-        starts = first_biases(folds, len(classes))
-        paths = {
-            name: ascend(objective, folds, start, self.n_candidates)
-            for name, start in starts.items()
-        }
+        paths = climb(objective, folds, len(classes), self.n_candidates)
         self.unbiased_score_ = paths["zero"][0][1]
-        end = max(paths, key=lambda name: (round(paths[name][-1][1], 12), name == "zero"))
+        end = highest(paths)
         known = np.searchsorted(classes, self.estimator_.classes_)
         bias, self.best_score_ = paths[end][-1]
         self.best_bias_ = bias[known] - bias[known].mean()

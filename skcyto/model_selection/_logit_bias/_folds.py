@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -90,7 +90,25 @@ def class_scores(
     return (values / 2 if len(classes) == 2 else values), classes
 
 
-def without_weightless(fold: Fold) -> Fold:
+def collect_folds(
+    X: Any,
+    parts: Iterable[tuple[NDArray | None, NDArray, NDArray[np.float64]]],
+    classes: NDArray,
+    score_params: dict[str, Any],
+) -> list[Fold]:
+    """Put together what is scored: rows, labels and scores of each part, with its metadata."""
+    folds = []
+    for test, labels, scores in parts:
+        params = _check_method_params(X, score_params, indices=test)
+        fold = Fold(take(X, test), labels, np.searchsorted(classes, labels), scores, params)
+        folds.append(_without_weightless(fold))
+    folds = [fold for fold in folds if len(fold.y)]
+    if not folds:
+        raise ValueError("sample_weight is zero for every row that is scored")
+    return folds
+
+
+def _without_weightless(fold: Fold) -> Fold:
     """Leave rows of weight zero out: no score may depend on them."""
     weight = fold.score_params.get("sample_weight")
     if weight is None or np.all(np.asarray(weight) != 0):

@@ -1,1 +1,4 @@
-"""Displays of a comparison; they read its results and know nothing of how it was run."""
+"""Displays of a comparison: `from_comparison` takes numbers of `_results` and draws them.
+
+May import `_results` and `_statistics`.
+"""

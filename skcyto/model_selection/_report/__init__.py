@@ -1,1 +1,4 @@
-"""A comparison as one page of HTML, as tables and as LaTeX."""
+"""A comparison as one page of HTML (`templates`), as tables in Markdown and as LaTeX.
+
+May import `_plot` and `_results`.
+"""

@@ -40,10 +40,6 @@ def one_set_part(
         Coverage of the intervals.
     internal : ComparisonData or None
         The cross-validation of the same candidates, for an external set.
-
-    Returns
-    -------
-    part : dict
     """
     site = comparison.splits.site
     part = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,17 +23,6 @@ def formatted_scores(
     comparison: ComparisonData, metrics: Sequence[str], confidence_level: float, digits: int = 3
 ) -> pd.DataFrame:
     """Return the cells "mean ± std [low, high]" of every model and score, as far as known.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    metrics : list of str
-        Scores to show.
-    confidence_level : float
-        Coverage of the intervals.
-    digits : int, default=3
-        Decimals.
 
     Returns
     -------
@@ -62,19 +52,7 @@ def _cell(mean: str, std: str, low: str, high: str) -> str:
 
 
 def best_models(comparison: ComparisonData, metric: str) -> set[str]:
-    """Return the models with the best mean.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    metric : str
-        The score.
-
-    Returns
-    -------
-    models : set of str
-    """
+    """Return the models with the best mean."""
     means = score_table(comparison, metric)[metric]["mean"]
     if not comparison.measures[metric].greater_is_better:
         means = -means
@@ -84,21 +62,7 @@ def best_models(comparison: ComparisonData, metric: str) -> set[str]:
 def scores_to_markdown(
     comparison: ComparisonData, metrics: Sequence[str], confidence_level: float
 ) -> str:
-    """Write the table of scores as a Markdown pipe table.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    metrics : list of str
-        Scores to show.
-    confidence_level : float
-        Coverage of the intervals.
-
-    Returns
-    -------
-    text : str
-    """
+    """Write the table of scores as a Markdown pipe table."""
     cells = formatted_scores(comparison, metrics, confidence_level)
     lines = [
         ["model", *(escape_markdown(heading(comparison, metric)) for metric in metrics)],
@@ -118,21 +82,7 @@ def scores_to_markdown(
 def scores_to_latex(
     comparison: ComparisonData, metrics: Sequence[str], confidence_level: float
 ) -> str:
-    """Write the table of scores as a LaTeX table for the package booktabs.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    metrics : list of str
-        Scores to show.
-    confidence_level : float
-        Coverage of the intervals.
-
-    Returns
-    -------
-    text : str
-    """
+    """Write the table of scores as a LaTeX table for the package booktabs."""
     cells = formatted_scores(comparison, metrics, confidence_level)
     cells = cells.map(
         lambda cell: cell.replace("±", r"$\pm$").replace(MINUS, "$-$").replace(MISSING, "--")
@@ -156,13 +106,6 @@ def scores_to_latex(
 
 def score_tables(comparison: ComparisonData, confidence_level: float) -> list[tuple[str, Any, Any]]:
     """Return the tables of scores of the page.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    confidence_level : float
-        Coverage of the intervals.
 
     Returns
     -------
@@ -213,17 +156,7 @@ def _chunks(names: list[str]) -> list[list[str]]:
 
 
 def list_failures(comparison: ComparisonData) -> list[tuple[str, str, str]]:
-    """List the candidates that failed.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-
-    Returns
-    -------
-    failures : list of (name, summary, traceback)
-    """
+    """List the candidates that failed."""
     n_folds = len(comparison.splits.splits)
     return [
         (
@@ -236,19 +169,7 @@ def list_failures(comparison: ComparisonData) -> list[tuple[str, str, str]]:
 
 
 def caption(comparison: ComparisonData, confidence_level: float) -> str:
-    """Say what the cells of the table of scores are.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    confidence_level : float
-        Coverage of the intervals.
-
-    Returns
-    -------
-    text : str
-    """
+    """Say what the cells of the table of scores are."""
     if comparison.splits.one_test_set:
         return (
             f"{describe_set(comparison)}. Score with {confidence_level:.0%} confidence interval by "
@@ -261,9 +182,9 @@ def caption(comparison: ComparisonData, confidence_level: float) -> str:
         f"Mean ± standard deviation over {len(comparison.splits.splits)} folds{grouped} "
         f"({rounds} round{'s' if rounds > 1 else ''}), with {confidence_level:.0%} confidence "
         f"interval: of recalls and accuracy by {by} (binomial, mid-P), of areas under ROC curves "
-        "by DeLong and Newcombe, both at least as wide as folds vary where there are enough cases "
-        "to tell; of other scores from folds, corrected for the training data that they share "
-        "(Nadeau and Bengio). No interval: nothing is known of how the score varies."
+        "by DeLong and Newcombe, of other scores from folds, all widened for the training data "
+        "that folds share (Nadeau and Bengio). No interval: nothing is known of how the score "
+        "varies."
     )
     areas = [
         heading(comparison, name)
@@ -305,3 +226,26 @@ def _escape(text: str) -> str:
         **{character: f"\\{character}" for character in "&%$#_{}"},
     }
     return "".join(special.get(character, character) for character in text)
+
+
+def scores_to_html(comparison: ComparisonData, summary: str) -> str:
+    """Return a small table for notebooks: the first scores over all classes.
+
+    Parameters
+    ----------
+    comparison : ComparisonData
+        The comparison.
+    summary : str
+        What stands above it.
+
+    Returns
+    -------
+    text : str
+    """
+    shown = [metric for metric in comparison.metrics if "[" not in metric][:_COLUMNS]
+    cells = formatted_scores(comparison, shown or comparison.metrics[:_COLUMNS], 0.95)
+    table = cells.rename(columns=heading).rename_axis(None).to_html()
+    more = len(comparison.metrics) - len(cells.columns)
+    left = f"; {more} more in <code>table()</code> and <code>to_html(path)</code>" if more else ""
+    note = f"mean ± standard deviation [95 % interval]{left}"
+    return f"<p>{html.escape(summary)}</p>{table}<p><small>{note}</small></p>"

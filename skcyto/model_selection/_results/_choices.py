@@ -24,10 +24,6 @@ def choose_models(
     scored : bool, default=False
         Whether only models with scores for classes can be drawn.
 
-    Returns
-    -------
-    models : list of str
-
     Raises
     ------
     ValueError
@@ -61,10 +57,6 @@ def choose_classes(comparison: ComparisonData, pos_label: Any) -> list[int]:
         The comparison.
     pos_label : label or None
         A class; None for the positive one of two or the average over more.
-
-    Returns
-    -------
-    codes : list of int
     """
     if pos_label is None:
         if len(comparison.classes) > 2:
@@ -78,19 +70,7 @@ def choose_classes(comparison: ComparisonData, pos_label: Any) -> list[int]:
 
 
 def describe_classes(comparison: ComparisonData, codes: Sequence[int]) -> str:
-    """Name the classes of a curve for an axis.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    codes : list of int
-        Codes of the classes.
-
-    Returns
-    -------
-    text : str
-    """
+    """Name the classes of a curve for an axis."""
     if len(codes) > 1:
         return f"average of {len(codes)} classes"
     return f"{comparison.classes.tolist()[codes[0]]}"

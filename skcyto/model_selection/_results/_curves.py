@@ -87,10 +87,6 @@ def roc_curves(
         Positive class; None for the positive one of two or the average over more.
     models : list of str or None
         Models; None for all that give probabilities or decision values.
-
-    Returns
-    -------
-    curves : FoldCurves
     """
     return _fold_curves(comparison, pos_label, models, _roc_on_grid)
 
@@ -98,17 +94,7 @@ def roc_curves(
 def precision_recall_curves(
     comparison: ComparisonData, pos_label: Any, models: Sequence[str] | None
 ) -> FoldCurves:
-    """Work out precision-recall curves: precisions on :data:`GRID` of recalls.
-
-    Parameters
-    ----------
-    comparison, pos_label, models : object
-        As of :func:`roc_curves`.
-
-    Returns
-    -------
-    curves : FoldCurves
-    """
+    """Work out precision-recall curves: precisions on :data:`GRID` of recalls."""
     return _fold_curves(comparison, pos_label, models, _precision_on_grid)
 
 
@@ -245,10 +231,6 @@ def confusion_matrices(
         The comparison.
     models : list of str or None
         Models; None for all.
-
-    Returns
-    -------
-    matrices : dict of str to ndarray of shape (n_classes, n_classes)
     """
     rounds = int(comparison.splits.repeat.max()) + 1
     true = np.concatenate([comparison.y_codes[test] for _, test in comparison.splits.splits])

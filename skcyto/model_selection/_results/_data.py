@@ -111,10 +111,6 @@ class ComparisonData:
         ----------
         metric : str or None, default=None
             Name of the score; None for the primary one.
-
-        Returns
-        -------
-        is_pooled : bool
         """
         measure = self.measures[check_metric(self, metric)]
         if measure.from_predictions is None or not measure.needs or not measure.of_labels:
@@ -126,12 +122,7 @@ class ComparisonData:
         )
 
     def n_whole_folds(self) -> int:
-        """Return how many folds have test cases of every class.
-
-        Returns
-        -------
-        n_folds : int
-        """
+        """Return how many folds have test cases of every class."""
         return sum(
             len(np.unique(self.y_codes[test])) == len(self.classes)
             for _, test in self.splits.splits
@@ -146,10 +137,6 @@ class ComparisonData:
             Name of the model.
         metric : str or None, default=None
             Name of the score; None for the primary one.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_folds,)
         """
         row = list(self.results).index(check_model(self, model))
         by_model = self.scores[check_metric(self, metric)].to_numpy().reshape(len(self.results), -1)
@@ -157,11 +144,6 @@ class ComparisonData:
 
     def out_of_fold(self, model: str) -> pd.DataFrame:
         """Return the kept predictions of a model for the cases that it wasn't trained on.
-
-        Parameters
-        ----------
-        model : str
-            Name of the model.
 
         Returns
         -------
@@ -189,70 +171,23 @@ class ComparisonData:
 
 
 def records_of(comparison: ComparisonData, model: str) -> list[FoldRecord]:
-    """Return what a model did on every fold.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    model : str
-        Name of the model.
-
-    Returns
-    -------
-    records : list of FoldRecord
-    """
+    """Return what a model did on every fold."""
     found = comparison.results[check_model(comparison, model)]
     return [record for record in found if isinstance(record, FoldRecord)]
 
 
 def gives_scores(comparison: ComparisonData, model: str) -> bool:
-    """Say whether a model gives probabilities or decision values for the classes.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    model : str
-        Name of the model.
-
-    Returns
-    -------
-    gives_scores : bool
-    """
+    """Say whether a model gives probabilities or decision values for the classes."""
     return all(record.predictions.kind is not None for record in records_of(comparison, model))
 
 
 def gives_probabilities(comparison: ComparisonData, model: str) -> bool:
-    """Say whether a model gives probabilities of the classes.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    model : str
-        Name of the model.
-
-    Returns
-    -------
-    gives_probabilities : bool
-    """
+    """Say whether a model gives probabilities of the classes."""
     return records_of(comparison, model)[0].predictions.kind == "predict_proba"
 
 
 def check_model(comparison: ComparisonData, model: str) -> str:
     """Return the name of a model, if it is one that succeeded.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    model : str
-        Name of the model.
-
-    Returns
-    -------
-    model : str
 
     Raises
     ------
@@ -282,10 +217,6 @@ def check_reference(comparison: ComparisonData, reference: str | None) -> str:
         The comparison.
     reference : str or None
         Name of the model; None for the first candidate.
-
-    Returns
-    -------
-    reference : str
 
     Raises
     ------
@@ -320,10 +251,6 @@ def check_metric(comparison: ComparisonData, metric: str | None) -> str:
     metric : str or None
         Name, with or without the ``neg_`` of a loss; None for the primary score.
 
-    Returns
-    -------
-    metric : str
-
     Raises
     ------
     ValueError
@@ -346,10 +273,6 @@ def check_metrics(comparison: ComparisonData, metrics: str | Sequence[str] | Non
         The comparison.
     metrics : str, list of str or None
         Names; None for all.
-
-    Returns
-    -------
-    metrics : list of str
 
     Raises
     ------

@@ -14,6 +14,7 @@ from skcyto.model_selection._statistics._folds import (
     bayesian_correlated_ttest,
     corrected_resampled_ttest,
 )
+from skcyto.utils._pvalues import correct_pvalues
 
 ALL_PAIRS = "all"
 
@@ -31,10 +32,6 @@ def model_pairs(
         Name of a model, "all", or None for the first candidate.
     models : list of str or None
         Models that can be compared; None for all that succeeded.
-
-    Returns
-    -------
-    pairs : list of (model, reference)
 
     Raises
     ------
@@ -56,23 +53,7 @@ def model_pairs(
 def fold_tests(
     comparison: ComparisonData, reference: str | None, metric: str, confidence_level: float
 ) -> pd.DataFrame:
-    """See :meth:`ModelComparison.ttest`.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    reference : str or None
-        Model to compare with.
-    metric : str
-        Score.
-    confidence_level : float
-        Coverage.
-
-    Returns
-    -------
-    table : DataFrame
-    """
+    """See :meth:`ModelComparison.ttest`."""
     _refuse_one_set(comparison, "ttest")
     pairs = model_pairs(comparison, reference)
     refuse_pooled(comparison, metric)
@@ -107,13 +88,6 @@ def refuse_pooled(comparison: ComparisonData, metric: str) -> None:
 
     Rounds of pooled predictions are no way out: all score the same cases, so that what varies
     between them is how cases were dealt to folds, not the cases.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    metric : str
-        Score.
 
     Raises
     ------
@@ -151,10 +125,6 @@ def bayesian_tests(
         Score.
     rope : float
         Half-width of the region of practical equivalence.
-
-    Returns
-    -------
-    table : DataFrame
     """
     _refuse_one_set(comparison, "bayesian")
     pairs = model_pairs(comparison, reference)
@@ -193,17 +163,7 @@ def bayesian_tests(
 
 
 def without_variance(tests: pd.DataFrame) -> dict[tuple[str, str], float]:
-    """List the differences that are the same in all folds, of which nothing more can be said.
-
-    Parameters
-    ----------
-    tests : DataFrame
-        What :func:`fold_tests` gives.
-
-    Returns
-    -------
-    differences : dict of (model, reference) to float
-    """
+    """List the differences that are the same in all folds, of which nothing more can be said."""
     if "n_folds" not in tests:
         return {}
     same = tests["pvalue"].isna() & tests["difference"].notna() & (tests["n_folds"] > 1)
@@ -230,28 +190,7 @@ def with_holm(
     columns: list[str],
     names: list[str] | None = None,
 ) -> pd.DataFrame:
-    """Make a table of tests and fill `p_holm`; rows without a p-value do not count.
-
-    Parameters
-    ----------
-    rows : list of dict
-        The tests.
-    keys : list of tuple
-        Their index.
-    columns : list of str
-        Columns in order.
-    names : list of str or None, default=None
-        Names of the index levels.
-
-    Returns
-    -------
-    table : DataFrame
-    """
-    from statsmodels.stats.multitest import multipletests
-
+    """Make a table of tests and fill `p_holm`; rows without a p-value do not count."""
     table = _frame(rows, keys, columns, names)
-    known = table["pvalue"].notna().to_numpy()
-    if known.any():
-        corrected = multipletests(table.loc[known, "pvalue"], method="holm")[1]
-        table.loc[known, "p_holm"] = corrected
+    table["p_holm"] = correct_pvalues(table["pvalue"].to_numpy(dtype=float), "holm")
     return table

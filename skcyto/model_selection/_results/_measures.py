@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skcyto.metrics import get_scorer
 from skcyto.metrics._class_dependence import describe_scorer, positive_class, try_scorer
 from skcyto.metrics._scorers import METRICS, Metric
 from skcyto.model_selection._fixed_predictions import FixedPredictions
@@ -66,33 +65,11 @@ class Measure:
     of_labels: bool = True
 
     def lacks(self, true: NDArray[np.intp]) -> bool:
-        """Say whether cases of some classes lack one without which the score is undefined.
-
-        Parameters
-        ----------
-        true : ndarray of int
-            True classes.
-
-        Returns
-        -------
-        lacks : bool
-        """
+        """Say whether cases of some classes lack one without which the score is undefined."""
         return not set(self.needs) <= set(np.unique(true).tolist())
 
     def score(self, true: NDArray[np.intp], predictions: Predictions) -> float:
-        """Score predictions; NaN where a class is lacking that the score needs.
-
-        Parameters
-        ----------
-        true : ndarray of int
-            True classes.
-        predictions : Predictions
-            What was predicted.
-
-        Returns
-        -------
-        score : float
-        """
+        """Score predictions; NaN where a class is lacking that the score needs."""
         assert self.from_predictions is not None
         return float("nan") if self.lacks(true) else self.from_predictions(true, predictions)
 
@@ -153,33 +130,13 @@ class _ScorerOfPredictions:
 
 
 def class_of_recall(measure: Measure) -> int | None:
-    """Return the code of the class whose recall it is; None for any other score.
-
-    Parameters
-    ----------
-    measure : Measure
-        The score.
-
-    Returns
-    -------
-    code : int or None
-    """
+    """Return the code of the class whose recall it is; None for any other score."""
     made_by = measure.from_predictions
     return made_by.code if isinstance(made_by, _RecallOfPredictions) else None
 
 
 def counts_hits(measure: Measure) -> bool:
-    """Say whether a score is a share of cases that are right: a recall or the accuracy.
-
-    Parameters
-    ----------
-    measure : Measure
-        The score.
-
-    Returns
-    -------
-    counts_hits : bool
-    """
+    """Say whether a score is a share of cases that are right: a recall or the accuracy."""
     made_by = measure.from_predictions
     return class_of_recall(measure) is not None or (
         isinstance(made_by, _MetricOfPredictions) and made_by.metric.name == "accuracy"
@@ -319,7 +276,6 @@ def _measures_of(name: str, scorer: Any, classes: NDArray[Any], pos_label: Any) 
     if not isinstance(scorer, str) and not callable(scorer):
         raise TypeError(f"scoring[{name!r}] must be a name or callable, not {scorer!r}")
     unbounded = (-np.inf, np.inf)
-    scorer = get_scorer(scorer)
     facts = describe_scorer(scorer, classes, pos_label)
     if facts is None:
         return [Measure(name, name.replace("_", " "), True, unbounded, None, scorer)]

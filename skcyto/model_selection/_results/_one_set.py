@@ -42,11 +42,6 @@ _FEWEST_LOSSES = 25
 def describe_set(comparison: ComparisonData) -> str:
     """Say on what a comparison with one test set was tested, and on what it was trained.
 
-    Parameters
-    ----------
-    comparison : ComparisonData
-        With one test set.
-
     Returns
     -------
     text : str
@@ -66,17 +61,7 @@ def describe_set(comparison: ComparisonData) -> str:
 
 
 def unit(comparison: ComparisonData) -> str:
-    """Name what is independent in a test set.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        With one test set.
-
-    Returns
-    -------
-    unit : {"case", "group"}
-    """
+    """Name what is independent in a test set."""
     return "case" if comparison.groups is None else "group"
 
 
@@ -84,15 +69,6 @@ def one_set_table(
     comparison: ComparisonData, metrics: list[str], confidence_level: float
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """See :meth:`ModelComparison.table`.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        With one test set.
-    metrics : list of str
-        Scores.
-    confidence_level : float
-        Coverage.
 
     Returns
     -------
@@ -120,23 +96,7 @@ def one_set_table(
 def one_set_tests(
     comparison: ComparisonData, reference: str | None, metric: str, confidence_level: float
 ) -> pd.DataFrame:
-    """See :meth:`ModelComparison.permutation`.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        With one test set.
-    reference : str or None
-        Model to compare with.
-    metric : str
-        Score.
-    confidence_level : float
-        Coverage.
-
-    Returns
-    -------
-    table : DataFrame
-    """
+    """See :meth:`ModelComparison.permutation`."""
     if not comparison.splits.one_test_set:
         raise ValueError(
             "permutation() exchanges predictions for one test set, and there are folds, which "
@@ -307,7 +267,7 @@ def _check_resampling(comparison: ComparisonData, metric: str, model: str) -> No
         loss = -np.log(np.maximum(own, 1e-15)) if metric == "log_loss" else (1 - own) ** 2
         by_unit = np.bincount(codes, loss)
         if by_unit.sum() ** 2 < _FEWEST_LOSSES * (by_unit**2).sum():
-            raise ValueError(f"most of it comes from a few {kept}s")
+            raise ValueError(f"fewer than {_FEWEST_LOSSES} {kept}s carry it")
 
 
 def _draw(comparison: ComparisonData, metric: str) -> tuple[BootstrapResult | None, str]:

@@ -26,12 +26,17 @@ from skcyto.model_selection._results._rounds import (
     shared_training_factor,
 )
 from skcyto.model_selection._results._within_folds import check_orders, score_within_folds
-from skcyto.model_selection._statistics._delong import compare_areas
+from skcyto.model_selection._statistics._delong import Areas, compare_areas
 from skcyto.model_selection._statistics._pooled import (
     BootstrapResult,
     bootstrap_by_group,
     discount,
     mcnemar_test,
+)
+
+_DELONG_COLUMNS = (
+    *("auc", "auc_reference", "difference", "ci_low", "ci_high", "t", "df", "pvalue"),
+    "p_holm",
 )
 
 
@@ -53,12 +58,7 @@ class DeLongTable(NamedTuple):
     doubts: list[str]
 
     def list_warnings(self) -> list[str]:
-        """List what a caller should be warned of.
-
-        Returns
-        -------
-        texts : list of str
-        """
+        """List what a caller should be warned of."""
         texts = []
         if self.untested:
             texts.append(f"DeLong's test leaves out {_list_reasons(self.untested)}")
@@ -72,19 +72,6 @@ def delong_tests(
 ) -> DeLongTable:
     """Test the areas of all classes that can be tested, and tell why the others can't.
 
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    reference : str or None
-        Model to compare with.
-    confidence_level : float
-        Coverage.
-
-    Returns
-    -------
-    found : DeLongTable
-
     Raises
     ------
     ValueError
@@ -92,12 +79,11 @@ def delong_tests(
     """
     models = [name for name in comparison.models if gives_scores(comparison, name)]
     pairs = model_pairs(comparison, reference, models)
-    columns = ["auc", "auc_reference", "difference", "ci_low", "ci_high", "t", "df", "pvalue"]
-    columns.append("p_holm")
-    pooled = {name: pool(comparison, name) for name in models} if pairs else {}
     codes = choose_classes(comparison, None)
     labels = comparison.classes.tolist()
-    statistics, untested = {}, {}
+    pooled = {name: pool(comparison, name) for name in models} if pairs else {}
+    statistics: dict[int, Areas] = {}
+    untested: dict[Any, str] = {}
     for code in codes if pairs else ():
         try:
             statistics[code] = areas_of_class(comparison, pooled, code)
@@ -106,40 +92,47 @@ def delong_tests(
     if untested and not statistics:
         raise ValueError(f"DeLong's test can test no class: {_list_reasons(untested)}")
     factor = shared_training_factor(comparison.splits)
-    keys, table, same = [], [], []
+    keys, rows, same = [], [], []
     for model, other in pairs:
         which = [models.index(model), models.index(other)]
         for code in codes:
             keys.append((model, other, labels[code]))
             if code not in statistics:
-                table.append(dict.fromkeys(columns, np.nan))
+                rows.append(dict.fromkeys(_DELONG_COLUMNS, np.nan))
                 continue
-            found = statistics[code]
-            result = compare_areas(
-                found.areas[which],
-                factor * found.covariance[np.ix_(which, which)],
-                # Cases that train each other's models count for less, here too.
-                found.df / factor,
-                confidence_level=confidence_level,
-            )
-            if np.isnan(result.pvalue):
+            rows.append(_compare(statistics[code], which, factor, confidence_level))
+            if np.isnan(rows[-1]["pvalue"]):
                 same.append(f"{model} and {other} (class {labels[code]})")
-            table.append(
-                {
-                    "auc": result.auc_a,
-                    "auc_reference": result.auc_b,
-                    "difference": result.difference,
-                    "ci_low": result.ci_low,
-                    "ci_high": result.ci_high,
-                    "t": result.statistic,
-                    "df": result.df,
-                    "pvalue": result.pvalue,
-                    "p_holm": np.nan,
-                }
-            )
+    table = with_holm(rows, keys, list(_DELONG_COLUMNS), ["model", "reference", "class"])
+    few = {labels[code]: found.df + 1 for code, found in statistics.items() if found.df + 1 < FEW}
+    return DeLongTable(table, untested, _list_doubts(comparison, few, same))
+
+
+def _compare(
+    found: Areas, which: list[int], factor: float, confidence_level: float
+) -> dict[str, float]:
+    result = compare_areas(
+        found.areas[which],
+        factor * found.covariance[np.ix_(which, which)],
+        # Cases that train each other's models count for less, here too.
+        found.df / factor,
+        confidence_level=confidence_level,
+    )
+    return {
+        "auc": result.auc_a,
+        "auc_reference": result.auc_b,
+        "difference": result.difference,
+        "ci_low": result.ci_low,
+        "ci_high": result.ci_high,
+        "t": result.statistic,
+        "df": result.df,
+        "pvalue": result.pvalue,
+        "p_holm": np.nan,
+    }
+
+
+def _list_doubts(comparison: ComparisonData, few: dict[Any, int], same: list[str]) -> list[str]:
     doubts = []
-    few = {labels[code]: found.df + 1 for code, found in statistics.items()}
-    few = {label: number for label, number in few.items() if number < FEW}
     if few:
         unit = "cases" if comparison.groups is None else "groups"
         listed = ", ".join(f"{number} for class {label!r}" for label, number in few.items())
@@ -152,8 +145,7 @@ def delong_tests(
             f"The difference of areas has no variance, and so no p-value, for {', '.join(same)}: "
             "all cases are in the same order, or in none."
         )
-    frame = with_holm(table, keys, columns, ["model", "reference", "class"])
-    return DeLongTable(frame, untested, doubts)
+    return doubts
 
 
 def _list_reasons(untested: dict[Any, str]) -> str:
@@ -168,19 +160,7 @@ def _list_reasons(untested: dict[Any, str]) -> str:
 
 
 def mcnemar_tests(comparison: ComparisonData, reference: str | None) -> pd.DataFrame:
-    """See :meth:`ModelComparison.mcnemar`.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    reference : str or None
-        Model to compare with.
-
-    Returns
-    -------
-    table : DataFrame
-    """
+    """See :meth:`ModelComparison.mcnemar`."""
     pairs = model_pairs(comparison, reference)
     pooled = {name: pool(comparison, name) for name in comparison.models}
     factor = shared_training_factor(comparison.splits)
@@ -215,27 +195,7 @@ def bootstrap_intervals(
     confidence_level: float,
     random_state: int | np.random.RandomState,
 ) -> pd.DataFrame:
-    """See :meth:`ModelComparison.bootstrap`.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    reference : str or None
-        Model to compare with.
-    metric : str
-        Score.
-    n_resamples : int
-        Number of draws.
-    confidence_level : float
-        Coverage.
-    random_state : int or RandomState
-        Seed.
-
-    Returns
-    -------
-    table : DataFrame
-    """
+    """See :meth:`ModelComparison.bootstrap`."""
     base = check_reference(comparison, reference)
     measure = comparison.measures[metric]
     one = draw_scores(comparison, metric, n_resamples, random_state)
@@ -274,17 +234,6 @@ def draw_scores(
     random_state: int | np.random.RandomState,
 ) -> BootstrapResult:
     """Draw the tested cases anew, whole groups at once, and score all models on each draw.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    metric : str
-        Score.
-    n_resamples : int
-        Number of draws.
-    random_state : int or RandomState
-        Seed.
 
     Returns
     -------
@@ -363,10 +312,6 @@ def at_bounds(result: BootstrapResult, bounds: tuple[float, float]) -> NDArray[n
         The draws.
     bounds : tuple of float
         Smallest and largest value of the score.
-
-    Returns
-    -------
-    at_bounds : ndarray of bool, shape (n_statistics,)
     """
     draws = result.draws
     flat = np.nanmax(draws, axis=1, initial=-np.inf) - np.nanmin(draws, axis=1, initial=np.inf)

@@ -22,13 +22,6 @@ FEW = 10
 def pool(comparison: ComparisonData, model: str) -> list[tuple[NDArray[np.intp], Predictions]]:
     """Pool the out-of-fold predictions of each round.
 
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    model : str
-        Name of the model.
-
     Returns
     -------
     rounds : list of (ndarray, Predictions)
@@ -66,10 +59,6 @@ def pooled_scores(
         Name of the model.
     metric : str or None, default=None
         Name of the score; None for the primary one.
-
-    Returns
-    -------
-    scores : ndarray of shape (n_rounds,)
     """
     measure = comparison.measures[check_metric(comparison, metric)]
     if measure.from_predictions is None:
@@ -86,11 +75,6 @@ def shared_training_factor(splits: Splits) -> float:
     such predictions, up to a factor of two in the variance for models that know nothing. The
     factor here is that of Nadeau and Bengio for the mean of K folds,
     :math:`1 + K n_\text{test} / n_\text{train}`.
-
-    Parameters
-    ----------
-    splits : Splits
-        The folds.
 
     Returns
     -------
@@ -153,17 +137,7 @@ def areas_of_class(
 
 
 def fold_of_cases(comparison: ComparisonData) -> list[NDArray[np.intp]]:
-    """Return the fold of every case that :func:`pool` lists, round by round.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-
-    Returns
-    -------
-    folds : list of ndarray of int
-    """
+    """Return the fold of every case that :func:`pool` lists, round by round."""
     splits = comparison.splits
     return [
         np.concatenate(
@@ -177,27 +151,12 @@ def fold_of_cases(comparison: ComparisonData) -> list[NDArray[np.intp]]:
 
 
 def rarest_units(comparison: ComparisonData) -> int:
-    """Count the independent cases of the class that has fewest: groups, or cases without them.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-
-    Returns
-    -------
-    units : int
-    """
+    """Count the independent cases of the class that has fewest: groups, or cases without them."""
     return min(len(sizes) for sizes in sizes_by_class(comparison))
 
 
 def few_units(comparison: ComparisonData) -> str:
     """Count the independent cases of the rarest class where they are so few that tests are rough.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
 
     Returns
     -------
@@ -211,11 +170,6 @@ def few_units(comparison: ComparisonData) -> str:
 
 def sizes_by_class(comparison: ComparisonData) -> list[NDArray[np.intp]]:
     """Count the tested cases of every independent unit of every class.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
 
     Returns
     -------
@@ -232,11 +186,6 @@ def sizes_by_class(comparison: ComparisonData) -> list[NDArray[np.intp]]:
 def count_independent(comparison: ComparisonData) -> int:
     """Count what a variance over folds rests on.
 
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-
     Returns
     -------
     number : int
@@ -252,15 +201,6 @@ def count_independent(comparison: ComparisonData) -> int:
 
 def error_of_areas(comparison: ComparisonData, model: str, other: str, metric: str) -> float:
     """Return DeLong's standard error of a difference of areas, for folds that share training data.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    model, other : str
-        The models.
-    metric : str
-        The score.
 
     Returns
     -------

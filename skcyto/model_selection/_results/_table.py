@@ -31,10 +31,6 @@ def score_table(
         Scores; None for all.
     confidence_level : float, default=0.95
         Coverage.
-
-    Returns
-    -------
-    table : DataFrame
     """
     names = check_metrics(comparison, metrics)
     if comparison.splits.one_test_set:

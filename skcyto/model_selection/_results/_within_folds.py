@@ -27,17 +27,6 @@ def score_within_folds(
     Areas under ROC curves are weighted by pairs of cases, average precisions by positive cases,
     other scores by cases; areas of one class against the rest class by class.
 
-    Parameters
-    ----------
-    measure : Measure
-        A score that ranks cases.
-    true : ndarray of int, shape (n_samples,)
-        True classes.
-    predictions : Predictions
-        What was predicted.
-    folds : ndarray of int, shape (n_samples,)
-        Fold of each case.
-
     Returns
     -------
     score : float
@@ -76,15 +65,6 @@ def score_within_folds(
 
 def check_orders(measure: Measure, splits: Splits, y_codes: NDArray[np.intp]) -> None:
     """Refuse scores that rank cases where no fold tests cases of more than one class.
-
-    Parameters
-    ----------
-    measure : Measure
-        The score.
-    splits : Splits
-        The folds.
-    y_codes : ndarray of int
-        True classes.
 
     Raises
     ------

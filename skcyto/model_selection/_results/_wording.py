@@ -11,19 +11,7 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def format_number(value: float, digits: int = 3) -> str:
-    """Write a score; a dash where there is none.
-
-    Parameters
-    ----------
-    value : float
-        The score.
-    digits : int, default=3
-        Decimals.
-
-    Returns
-    -------
-    text : str
-    """
+    """Write a score; a dash where there is none."""
     if np.isnan(value):
         return MISSING
     text = f"{value:.{digits}f}"
@@ -32,35 +20,13 @@ def format_number(value: float, digits: int = 3) -> str:
 
 
 def format_pvalue(value: float) -> str:
-    """Write a p-value or probability to three decimals, "<0.001" below.
-
-    Parameters
-    ----------
-    value : float
-        The p-value.
-
-    Returns
-    -------
-    text : str
-    """
+    """Write a p-value or probability to three decimals, "<0.001" below."""
     if np.isnan(value):
         return MISSING
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def heading(comparison: ComparisonData, metric: str) -> str:
-    """Return the title of a score, with an arrow where less is better.
-
-    Parameters
-    ----------
-    comparison : ComparisonData
-        The comparison.
-    metric : str
-        The score.
-
-    Returns
-    -------
-    text : str
-    """
+    """Return the title of a score, with an arrow where less is better."""
     measure = comparison.measures[metric]
     return measure.title if measure.greater_is_better else f"{measure.title} ↓"

@@ -19,11 +19,6 @@ from skcyto.model_selection._stacked_fits import is_net, refuse_unstackable
 def named_scorers(scoring: Any) -> Any:
     """Put scorers in place of the names of scorers, skcyto's own among them.
 
-    Parameters
-    ----------
-    scoring : str, callable, list, tuple, dict or None
-        As the user gave it.
-
     Returns
     -------
     scoring : callable, dict or None
@@ -50,17 +45,6 @@ def named_scorers(scoring: Any) -> Any:
 
 def check_objectives(search: Any, scorers: Any) -> list[str]:
     """Return the names of the scores to maximise and check what depends on their number.
-
-    Parameters
-    ----------
-    search : OptunaSearchCV
-        Before its fit.
-    scorers : object
-        What its scoring stands for.
-
-    Returns
-    -------
-    objectives : list of str
 
     Raises
     ------
@@ -117,15 +101,6 @@ def draw_splits(
     search: Any, X: Any, y: Any, split_params: Mapping[str, Any]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Draw the folds, once for all candidates.
-
-    Parameters
-    ----------
-    search : OptunaSearchCV
-        Before its fit.
-    X, y : array-like
-        Cases.
-    split_params : mapping
-        Metadata for the splitter.
 
     Returns
     -------

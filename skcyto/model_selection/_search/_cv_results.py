@@ -35,10 +35,6 @@ def to_record(
         Values of the objectives.
     trial_scores : dict of str to float or None, default=None
         Scores of the trial that are no mean over folds.
-
-    Returns
-    -------
-    record : dict
     """
     kept = []
     for fold in folds:
@@ -178,13 +174,6 @@ def _blank_scores(pattern: dict[str, Any], score: float) -> dict[str, Any]:
 
 def refuse_undefined(records: Sequence[dict[str, Any]], n_trials: int | None) -> None:
     """Give up where models were fitted but none of the first trials could be scored.
-
-    Parameters
-    ----------
-    records : list of dict
-        Of the trials so far.
-    n_trials : int or None
-        How many there will be.
 
     Raises
     ------

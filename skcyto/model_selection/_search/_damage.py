@@ -54,6 +54,48 @@ def refuse_damage(storage: Any) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def name_lost_storage(storage: Any) -> Iterator[None]:
+    """Turn what a storage raises that can't be reached or written any more into one error.
+
+    Parameters
+    ----------
+    storage : str, optuna storage or None
+        Of the search.
+
+    Raises
+    ------
+    OSError
+        Names the storage, the reason and what to do.
+    """
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error, optuna.exceptions.StorageInternalError) as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None and not isinstance(cause, DBAPIError):
+            cause = cause.__cause__
+        raise OSError(
+            f"the storage {_name_of(storage)} of OptunaSearchCV can't be reached or written: "
+            f"{_shorten(getattr(cause, 'orig', None) or cause)}. Trials that were recorded are "
+            "kept: the same search goes on from there once this is mended"
+        ) from error
+
+
+def _name_of(storage: Any) -> str:
+    url = storage if isinstance(storage, str) else getattr(storage, "url", None)
+    if not isinstance(url, str):
+        return type(storage).__name__
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return type(storage).__name__
+
+
 def check_trials(study: optuna.Study, key: str, n_objectives: int) -> None:
     """Read the study of one search wholly, and see that its trials are as they were recorded.
 
@@ -141,6 +183,6 @@ def _count_readable(path: Path) -> str:
     return f"The records of {n_readable} trials can be read."
 
 
-def _shorten(error: Exception) -> str:
+def _shorten(error: BaseException) -> str:
     text = " ".join(str(error).split()) or "no reason given"
     return f"{type(error).__name__}: {text[:200]}"

@@ -59,15 +59,7 @@ class EpochReporter(Callback):
         return self
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Report where the training has come to a new step.
-
-        Parameters
-        ----------
-        net : skorch.NeuralNet
-            In training.
-        **kwargs : dict
-            Ignored.
-        """
+        """Report where the training has come to a new step."""
         step = self._step(len(net.history), net.max_epochs)
         if step is None or (self.reports and step <= self.reports[-1][0]):
             return

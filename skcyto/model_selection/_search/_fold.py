@@ -13,6 +13,8 @@ from sklearn.base import BaseEstimator, clone
 # then the same here. Its arguments have been the same since scikit-learn 1.4.
 from sklearn.model_selection._validation import _fit_and_score
 from sklearn.utils import _safe_indexing
+from sklearn.utils.metaestimators import _safe_split
+from sklearn.utils.validation import _check_method_params
 
 from skcyto.model_selection._encoded_labels import explain_refused_labels
 from skcyto.model_selection._search._pruning import EpochPruning, attach_reporter
@@ -42,18 +44,57 @@ class FoldOutcome:
     system_attrs: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class FoldCall:
+    """A candidate of a batch and a fold.
+
+    Parameters
+    ----------
+    position : int
+        Of the candidate in the batch.
+    fold : int
+        Position of the fold.
+    split : (ndarray, ndarray)
+        Training and test rows of the fold.
+    of_candidates, of_folds : int
+        Numbers of candidates and folds, for messages.
+    pruning : EpochPruning or None
+        Given where epochs may be pruned.
+    """
+
+    position: int
+    fold: int
+    split: tuple[np.ndarray, np.ndarray]
+    of_candidates: int
+    of_folds: int
+    pruning: EpochPruning | None = None
+
+    def keywords(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Complete the keywords of scikit-learn's ``_fit_and_score``.
+
+        Parameters
+        ----------
+        settings : mapping
+            Those that are the same for all folds.
+        """
+        return {
+            **settings,
+            "train": self.split[0],
+            "test": self.split[1],
+            "split_progress": (self.fold, self.of_folds),
+            "candidate_progress": (self.position, self.of_candidates),
+        }
+
+
 def fit_fold(
     estimator: BaseEstimator,
     X: Any,
     y: Any,
-    split: tuple[np.ndarray, np.ndarray],
     params: dict[str, Any],
-    index: tuple[int, int],
+    call: FoldCall,
     settings: Mapping[str, Any],
-    pruning: EpochPruning | None = None,
     scoring: FoldScoring | None = None,
-    **progress: Any,
-) -> tuple[tuple[int, int], FoldOutcome]:
+) -> tuple[FoldCall, FoldOutcome]:
     """Fit and score a candidate.
 
     Parameters
@@ -62,55 +103,35 @@ def fit_fold(
         A clone that is this call's own.
     X, y : array-like
         All cases.
-    split : (ndarray, ndarray)
-        Training and test rows of the fold.
     params : dict
         Parameters of the candidate.
-    index : (int, int)
-        Position of the candidate and of the fold, given back.
+    call : FoldCall
+        Which candidate and fold.
     settings : mapping
         Keywords of ``_fit_and_score`` that are the same for all folds.
-    pruning : EpochPruning or None
-        Given where epochs may be pruned.
     scoring : FoldScoring or None
         Given where folds lack a class.
-    **progress : object
-        ``split_progress`` and ``candidate_progress``, for messages.
 
     Returns
     -------
-    index : (int, int)
+    call : FoldCall
+        As given.
     outcome : FoldOutcome
     """
-    train, test = split
-    settings = {**settings, "scorer": _scorer_of(settings["scorer"], scoring, index[1])}
+    keywords = call.keywords(settings)
+    keywords["scorer"] = scorer = _scorer_of(settings["scorer"], scoring, call.fold)
+    train, test = call.split
     reporter = None
     parameters: dict[str, Any] | None = params
-    if pruning is not None:
+    if call.pruning is not None:
         # The reporter goes into the net that the parameters have put in.
         estimator.set_params(**clone(params, safe=False))
         parameters = None
-        reporter = attach_reporter(
-            estimator,
-            pruning,
-            X,
-            y,
-            train,
-            test,
-            settings["scorer"],
-            settings["score_params"],
-        )
+        X_test, y_test = _safe_split(estimator, X, y, test, train)
+        score_params = _check_method_params(X, params=settings["score_params"], indices=test)
+        reporter = attach_reporter(estimator, call.pruning, X_test, y_test, scorer, score_params)
     try:
-        result = _fit_and_score(
-            estimator,
-            X,
-            y,
-            train=train,
-            test=test,
-            parameters=parameters,
-            **settings,
-            **progress,
-        )
+        result = _fit_and_score(estimator, X, y, parameters=parameters, **keywords)
     except Exception:
         # With error_score="raise" a pruned fold looks like a failed one.
         if reporter is None or not reporter.is_pruned:
@@ -118,36 +139,29 @@ def fit_fold(
         result = {}
     if result.get("fit_error"):
         result["fit_error"] += explain_refused_labels(result["fit_error"], _safe_indexing(y, train))
-    _keep_labels(result, settings["scorer"], scoring)
+    _keep_labels(result, scorer, scoring)
     if reporter is None:
-        return index, FoldOutcome(result)
+        return call, FoldOutcome(result)
     trial = reporter.trial.study.get_trials(deepcopy=False)[reporter.trial.number]
-    return index, FoldOutcome(result, reporter.is_pruned, reporter.reports, trial.system_attrs)
+    return call, FoldOutcome(result, reporter.is_pruned, reporter.reports, trial.system_attrs)
 
 
 def score_fitted(
     fit: FoldFit,
     X: Any,
     y: Any,
-    split: tuple[np.ndarray, np.ndarray],
-    index: tuple[int, int],
+    call: FoldCall,
     settings: Mapping[str, Any],
     scoring: FoldScoring | None = None,
-    **progress: Any,
-) -> tuple[tuple[int, int], FoldOutcome]:
+) -> tuple[FoldCall, FoldOutcome]:
     """Score a candidate that is fitted already, failures and all as if it were fitted now.
 
     Parameters
     ----------
     fit : FoldFit
         The candidate, fitted on the training rows of the fold.
-    X, y, split, index, settings, scoring, **progress : object
+    X, y, call, settings, scoring : object
         As of :func:`fit_fold`.
-
-    Returns
-    -------
-    index : (int, int)
-    outcome : FoldOutcome
     """
     estimator = fit.estimator
 
@@ -157,14 +171,12 @@ def score_fitted(
         return estimator
 
     estimator.fit = fitted
-    train, test = split
-    settings = {**settings, "scorer": _scorer_of(settings["scorer"], scoring, index[1])}
-    result = _fit_and_score(
-        estimator, X, y, train=train, test=test, parameters=None, **settings, **progress
-    )
+    keywords = call.keywords(settings)
+    keywords["scorer"] = scorer = _scorer_of(settings["scorer"], scoring, call.fold)
+    result = _fit_and_score(estimator, X, y, parameters=None, **keywords)
     result["fit_time"] = fit.seconds
-    _keep_labels(result, settings["scorer"], scoring)
-    return index, FoldOutcome(result)
+    _keep_labels(result, scorer, scoring)
+    return call, FoldOutcome(result)
 
 
 def _scorer_of(scorer: Any, scoring: FoldScoring | None, fold: int) -> Any:

@@ -1,4 +1,25 @@
-"""Trials of a search in its study: asked for, recorded, told, taken up again after a crash."""
+"""Trials of a search in its study: asked for, recorded, told, taken up again after a crash.
+
+For those who are new here. A trial takes four steps, each of which the storage has at once:
+
+1. *asked for*: the study gives it a number, and its state is RUNNING;
+2. *signed*: the attribute `OWNER` says to which data it belongs and which process works on it, and
+   once more when all its parameters are suggested;
+3. *recorded*: the attribute `RECORD` has the scores of all its folds, as soon as the last is done;
+4. *told*: the study gets its values, trial by trial in the order of the batch, so that samplers
+   find the same study whichever process was first.
+
+So what a crash left is read from the trials alone (`recover`): one with a record is told by
+whoever comes next; one without is queued again with the parameters that it had, twice at most
+(`queue_again`). Whose process still lives, its own machine knows (`_worker`); of other machines
+optuna's heartbeats tell, which databases keep and files do not.
+
+Numbers of trials have gaps: some came to nothing. What counts is a trial's *rank*, the number of
+trials before it that have run or are running. It decides which sampler, with which seed, suggests
+its parameters, and whether it is one too many, so that several processes together make the very
+trials that one alone would make. Between steps 1 and 2 a trial is nobody's for a moment, and
+whoever asks for the next one waits for it to be signed (`_trials_once_settled`).
+"""
 
 from __future__ import annotations
 
@@ -123,17 +144,7 @@ class TrialLedger:
                     self.release(trial.number)
 
     def ask(self, n: int) -> list[Candidate]:
-        """Begin up to `n` trials, fewer where `n_trials` or the space end.
-
-        Parameters
-        ----------
-        n : int
-            Number of trials.
-
-        Returns
-        -------
-        candidates : list of Candidate
-        """
+        """Begin up to `n` trials, fewer where `n_trials` or the space end."""
         candidates: list[Candidate] = []
         while len(candidates) < n and not self.is_exhausted:
             trials = self._trials()
@@ -166,25 +177,11 @@ class TrialLedger:
             candidate.trial.set_user_attr(RECORD, {**record, CHECKSUM: checksum})
 
     def tell(self, candidate: Candidate, record: dict[str, Any]) -> None:
-        """Tell the study of a recorded trial.
-
-        Parameters
-        ----------
-        candidate : Candidate
-            The trial.
-        record : dict
-            As recorded.
-        """
+        """Tell the study of a recorded trial."""
         self._tell(candidate.number, record)
 
     def release(self, number: int) -> None:
-        """Give up a running trial and queue it again.
-
-        Parameters
-        ----------
-        number : int
-            Number of the trial.
-        """
+        """Give up a running trial and queue it again."""
         if self._finish(number, state=TrialState.FAIL):
             queue_again(self.study, self.study.get_trials(deepcopy=False)[number])
             self.is_exhausted = False
@@ -299,13 +296,6 @@ def queue_again(study: optuna.Study, trial: FrozenTrial) -> None:
     One that broke off while they were suggested gets all of them anew: the rest alone would come
     out otherwise than in a search that was not interrupted. Nothing of it had run, so it is no
     retry.
-
-    Parameters
-    ----------
-    study : optuna.Study
-        Its study.
-    trial : optuna.trial.FrozenTrial
-        Failed.
     """
     owner = trial.user_attrs.get(OWNER)
     if owner is None or RECORD in trial.user_attrs or owner["retries"] >= _MAX_RETRIES:
@@ -329,16 +319,7 @@ def queue_again(study: optuna.Study, trial: FrozenTrial) -> None:
 
 
 def key_of(trial: FrozenTrial) -> str | None:
-    """Return the key of the data that a trial belongs to, None where no search asked for it.
-
-    Parameters
-    ----------
-    trial : optuna.trial.FrozenTrial
-
-    Returns
-    -------
-    key : str or None
-    """
+    """Return the key of the data that a trial belongs to, None where no search asked for it."""
     owner = trial.user_attrs.get(OWNER)
     return None if owner is None else owner["key"]
 

@@ -27,6 +27,7 @@ from skcyto.model_selection._groups import hand_groups_on
 from skcyto.model_selection._inner_folds import check_grouped_folds
 from skcyto.model_selection._search._checks import check_objectives, draw_splits, named_scorers
 from skcyto.model_selection._search._cv_results import fill_folds, format_results, refuse_undefined
+from skcyto.model_selection._search._damage import name_lost_storage
 from skcyto.model_selection._search._ledger import RECORD, TrialLedger
 from skcyto.model_selection._search._quiet_optuna import quiet_optuna
 from skcyto.model_selection._search._rounds import BatchRunner
@@ -315,22 +316,17 @@ class OptunaSearchCV(BaseSearchCV):
         )
         self.n_splits_ = len(splits)
         estimator = clone(self.estimator)
-        settings = {
-            "scorer": scorers,
-            "fit_params": routed.estimator.fit,
-            "score_params": routed.scorer.score,
-            "return_train_score": self.return_train_score,
-            "return_times": True,
-            "error_score": self.error_score,
-            # At 1 there is the progress bar.
-            "verbose": self.verbose if self.verbose > 1 else 0,
-        }
+        settings = self._fold_settings(scorers, routed)
         key = ""
         if self.study is not None or self.storage is not None:
             measured = [self.scoring, objectives, self.return_train_score, *marks]
             key = search_key(estimator, X, y, params, splits, measured, space.fingerprint())
 
-        with Worker() as worker, quiet_optuna(0 if self.verbose > 1 else 30):
+        with (
+            Worker() as worker,
+            quiet_optuna(0 if self.verbose > 1 else 30),
+            name_lost_storage(self.storage),
+        ):
             ledger = self._open_ledger(key, len(objectives), space, worker)
             pruner = self.study_.pruner if len(objectives) == 1 else None
             # Each trial is recorded as soon as its last fold is done.
@@ -358,6 +354,19 @@ class OptunaSearchCV(BaseSearchCV):
         self.scorer_ = getattr(scorers, "_scorers", scorers)
         self.cv_results_ = results
         return self
+
+    def _fold_settings(self, scorers: Any, routed: Any) -> dict[str, Any]:
+        """Return the keywords of scikit-learn's ``_fit_and_score`` that all folds share."""
+        return {
+            "scorer": scorers,
+            "fit_params": routed.estimator.fit,
+            "score_params": routed.scorer.score,
+            "return_train_score": self.return_train_score,
+            "return_times": True,
+            "error_score": self.error_score,
+            # At 1 there is the progress bar.
+            "verbose": self.verbose if self.verbose > 1 else 0,
+        }
 
     def _get_scorers(self) -> Any:
         # The base class knows scikit-learn's names only. It is asked about a copy, since fit must

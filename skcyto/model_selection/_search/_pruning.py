@@ -13,10 +13,9 @@ from optuna.pruners import BasePruner
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial
 from sklearn.base import BaseEstimator
-from sklearn.utils.metaestimators import _safe_split
-from sklearn.utils.validation import _check_method_params
 
 from skcyto.model_selection._search._quiet_optuna import quiet_optuna
+from skcyto.utils._pipelines import last_step
 
 # Scores take their time, and storages theirs to keep them.
 _REPORTS_PER_FOLD = 20
@@ -51,11 +50,6 @@ class StudySnapshot:
 
     def open(self, number: int) -> optuna.Trial:
         """Return a trial of a copy of the study.
-
-        Parameters
-        ----------
-        number : int
-            Number of the trial.
 
         Returns
         -------
@@ -112,13 +106,8 @@ def final_net(estimator: Any) -> BaseEstimator | None:
     ----------
     estimator : estimator
         A net of skcyto or skorch, or a pipeline with one as its last step.
-
-    Returns
-    -------
-    net : estimator or None
     """
-    while hasattr(estimator, "steps"):
-        estimator = estimator.steps[-1][1]
+    estimator = last_step(estimator)
     if "skorch" not in sys.modules or not hasattr(estimator, "get_params"):
         return None
     params = estimator.get_params(deep=False)
@@ -129,10 +118,8 @@ def final_net(estimator: Any) -> BaseEstimator | None:
 def attach_reporter(
     estimator: BaseEstimator,
     pruning: EpochPruning,
-    X: Any,
-    y: Any,
-    train: Any,
-    test: Any,
+    X_test: Any,
+    y_test: Any,
     scorer: Callable[..., Any],
     score_params: dict[str, Any],
 ) -> Any:
@@ -144,14 +131,12 @@ def attach_reporter(
         The candidate, about to be fitted.
     pruning : EpochPruning
         The trial and its study.
-    X, y : array-like
-        All cases.
-    train, test : ndarray of int
-        Rows of the fold.
+    X_test, y_test : array-like
+        Test rows of the fold.
     scorer : callable
         Of the search.
     score_params : dict
-        Metadata for the scorer.
+        Metadata of these rows for the scorer.
 
     Returns
     -------
@@ -163,13 +148,12 @@ def attach_reporter(
         return None
     from skcyto.model_selection._search._epochs import EpochReporter
 
-    X_test, y_test = _safe_split(estimator, X, y, test, train)
     score = _PartialScore(
         estimator,
         X_test,
         y_test,
         pruning.so_far or _one_scorer(scorer, pruning.metric, score_params),
-        _check_method_params(X, params=score_params, indices=test),
+        score_params,
         pruning.metric,
     )
     reporter = EpochReporter(

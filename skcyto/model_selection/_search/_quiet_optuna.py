@@ -18,11 +18,6 @@ def quiet_optuna(level: int = logging.WARNING) -> Iterator[None]:
 
     The level of a logger belongs to the whole process: blocks of several threads overlap,
     and the last one to end gives the logger back the level that it had before the first.
-
-    Parameters
-    ----------
-    level : int
-        Of :mod:`logging`.
     """
     logger = logging.getLogger("optuna")
     with _lock:

@@ -13,13 +13,11 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.parallel import delayed
 
 from skcyto.model_selection._search._cv_results import to_record
-from skcyto.model_selection._search._fold import FoldOutcome, fit_fold, score_fitted
+from skcyto.model_selection._search._fold import FoldCall, FoldOutcome, fit_fold, score_fitted
 from skcyto.model_selection._search._ledger import Candidate, TrialLedger
 from skcyto.model_selection._search._pruning import EpochPruning, StudySnapshot, final_net
 from skcyto.model_selection._search._scoring import FoldScoring, ScoreSoFar
 from skcyto.model_selection._stacked_fits import FoldTask, fit_in_stacks, refuse_unstackable
-
-Task = tuple[int, int, EpochPruning | None]
 
 
 @dataclass
@@ -63,15 +61,7 @@ class BatchRunner:
     scoring: FoldScoring | None = None
 
     def run(self, batch: Sequence[Candidate], ledger: TrialLedger) -> None:
-        """Fit a batch and tell the study.
-
-        Parameters
-        ----------
-        batch : list of Candidate
-            Running trials.
-        ledger : TrialLedger
-            Keeps what comes out.
-        """
+        """Fit a batch and tell the study."""
         records: dict[int, dict[str, Any]] = {}
         if self.pruner is None:
             self._run_at_once(batch, ledger, records)
@@ -88,9 +78,10 @@ class BatchRunner:
         outcomes: dict[int, dict[int, FoldOutcome]] = {
             position: {} for position in range(len(batch))
         }
-        tasks: list[Task] = [(p, fold, None) for p in range(len(batch)) for fold in range(n_splits)]
-        for (position, fold), outcome in self._fit(batch, tasks):
-            outcomes[position][fold] = outcome
+        calls = [self._call(batch, p, fold) for p in range(len(batch)) for fold in range(n_splits)]
+        for call, outcome in self._fit(batch, calls):
+            position = call.position
+            outcomes[position][call.fold] = outcome
             if len(outcomes[position]) == n_splits:
                 folds = [outcomes[position][number].result for number in range(n_splits)]
                 records[position] = self._record(batch[position], folds, False, ledger)
@@ -105,8 +96,9 @@ class BatchRunner:
         folds: list[list[dict[str, Any]]] = [[] for _ in batch]
         for fold in range(len(self.splits)):
             running = [position for position in range(len(batch)) if position not in records]
-            tasks = self._round(batch, fold, running, folds, steps_per_fold, ledger)
-            outcomes = {position: outcome for (position, _), outcome in self._fit(batch, tasks)}
+            pruning = self._pruning(batch, running, folds, steps_per_fold, ledger)
+            calls = [self._call(batch, p, fold, pruning.get(p)) for p in running]
+            outcomes = {call.position: outcome for call, outcome in self._fit(batch, calls)}
             for position in running:
                 outcome, trial = outcomes[position], batch[position].trial
                 for name, value in outcome.system_attrs.items():
@@ -125,35 +117,36 @@ class BatchRunner:
                         batch[position], folds[position], is_pruned, ledger
                     )
 
-    def _round(
+    def _call(
+        self, batch: Sequence[Any], position: int, fold: int, pruning: EpochPruning | None = None
+    ) -> FoldCall:
+        n_splits = len(self.splits)
+        return FoldCall(position, fold, self.splits[fold], len(batch), n_splits, pruning)
+
+    def _pruning(
         self,
         batch: Sequence[Candidate],
-        fold: int,
         running: Sequence[int],
         folds: Sequence[Sequence[dict[str, Any]]],
         steps_per_fold: int,
         ledger: TrialLedger,
-    ) -> list[Task]:
+    ) -> dict[int, EpochPruning]:
         if steps_per_fold == 1:
-            return [(position, fold, None) for position in running]
+            return {}
         snapshot = StudySnapshot.take(ledger.study)
         (objective,) = self.objectives
-        return [
-            (
-                position,
-                fold,
-                EpochPruning(
-                    snapshot,
-                    batch[position].number,
-                    [self._scores(result)[0] for result in folds[position]],
-                    steps_per_fold,
-                    objective,
-                    self._score_so_far(objective, folds[position]),
-                    self.scoring is not None and objective in self.scoring.whole,
-                ),
+        return {
+            position: EpochPruning(
+                snapshot,
+                batch[position].number,
+                [self._scores(result)[0] for result in folds[position]],
+                steps_per_fold,
+                objective,
+                self._score_so_far(objective, folds[position]),
+                self.scoring is not None and objective in self.scoring.whole,
             )
             for position in running
-        ]
+        }
 
     def _prunes(
         self, candidate: Candidate, folds: Sequence[dict[str, Any]], step: int, last: bool
@@ -171,59 +164,40 @@ class BatchRunner:
         return not last and candidate.trial.should_prune()
 
     def _fit(
-        self, batch: Sequence[Candidate], tasks: Sequence[Task]
-    ) -> Iterator[tuple[tuple[int, int], FoldOutcome]]:
+        self, batch: Sequence[Candidate], calls: Sequence[FoldCall]
+    ) -> Iterator[tuple[FoldCall, FoldOutcome]]:
         if self.engine == "stacked":
-            yield from self._fit_stacked(batch, tasks)
+            yield from self._fit_stacked(batch, calls)
             return
-        calls = (
+        yield from self.parallel(
             delayed(fit_fold)(
                 clone(self.estimator),
                 self.X,
                 self.y,
-                self.splits[fold],
-                batch[position].params,
-                (position, fold),
+                batch[call.position].params,
+                call,
                 self.settings,
-                pruning,
                 self.scoring,
-                split_progress=(fold, len(self.splits)),
-                candidate_progress=(position, len(batch)),
             )
-            for position, fold, pruning in tasks
+            for call in calls
         )
-        yield from self.parallel(calls)
 
     def _fit_stacked(
-        self, batch: Sequence[Candidate], tasks: Sequence[Task]
-    ) -> Iterator[tuple[tuple[int, int], FoldOutcome]]:
+        self, batch: Sequence[Candidate], calls: Sequence[FoldCall]
+    ) -> Iterator[tuple[FoldCall, FoldOutcome]]:
         candidates = [
             clone(self.estimator).set_params(**clone(candidate.params, safe=False))
             for candidate in batch
         ]
         for candidate, estimator in zip(batch, candidates, strict=True):
             refuse_unstackable(f"the candidate {candidate.params}", estimator)
-        fits = fit_in_stacks(
-            [
-                FoldTask(candidates[position], self.splits[fold][0], self.settings["fit_params"])
-                for position, fold, _ in tasks
-            ],
-            self.X,
-            self.y,
-            self.parallel,
-        )
-        for fit, (position, fold, _) in zip(fits, tasks, strict=True):
-            yield score_fitted(
-                fit,
-                self.X,
-                self.y,
-                self.splits[fold],
-                (position, fold),
-                self.settings,
-                self.scoring,
-                split_progress=(fold, len(self.splits)),
-                candidate_progress=(position, len(batch)),
-            )
+        tasks = [
+            FoldTask(candidates[call.position], call.split[0], self.settings["fit_params"])
+            for call in calls
+        ]
+        fits = fit_in_stacks(tasks, self.X, self.y, self.parallel)
+        for fit, call in zip(fits, calls, strict=True):
+            yield score_fitted(fit, self.X, self.y, call, self.settings, self.scoring)
 
     def _score_so_far(self, objective: str, folds: Sequence[dict[str, Any]]) -> ScoreSoFar | None:
         if self.scoring is None or objective not in self.scoring.pooled:

@@ -38,10 +38,6 @@ def scorers_by_name(scorer: Any) -> dict[str, Any]:
     ----------
     scorer : callable
         One, or scikit-learn's of several.
-
-    Returns
-    -------
-    scorers : dict of str to callable
     """
     return dict(scorer._scorers) if isinstance(scorer, _MultimetricScorer) else {SINGLE: scorer}
 
@@ -83,11 +79,6 @@ class FoldScoring:
 
     def of_fold(self, fold: int) -> Any:
         """Return the scorer for a fold, which leaves out what the fold can't tell.
-
-        Parameters
-        ----------
-        fold : int
-            Position of the fold.
 
         Returns
         -------
@@ -155,17 +146,6 @@ def plan_scoring(
     score_params: Mapping[str, Any],
 ) -> FoldScoring | None:
     """Find out which scores are undefined on which folds.
-
-    Parameters
-    ----------
-    scorer : callable
-        Of the search.
-    y : array-like
-        Class labels.
-    splits : list of (ndarray, ndarray)
-        Folds.
-    score_params : mapping
-        Metadata for the scorer.
 
     Returns
     -------

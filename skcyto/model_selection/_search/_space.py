@@ -84,10 +84,6 @@ class DistributionSpace:
         ----------
         trial : optuna trial
             Running, fixed or finished.
-
-        Returns
-        -------
-        params : dict
         """
         index = 0
         if len(self.subspaces) > 1:
@@ -134,10 +130,6 @@ class CallableSpace:
         ----------
         trial : optuna trial
             Running, fixed or finished.
-
-        Returns
-        -------
-        params : dict
         """
         params = self.define(trial)
         if not isinstance(params, Mapping):
@@ -158,15 +150,6 @@ Space = DistributionSpace | CallableSpace
 def make_space(param_distributions: Any) -> Space:
     """Read `param_distributions`.
 
-    Parameters
-    ----------
-    param_distributions : dict, list of dict or callable
-        As :class:`OptunaSearchCV` takes them.
-
-    Returns
-    -------
-    space : Space
-
     Raises
     ------
     TypeError, ValueError
@@ -178,19 +161,7 @@ def make_space(param_distributions: Any) -> Space:
 
 
 def make_dimension(name: str, value: Any) -> Dimension:
-    """Read the distribution of one parameter.
-
-    Parameters
-    ----------
-    name : str
-        Name of the parameter.
-    value : list, optuna distribution or object with ``rvs``
-        Its distribution.
-
-    Returns
-    -------
-    dimension : Dimension
-    """
+    """Read the distribution of one parameter."""
     if not isinstance(name, str):
         raise TypeError(f"param_distributions: the name {name!r} must be a string")
     if isinstance(value, BaseDistribution):

@@ -101,10 +101,6 @@ def open_study(
     sampler, pruner : optuna sampler and pruner or None
         Of the search.
 
-    Returns
-    -------
-    study : optuna.Study
-
     Raises
     ------
     ValueError
@@ -197,13 +193,6 @@ def sampler_of_rank(seed: int, rank: int) -> BaseSampler:
 
     There is one for each trial, so that what it suggests depends on the trials before it and not
     on how many of them this process has seen.
-
-    Parameters
-    ----------
-    seed : int
-        Of the search.
-    rank : int
-        Number of trials before.
 
     Returns
     -------

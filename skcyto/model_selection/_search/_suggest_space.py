@@ -9,6 +9,8 @@ from scipy.stats import loguniform, uniform
 from sklearn.base import BaseEstimator
 from sklearn.model_selection._search import BaseSearchCV
 
+from skcyto.losses import available, get_loss
+
 
 def suggest_space(estimator: BaseEstimator) -> dict[str, Any]:
     """Suggest which hyperparameters to search, and between which values.
@@ -38,10 +40,12 @@ def suggest_space(estimator: BaseEstimator) -> dict[str, Any]:
 
     Notes
     -----
-    What you have chosen stays: with ``loss="focal"`` the parameters of the focal loss are searched
-    instead of the loss, and with class weights or a balanced sampler only losses that don't
-    correct for the imbalance once more. Losses that compare the classes within a batch are left
-    to you, since they need a sampler to match.
+    What you have chosen stays. With ``loss="focal"`` the parameters of the focal loss and the
+    samplers are searched instead of the loss; with class weights or a balanced sampler only losses
+    that don't correct for the imbalance once more; with ``sampler="stratified"`` or "grouped" also
+    those that compare the classes within a batch ("minimax", "group_dro" and their like), which
+    need every class in it. Losses and samplers are not suggested together, since most pairs correct
+    twice: choose one, and the other is searched.
 
     :class:`~skcyto.feature_extraction.RadiomicsExtractor` has no space: its settings define what
     is measured.
@@ -119,16 +123,29 @@ def _eva02_classifier(estimator: Any) -> dict[str, Any]:
 
 
 def _losses(estimator: Any) -> dict[str, Any]:
-    loss = estimator.loss
-    name = loss if isinstance(loss, str) else loss.name
-    if name != "ce" or (not isinstance(loss, str) and loss.label_smoothing != 0):
-        return {f"loss__{key}": value for key, value in _LOSS_PARAMETERS.get(name, {}).items()}
-    if estimator.sampler in ("balanced", "grouped"):
-        return {"loss": ["ce", "focal"]}
-    if estimator.class_weight is not None:
-        return {"loss": ["ce", "focal", "ldam"]}
-    names = ["ce", "wce", "focal", "class_balanced", "ldam", "balanced_softmax", "logit_adjusted"]
-    return {"loss": names}
+    """Suggest losses, or the parameters of the one that was chosen and samplers that go with it."""
+    loss = get_loss(estimator.loss)
+    weighted, sampler = estimator.class_weight is not None, estimator.sampler
+    if loss.name == "ce" and loss.get_params() == get_loss("ce").get_params():
+        return {"loss": [name for name in available() if _go_together(name, weighted, sampler)]}
+    space = {f"loss__{key}": value for key, value in _LOSS_PARAMETERS.get(loss.name, {}).items()}
+    if sampler is None:
+        samplers = (None, "balanced", "stratified", "grouped")
+        fitting = [item for item in samplers if _go_together(loss.name, weighted, item)]
+        if len(fitting) > 1:
+            space["sampler"] = fitting
+    return space
+
+
+def _go_together(name: str, weighted: bool, sampler: str | None) -> bool:
+    """Tell whether the imbalance is corrected once at most, and batches hold what a loss needs."""
+    loss = get_loss(name)
+    if loss.needs_every_class_in_batch:
+        return not weighted and sampler in ("stratified", "grouped")
+    if weighted and loss.uses_class_counts and name != "ldam":
+        return False  # LDAM with class weights is its authors' own recipe
+    drawn = sampler in ("balanced", "grouped")
+    return not (drawn and (weighted or loss.uses_class_counts))
 
 
 _LOSS_PARAMETERS: dict[str, dict[str, Any]] = {

@@ -136,27 +136,13 @@ class Heartbeat:
 
 
 def heartbeat_interval(storage: Any) -> float | None:
-    """Return the seconds between heartbeats, or None where a storage keeps none.
-
-    Parameters
-    ----------
-    storage : optuna storage
-
-    Returns
-    -------
-    interval : float or None
-    """
+    """Return the seconds between heartbeats, or None where a storage keeps none."""
     interval = getattr(storage, "get_heartbeat_interval", None)
     return None if interval is None else interval()
 
 
 def fail_stale_trials(study: Any) -> None:
-    """Mark trials whose heartbeat has stopped as failed.
-
-    Parameters
-    ----------
-    study : optuna.Study
-    """
+    """Mark trials whose heartbeat has stopped as failed."""
     import optuna
 
     if heartbeat_interval(study._storage) is None:

@@ -1,1 +1,4 @@
-"""Tests on arrays of numbers alone; no estimator, no table, no plot."""
+"""Tests and intervals of plain arrays: folds, pooled predictions, areas, ranks.
+
+They know no comparison and import nothing else of `model_selection`.
+"""

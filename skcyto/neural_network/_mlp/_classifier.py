@@ -9,25 +9,50 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn import config_context
 from sklearn.base import BaseEstimator, _fit_context
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.func import functional_call
 
-from skcyto.losses import Criterion, Loss
+from skcyto.exceptions import ImbalanceWarning
+from skcyto.losses import Criterion, Loss, get_loss
+from skcyto.neural_network._imbalance import build_criterion, class_counts
+from skcyto.neural_network._inner_split import inner_split
 from skcyto.neural_network._mlp._prepared import (
-    make_net,
-    prepare_fit,
-    stack_memory,
+    BatchMaker,
+    PreparedFit,
+    check_net_params,
+    check_rows,
+    decay_settings,
+    layer_sizes,
+    training_memory,
 )
 from skcyto.neural_network._mlp._state import load_mlp_state, save_mlp_state
-from skcyto.neural_network._modules import ACTIVATIONS
-from skcyto.neural_network._neural_classifier import TRAINING_PARAMETERS, NeuralClassifierMixin
-from skcyto.neural_network._training import OPTIMIZERS, one_thread
+from skcyto.neural_network._modules import ACTIVATIONS, MLPModule
+from skcyto.neural_network._neural_classifier import (
+    TRAINING_PARAMETERS,
+    NeuralClassifierMixin,
+    check_prior,
+)
+from skcyto.neural_network._row_checks import check_labels
+from skcyto.neural_network._samplers import draws_per_row, validation_weight
+from skcyto.neural_network._training import (
+    OPTIMIZERS,
+    TensorData,
+    TrainingNet,
+    engine_callbacks,
+    one_thread,
+    optimizer_settings,
+)
+from skcyto.utils._devices._device import resolve_device
 from skcyto.utils._devices._reservation import reserve_memory
-from skcyto.utils._random import torch_seed
+from skcyto.utils._random import draw_seed, torch_seed
+from skcyto.utils._validation import plain_vector
+from skcyto.utils._warnings import warn
 
 # Rows that are sent through the network at once in prediction.
 _PREDICTION_BATCH = 65_536
@@ -273,18 +298,153 @@ class ImbalancedMLPClassifier(NeuralClassifierMixin, BaseEstimator):
         ValueError
             If the data or a parameter is not as described, or training diverges.
         """
-        prepared = prepare_fit(self, X, y, sample_weight, groups)
+        prepared = self._prepare_fit(X, y, sample_weight, groups)
         device = prepared.device
-        needed = stack_memory([prepared], self.batch_size)
+        needed = training_memory([prepared], self.batch_size)
         with (
             reserve_memory(device, needed),
             one_thread(device),
             torch_seed(prepared.net_seed, device),
         ):
-            self.net_ = make_net(self, prepared)
+            self.net_ = self._make_net(prepared)
             self.net_.fit(prepared.splits())
         self._store_history()
         return self
+
+    def _prepare_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        groups: ArrayLike | None,
+    ) -> PreparedFit:
+        """Check data and parameters, split the rows and fit the loss to those that train."""
+        X, encoded, sample_weight, groups = self._check_data(X, y, sample_weight, groups)
+        sizes = self._check_settings(X.shape[1])
+        # Independent of one another: a change of the split does not change the initial weights.
+        rng = check_random_state(self.random_state)
+        split_seed, net_seed, batch_seed = (draw_seed(rng) for _ in range(3))
+        train, valid = inner_split(
+            encoded,
+            validation_fraction=self.validation_fraction,
+            groups=groups,
+            random_state=split_seed,
+        )
+        criterion = self._fit_loss(
+            encoded[train], None if sample_weight is None else sample_weight[train]
+        )
+        valid_weight = None if sample_weight is None else sample_weight[valid]
+        if criterion.supports_sample_weight:
+            valid_weight = validation_weight(self.draws_per_row_, encoded[valid], valid_weight)
+        return PreparedFit(
+            data=TensorData(
+                torch.from_numpy(X),
+                torch.from_numpy(encoded.astype(np.int64)),
+                None if sample_weight is None else torch.from_numpy(sample_weight),
+            ),
+            train=train,
+            valid=valid,
+            valid_weight=valid_weight,
+            criterion=criterion,
+            layer_sizes=sizes,
+            cosine_head=self._choose_head(),
+            net_seed=net_seed,
+            batch_seed=batch_seed,
+            device=resolve_device(self.device),
+        )
+
+    def _check_data(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        groups: ArrayLike | None,
+    ) -> tuple[NDArray, NDArray, NDArray | None, NDArray | None]:
+        """Check rows and labels, and encode the labels."""
+        if y is not None:
+            check_labels(y, "row")
+        # The networks' own tensors are not scikit-learn's: what comes in is read as numpy arrays.
+        with config_context(array_api_dispatch=False):
+            X, y = validate_data(self, X, plain_vector(y), dtype=np.float32)
+            check_classification_targets(y)
+            X, y, sample_weight, groups = check_rows(X, y, sample_weight, groups)
+        self.classes_, encoded = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                "ImbalancedMLPClassifier needs at least 2 classes; the data given to fit have 1 "
+                f"class: {self.classes_[0]!r}"
+            )
+        return X, encoded, sample_weight, groups
+
+    def _check_settings(self, n_features: int) -> list[int]:
+        """Check parameters by the data, and return the widths of the hidden layers."""
+        sizes = layer_sizes(self.hidden_layer_sizes, n_features)
+        check_net_params(self.net_params or {})
+        if self.batch_size == 1 and self.batch_norm and sizes:
+            raise ValueError(
+                "batch_size=1 leaves nothing to normalise over: set batch_norm=False or a larger "
+                "batch_size"
+            )
+        check_prior(self.predict_proba_prior, self.classes_)
+        return sizes
+
+    def _fit_loss(self, encoded: NDArray, sample_weight: NDArray | None) -> Criterion:
+        """Fit the loss to the rows that train."""
+        n_classes = len(self.classes_)
+        self.class_counts_ = class_counts(encoded, n_classes, sample_weight)
+        self.loss_ = get_loss(self.loss)
+        criterion = build_criterion(
+            self.loss_, self.class_counts_, self.classes_, len(encoded), self
+        )
+        self.class_weight_ = criterion.class_weight.numpy(force=True).astype(np.float64)
+        self.draws_per_row_ = draws_per_row(self.sampler, encoded, n_classes, self.batch_size)
+        return criterion
+
+    def _choose_head(self) -> bool:
+        """Say whether the logits are cosines, with a warning where the loss misses them."""
+        if self.cosine_head == "auto":
+            return self.loss_.needs_cosine_head
+        if self.loss_.needs_cosine_head and not self.cosine_head:
+            warn(
+                f"the loss {self.loss_.name!r} expects logits between -1 and 1, which "
+                "cosine_head=False does not give: its margin and scale lose their meaning. Use "
+                "cosine_head='auto'",
+                ImbalanceWarning,
+            )
+        return bool(self.cosine_head)
+
+    def _make_net(self, prepared: PreparedFit) -> TrainingNet:
+        """Assemble the skorch net, not initialised."""
+        optimizer, optimizer_kwargs = optimizer_settings(self.optimizer, prepared.device)
+        optimizer_kwargs |= decay_settings(optimizer, self.weight_decay)
+        settings: dict[str, Any] = {
+            "criterion": prepared.criterion,
+            "optimizer": optimizer,
+            "lr": self.learning_rate,
+            **{f"optimizer__{key}": value for key, value in optimizer_kwargs.items()},
+            "max_epochs": self.max_epochs,
+            "batch_size": self.batch_size,
+            "train_batches": BatchMaker(self.sampler, self.batch_size, prepared.batch_seed),
+            "device": prepared.device,
+            "verbose": 0,
+            "module__n_features": self.n_features_in_,
+            "module__n_classes": len(self.classes_),
+            "module__hidden_layer_sizes": prepared.layer_sizes,
+            "module__activation": self.activation,
+            "module__batch_norm": self.batch_norm,
+            "module__dropout": self.dropout,
+            "module__cosine_head": prepared.cosine_head,
+            "callbacks": engine_callbacks(
+                lr_scheduler=self.lr_scheduler,
+                max_epochs=self.max_epochs,
+                monitor=prepared.monitor,
+                patience=self.n_iter_no_change if self.early_stopping else None,
+                restore_best=self.restore_best_weights,
+                user_callbacks=self.callbacks,
+                progress=type(self).__name__ if self.verbose else None,
+            ),
+        }
+        return TrainingNet(MLPModule, **{**settings, **(self.net_params or {})})
 
     def _network_scores(self, X: ArrayLike) -> tuple[torch.Tensor, Criterion]:
         check_is_fitted(self)
@@ -313,10 +473,10 @@ class ImbalancedMLPClassifier(NeuralClassifierMixin, BaseEstimator):
         return scores, criterion
 
     def _save_state(self, weights: Path) -> dict[str, Any]:
-        return save_mlp_state(self, weights)
+        return save_mlp_state(self.__dict__, type(self)().get_params(deep=False), weights)
 
     def _load_state(self, state: dict[str, Any], weights: Path | None) -> None:
-        load_mlp_state(self, state, weights)
+        self.__dict__.update(load_mlp_state(state, weights))
 
     def _store_history(self) -> None:
         """Keep what users look at in plain Python types."""

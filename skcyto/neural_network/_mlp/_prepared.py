@@ -1,7 +1,4 @@
-"""What a fit of ImbalancedMLPClassifier does before its network trains.
-
-Apart from the training itself, so that one network and many that train together start alike.
-"""
+"""What a fit of ImbalancedMLPClassifier starts from: rows, sizes, batches, and their checks."""
 
 from __future__ import annotations
 
@@ -10,46 +7,17 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn import config_context
-from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    validate_data,
-)
+from sklearn.utils.validation import _check_sample_weight
 
-from skcyto.exceptions import ImbalanceWarning
-from skcyto.losses import Criterion, get_loss
-from skcyto.neural_network._imbalance import (
-    build_criterion,
-    class_counts,
-    class_weight_in_order,
-)
-from skcyto.neural_network._inner_split import inner_split
-from skcyto.neural_network._modules import MLPModule
-from skcyto.neural_network._neural_classifier import check_prior
-from skcyto.neural_network._row_checks import check_groups, check_labels
-from skcyto.neural_network._samplers import draws_per_row, make_batch_sampler, validation_weight
-from skcyto.neural_network._training import (
-    ShuffledBatches,
-    TensorData,
-    TrainingNet,
-    engine_callbacks,
-    optimizer_settings,
-)
-from skcyto.utils._devices._device import resolve_device
-from skcyto.utils._random import draw_seed
-from skcyto.utils._validation import plain_vector
-from skcyto.utils._warnings import warn
-
-if TYPE_CHECKING:
-    from skcyto.neural_network._mlp._classifier import ImbalancedMLPClassifier
-
+from skcyto.losses import Criterion
+from skcyto.neural_network._row_checks import check_groups
+from skcyto.neural_network._samplers import make_batch_sampler
+from skcyto.neural_network._training import ShuffledBatches, TensorData
 
 #: What ImbalancedMLPClassifier sets of its skorch net, and by which parameter.
 _OWN_NET_PARAMS = {
@@ -124,151 +92,25 @@ class PreparedFit:
         return "valid_loss" if len(self.valid) else "train_loss"
 
 
-def prepare_fit(
-    classifier: ImbalancedMLPClassifier,
-    X: ArrayLike,
-    y: ArrayLike,
-    sample_weight: ArrayLike | None,
-    groups: ArrayLike | None,
-) -> PreparedFit:
-    """Check data and parameters, split the rows and fit the loss to them.
+def decay_settings(optimizer: type[Any], weight_decay: float) -> dict[str, float]:
+    """Return an optimiser's settings of weight decay, or say why it can't train the network.
 
     Parameters
     ----------
-    classifier : ImbalancedMLPClassifier
-        Gets the learnt attributes that are known before the training.
-    X, y, sample_weight, groups : array-like
-        As given to its ``fit``.
+    optimizer : type
+        Class of the optimiser.
+    weight_decay : float
+        As the user gave it.
 
     Returns
     -------
-    prepared : PreparedFit
+    settings : dict
 
     Raises
     ------
     ValueError
-        If the data or a parameter is not as described in the classifier.
+        If it evaluates the loss several times a step, or has no weight decay and one is asked for.
     """
-    if y is not None:
-        check_labels(y, "row")
-    # The networks' own tensors are not scikit-learn's: whatever comes in is read as numpy arrays.
-    with config_context(array_api_dispatch=False):
-        X, y = validate_data(classifier, X, plain_vector(y), dtype=np.float32)
-        check_classification_targets(y)
-        X, y, sample_weight, groups = _check_rows(X, y, sample_weight, groups)
-    classifier.classes_, encoded = np.unique(y, return_inverse=True)
-    classes = classifier.classes_
-    if len(classes) < 2:
-        raise ValueError(
-            "ImbalancedMLPClassifier needs at least 2 classes; the data given to fit have 1 "
-            f"class: {classes[0]!r}"
-        )
-    sizes = layer_sizes(classifier.hidden_layer_sizes, X.shape[1])
-    _check_net_params(classifier.net_params or {})
-    if classifier.batch_size == 1 and classifier.batch_norm and sizes:
-        raise ValueError(
-            "batch_size=1 leaves nothing to normalise over: set batch_norm=False or a larger "
-            "batch_size"
-        )
-    check_prior(classifier.predict_proba_prior, classes)
-
-    # Independent of one another: a change of the split does not change the initial weights.
-    rng = check_random_state(classifier.random_state)
-    split_seed, net_seed, batch_seed = (draw_seed(rng) for _ in range(3))
-    train, valid = inner_split(
-        encoded,
-        validation_fraction=classifier.validation_fraction,
-        groups=groups,
-        random_state=split_seed,
-    )
-    train_weight = None if sample_weight is None else sample_weight[train]
-    classifier.class_counts_ = class_counts(encoded[train], len(classes), train_weight)
-    classifier.loss_ = get_loss(classifier.loss)
-    criterion = build_criterion(
-        classifier.loss_,
-        classifier.class_counts_,
-        class_weight=class_weight_in_order(classifier.class_weight, classes),
-        reduction=classifier.reduction,
-        max_epochs=classifier.max_epochs,
-        sampler=classifier.sampler,
-        batch_size=min(classifier.batch_size, len(train)),
-        classes=classes,
-    )
-    classifier.class_weight_ = criterion.class_weight.numpy(force=True).astype(np.float64)
-    classifier.draws_per_row_ = draws_per_row(
-        classifier.sampler, encoded[train], len(classes), classifier.batch_size
-    )
-    valid_weight = None if sample_weight is None else sample_weight[valid]
-    if criterion.supports_sample_weight:
-        valid_weight = validation_weight(classifier.draws_per_row_, encoded[valid], valid_weight)
-    return PreparedFit(
-        data=TensorData(
-            torch.from_numpy(X),
-            torch.from_numpy(encoded.astype(np.int64)),
-            None if sample_weight is None else torch.from_numpy(sample_weight),
-        ),
-        train=train,
-        valid=valid,
-        valid_weight=valid_weight,
-        criterion=criterion,
-        layer_sizes=sizes,
-        cosine_head=_choose_head(classifier),
-        net_seed=net_seed,
-        batch_seed=batch_seed,
-        device=resolve_device(classifier.device),
-    )
-
-
-def make_net(classifier: ImbalancedMLPClassifier, prepared: PreparedFit) -> TrainingNet:
-    """Assemble the skorch net.
-
-    Parameters
-    ----------
-    classifier : ImbalancedMLPClassifier
-        Gives the settings.
-    prepared : PreparedFit
-        Of the same classifier.
-
-    Returns
-    -------
-    net : TrainingNet
-        Not initialised.
-    """
-    optimizer, optimizer_kwargs = optimizer_settings(classifier.optimizer, prepared.device)
-    optimizer_kwargs |= _decay_settings(optimizer, classifier.weight_decay)
-    n_classes = len(classifier.classes_)
-    settings: dict[str, Any] = {
-        "criterion": prepared.criterion,
-        "optimizer": optimizer,
-        "lr": classifier.learning_rate,
-        **{f"optimizer__{key}": value for key, value in optimizer_kwargs.items()},
-        "max_epochs": classifier.max_epochs,
-        "batch_size": classifier.batch_size,
-        "train_batches": BatchMaker(classifier.sampler, classifier.batch_size, prepared.batch_seed),
-        "device": prepared.device,
-        "verbose": 0,
-        "module__n_features": classifier.n_features_in_,
-        "module__n_classes": n_classes,
-        "module__hidden_layer_sizes": prepared.layer_sizes,
-        "module__activation": classifier.activation,
-        "module__batch_norm": classifier.batch_norm,
-        "module__dropout": classifier.dropout,
-        "module__cosine_head": prepared.cosine_head,
-        "callbacks": engine_callbacks(
-            lr_scheduler=classifier.lr_scheduler,
-            max_epochs=classifier.max_epochs,
-            monitor=prepared.monitor,
-            patience=classifier.n_iter_no_change if classifier.early_stopping else None,
-            restore_best=classifier.restore_best_weights,
-            user_callbacks=classifier.callbacks,
-            progress=type(classifier).__name__ if classifier.verbose else None,
-        ),
-    }
-    return TrainingNet(MLPModule, **{**settings, **(classifier.net_params or {})})
-
-
-def _decay_settings(optimizer: type[Any], weight_decay: float) -> dict[str, float]:
-    """Return the optimiser's settings of weight decay, or say why it can't train the network."""
     if not issubclass(optimizer, torch.optim.Optimizer):
         raise ValueError(f"optimizer={optimizer.__name__} is no subclass of torch.optim.Optimizer")
     closure = inspect.signature(optimizer.step).parameters.get("closure")
@@ -288,8 +130,14 @@ def _decay_settings(optimizer: type[Any], weight_decay: float) -> dict[str, floa
     return {}
 
 
-def _check_net_params(net_params: Mapping[str, Any]) -> None:
-    """Refuse parameters of the skorch net that the classifier itself sets."""
+def check_net_params(net_params: Mapping[str, Any]) -> None:
+    """Refuse parameters of the skorch net that the classifier itself sets.
+
+    Parameters
+    ----------
+    net_params : mapping
+        As the user gave them.
+    """
     for key in net_params:
         own = _OWN_NET_PARAMS.get(key)
         if own is None and key.startswith(("module__", "callbacks__", "iterator_")):
@@ -355,7 +203,7 @@ def network_memory(widths: Sequence[int], n_rows: int, batch_size: int) -> int:
     return 4 * (6 * n_parameters + 6 * min(batch_size, n_rows) * sum(widths)) + 3 * 8 * n_rows
 
 
-def stack_memory(prepared: Sequence[PreparedFit], batch_size: int) -> int:
+def training_memory(prepared: Sequence[PreparedFit], batch_size: int) -> int:
     """Estimate the bytes that fits of one shape need on their device.
 
     Parameters
@@ -426,25 +274,23 @@ class BatchMaker:
         return make_batch_sampler(self.sampler, y, self.batch_size, generator)
 
 
-def _choose_head(classifier: ImbalancedMLPClassifier) -> bool:
-    """Say whether the logits are cosines, with a warning where the loss misses them."""
-    loss = classifier.loss_
-    if classifier.cosine_head == "auto":
-        return loss.needs_cosine_head
-    if loss.needs_cosine_head and not classifier.cosine_head:
-        warn(
-            f"the loss {loss.name!r} expects logits between -1 and 1, which "
-            "cosine_head=False does not give: its margin and scale lose their meaning. Use "
-            "cosine_head='auto'",
-            ImbalanceWarning,
-        )
-    return bool(classifier.cosine_head)
-
-
-def _check_rows(
+def check_rows(
     X: NDArray, y: NDArray, sample_weight: ArrayLike | None, groups: ArrayLike | None
 ) -> tuple[NDArray, NDArray, NDArray | None, NDArray | None]:
-    """Check weights and groups, and take rows without weight out."""
+    """Check weights and groups, and take rows without weight out.
+
+    Parameters
+    ----------
+    X, y : ndarray
+        Checked rows.
+    sample_weight, groups : array-like or None
+        As the user gave them.
+
+    Returns
+    -------
+    X, y, sample_weight, groups : ndarray or None
+        Rows that take part.
+    """
     if groups is not None:
         groups = check_groups(groups, len(y), "row")
     if sample_weight is None:

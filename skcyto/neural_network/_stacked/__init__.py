@@ -1,1 +1,1 @@
-"""Many small networks trained as one, bit for bit as if each were alone."""
+"""Many small networks of one shape, trained as one by :func:`torch.func.vmap`."""

@@ -1,27 +1,22 @@
-"""Fit many ImbalancedMLPClassifier at once, as one batched network where they allow it."""
+"""Fit many ImbalancedMLPClassifier at once, together where that pays.
+
+A search fits hundreds of networks so small that most of the time goes into calls. What has one
+shape (:func:`make_stacks`) is trained as one; what is large, or stands alone, by its own ``fit``,
+which is also where a network goes that a stack turns out not to be able to train.
+"""
 
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Hashable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from skcyto.losses import Loss, get_loss
+from skcyto.losses import get_loss
 from skcyto.neural_network._mlp._classifier import ImbalancedMLPClassifier
-from skcyto.neural_network._mlp._prepared import (
-    PreparedFit,
-    layer_sizes,
-    network_memory,
-    prepare_fit,
-    stack_memory,
-)
-from skcyto.neural_network._stacked._losses import family_of
+from skcyto.neural_network._mlp._prepared import layer_sizes, network_memory, training_memory
 from skcyto.neural_network._stacked._training import StackedTraining
 from skcyto.neural_network._training import OPTIMIZERS
 from skcyto.utils._devices._device import resolve_device
@@ -29,44 +24,25 @@ from skcyto.utils._devices._reservation import free_memory, reserve_memory
 
 # Parameters of a stack on the CPU: what an epoch touches again and again stays near the core.
 _CPU_PARAMETERS = 1 << 20
+# Parameters of a network on the CPU from which on its products take longer than all calls.
+_LARGE_NETWORK = 1 << 17
 # Share of a GPU's free memory that one stack may fill.
 _GPU_SHARE = 0.5
 
 
 @dataclass
 class StackedFit:
-    """A classifier and what its ``fit`` was given.
-
-    Parameters
-    ----------
-    classifier : ImbalancedMLPClassifier
-        Fitted in place.
-    X, y : array-like
-        Training data; fits with the very same array store it once.
-    sample_weight, groups : array-like or None
-        As of ``fit``.
-    """
+    """A classifier, which is fitted in place, and what its ``fit`` is given."""
 
     classifier: ImbalancedMLPClassifier
-    X: ArrayLike
-    y: ArrayLike
-    sample_weight: ArrayLike | None = None
-    groups: ArrayLike | None = None
+    X: Any
+    y: Any
+    sample_weight: Any = None
+    groups: Any = None
 
 
 def why_not_stackable(classifier: Any) -> str | None:
-    """Say why a classifier can't be trained in a stack.
-
-    Parameters
-    ----------
-    classifier : estimator
-        With its parameters set.
-
-    Returns
-    -------
-    reason : str or None
-        None where it can.
-    """
+    """Say why a classifier can't be trained in a stack; None where it can."""
     if type(classifier) is not ImbalancedMLPClassifier:
         return f"only ImbalancedMLPClassifier can be stacked, not {type(classifier).__name__}"
     if classifier.callbacks:
@@ -75,38 +51,22 @@ def why_not_stackable(classifier: Any) -> str | None:
         return f"net_params={sorted(classifier.net_params)} go to the skorch net of one training"
     if not isinstance(classifier.optimizer, str) or classifier.optimizer not in OPTIMIZERS:
         return f"optimizer={classifier.optimizer!r} is none of {sorted(OPTIMIZERS)}"
-    loss = classifier.loss
-    if isinstance(loss, str | Loss):
-        # Of parameters that are out of range the fit itself complains.
-        with suppress(ValueError):
-            if _family(get_loss(loss)) is None:
-                return f"the loss {loss!r} has no stacked form"
     return None
 
 
 def make_stacks(fits: Sequence[StackedFit]) -> list[list[int]]:
-    """Sort classifiers into stacks that train together.
+    """Sort classifiers into stacks, lists of positions, that train together.
 
-    Networks share a stack if their shapes, batch size, optimiser and family of losses are the
-    same. Large groups are cut: on the CPU so that a stack stays small enough to be quick, on a
-    GPU so that it fits in memory. How does not depend on the number of processes.
-
-    Parameters
-    ----------
-    fits : list of StackedFit
-        The classifiers.
-
-    Returns
-    -------
-    stacks : list of list of int
-        Positions in `fits`.
+    Networks share a stack if their shapes, batch size and optimiser are the same. Large groups are
+    cut: on the CPU so that a stack stays small enough to be quick, on a GPU so that it fits in
+    memory. How does not depend on the number of processes.
     """
     groups: dict[Hashable, list[int]] = {}
     for number, fit in enumerate(fits):
         groups.setdefault(_shape_of(fit), []).append(number)
     stacks = []
-    for members in groups.values():
-        n_stacks = -(-len(members) // _largest_stack(fits[members[0]]))
+    for shape, members in groups.items():
+        n_stacks = -(-len(members) // _largest_stack(shape, fits[members[0]]))
         # As equal as can be: a small remainder would take nearly as long as a full stack.
         edges = [len(members) * i // n_stacks for i in range(n_stacks + 1)]
         stacks += [members[a:b] for a, b in itertools.pairwise(edges)]
@@ -118,117 +78,70 @@ def train_stack(
 ) -> tuple[list[ImbalancedMLPClassifier], list[Exception | None]]:
     """Fit the classifiers of one stack.
 
-    Parameters
-    ----------
-    fits : list of StackedFit
-        The classifiers, which are fitted in place.
-
-    Returns
-    -------
-    classifiers : list of ImbalancedMLPClassifier
-        The same, for callers in another process.
-    errors : list of Exception or None
-        What ``fit`` would have raised; None for those that are fitted now.
+    They come back too, for callers in another process, with what ``fit`` would have raised; None
+    for those that are fitted now.
     """
-    prepared: dict[int, PreparedFit] = {}
+    tables = {id(fit.X): _writable(fit.X) for fit in fits}
+    fits = [replace(fit, X=tables[id(fit.X)]) for fit in fits]
     errors: list[Exception | None] = [None] * len(fits)
-    tables: dict[int, ArrayLike] = {}
-    for number, fit in enumerate(fits):
-        if id(fit.X) not in tables:
-            tables[id(fit.X)] = _writable(fit.X)
+    alone, prepared = set(range(len(fits))), {}
+    for number, fit in enumerate(fits if len(fits) > 1 else ()):
         try:
             fit.classifier._validate_params()
-            prepared[number] = prepare_fit(
-                fit.classifier, tables[id(fit.X)], fit.y, fit.sample_weight, fit.groups
-            )
+            data = (fit.X, fit.y, fit.sample_weight, fit.groups)
+            prepared[number] = fit.classifier._prepare_fit(*data)
         except Exception as error:  # one that fails must not take the others with it
             errors[number] = error
+        alone.remove(number)
     if prepared:
-        numbers = list(prepared)
-        starts = [prepared[i] for i in numbers]
-        with reserve_memory(starts[0].device, stack_memory(starts, fits[0].classifier.batch_size)):
-            training = StackedTraining([(fits[i].classifier, prepared[i]) for i in numbers])
-            for position, error in training.run().items():
-                errors[numbers[position]] = error
-    return [fit.classifier for fit in fits], errors
-
-
-def fit_stacked(fits: Sequence[StackedFit]) -> list[Exception | None]:
-    """Fit classifiers, together where their networks have the same shape.
-
-    Parameters
-    ----------
-    fits : list of StackedFit
-        What to fit, in place.
-
-    Returns
-    -------
-    errors : list of Exception or None
-        What ``fit`` would have raised; None for those that are fitted now.
-
-    Raises
-    ------
-    ValueError
-        If one of them can't be stacked; the message says why.
-    """
-    for fit in fits:
-        reason = why_not_stackable(fit.classifier)
-        if reason is not None:
-            raise ValueError(f"{fit.classifier!r} can't be trained in a stack: {reason}")
-    errors: list[Exception | None] = [None] * len(fits)
-    for stack in make_stacks(fits):
-        _, found = train_stack([fits[i] for i in stack])
-        for number, error in zip(stack, found, strict=True):
+        starts = list(prepared.values())
+        needed = training_memory(starts, fits[0].classifier.batch_size)
+        with reserve_memory(starts[0].device, needed):
+            training = StackedTraining([(i, fits[i].classifier, p) for i, p in prepared.items()])
+            training.run()
+        alone |= training.unfit
+        for number, error in training.errors.items():
             errors[number] = error
-    return errors
+    for number in alone:
+        fit = fits[number]
+        try:
+            fit.classifier.fit(fit.X, fit.y, sample_weight=fit.sample_weight, groups=fit.groups)
+        except Exception as error:
+            errors[number] = error
+    return [fit.classifier for fit in fits], errors
 
 
 def _shape_of(fit: StackedFit) -> Hashable:
     """Return what networks of one stack have in common; None where the fit will fail anyway."""
-    classifier = fit.classifier
+    classifier, n_features = fit.classifier, np.shape(fit.X)[-1]
     try:
-        n_features = np.shape(fit.X)[1]
-        loss = get_loss(classifier.loss)
-        head = classifier.cosine_head
-        shape = (
-            n_features,
-            tuple(layer_sizes(classifier.hidden_layer_sizes, n_features)),
-            len(np.unique(np.asarray(fit.y))),
-            loss.needs_cosine_head if head == "auto" else bool(head),
-            classifier.activation,
-            classifier.batch_norm,
-            classifier.optimizer,
-            classifier.batch_size,
-            _family(loss),
-            str(resolve_device(classifier.device)),
-        )
+        hidden = layer_sizes(classifier.hidden_layer_sizes, n_features)
+        widths = (n_features, *hidden, len(np.unique(np.asarray(fit.y))))
+        with_cosines = classifier.cosine_head
+        if with_cosines == "auto":
+            with_cosines = get_loss(classifier.loss).needs_cosine_head
+        names = ("activation", "batch_norm", "optimizer", "batch_size")
+        common = (getattr(classifier, name) for name in names)
+        device = resolve_device(classifier.device)
+        shape = (widths, device, bool(with_cosines), bool(classifier.dropout), *common)
         hash(shape)
-        return shape
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError):
         return None
+    return shape
 
 
-def _family(loss: Loss) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about class weights that are not given here
-        return family_of(loss.build([1, 1], max_epochs=1))
-
-
-def _largest_stack(fit: StackedFit) -> int:
-    shape = _shape_of(fit)
+def _largest_stack(shape: Any, fit: StackedFit) -> int:
     if shape is None:
         return 1
-    n_features, hidden, n_classes = shape[:3]  # type: ignore[index]
-    widths = [n_features, *hidden, n_classes]
-    device = resolve_device(fit.classifier.device)
+    widths, device, *_ = shape
     if device.type == "cpu":
-        return max(1, _CPU_PARAMETERS // sum(a * b for a, b in itertools.pairwise(widths)))
+        n_parameters = sum(a * b for a, b in itertools.pairwise(widths))
+        return 1 if n_parameters > _LARGE_NETWORK else max(1, _CPU_PARAMETERS // n_parameters)
     own = network_memory(widths, len(np.asarray(fit.y)), fit.classifier.batch_size)
     return max(1, int(_GPU_SHARE * free_memory(device) / own))
 
 
 def _writable(table: Any) -> Any:
     """Copy what joblib has handed over as a read-only map, which torch warns of."""
-    if isinstance(table, np.ndarray) and not table.flags.writeable:
-        return np.array(table)
-    return table
+    is_locked = isinstance(table, np.ndarray) and not table.flags.writeable
+    return np.array(table) if is_locked else table

@@ -8,208 +8,82 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch.nn.utils.rnn import pad_sequence
 
-from skcyto.neural_network._mlp._prepared import BatchMaker, PreparedFit
+from skcyto.neural_network._mlp._prepared import PreparedFit
+
+# Where rows are, their classes and their weights.
+Columns = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
+# Neighbours that have as many rows: which networks, the first row, the number of rows.
+Run = tuple[slice, int, int]
 
 
 class StackedRows:
-    """Training and validation rows of networks, which may be different ones of each.
+    """Training and validation rows of each network, from tables that they may share."""
 
-    Parameters
-    ----------
-    prepared : list of PreparedFit
-        One for each network. Data that several share, in the same memory, are stored once.
-    makers : list of BatchMaker
-        Draw the batches of each network as it would draw them alone.
-    device : torch.device
-        Where the networks are.
-    """
+    def __init__(self, prepared: Sequence[PreparedFit], device: torch.device) -> None:
+        tables = {_place_of(fit.data.X): fit.data.X for fit in prepared}
+        self.X = torch.cat(list(tables.values())).to(device)
+        starts = np.cumsum([0, *map(len, tables.values())]).tolist()
+        first = dict(zip(tables, starts, strict=False))
+        self._train: list[Columns] = []
+        self._valid: list[Columns] = []
+        for fit in prepared:
+            offset, weight, own = first[_place_of(fit.data.X)], fit.data.sample_weight, None
+            train, valid = torch.from_numpy(fit.train), torch.from_numpy(fit.valid)
+            if fit.valid_weight is not None:
+                own = torch.from_numpy(fit.valid_weight).float()
+            given = None if weight is None else weight[train]
+            self._train.append((train + offset, fit.data.y[train], given))
+            self._valid.append((valid + offset, fit.data.y[valid], own))
+        self.keep(list(range(len(prepared))))
 
-    def __init__(
-        self, prepared: Sequence[PreparedFit], makers: Sequence[BatchMaker], device: torch.device
-    ) -> None:
-        tables, offsets = _join([fit.data.X for fit in prepared])
-        self.X = tables.to(device)
-        self.device = device
-        self.train = _RowTable(
+    def keep(self, models: list[int]) -> None:
+        """Drop all networks but some."""
+        self._train = [self._train[model] for model in models]
+        self._valid = [self._valid[model] for model in models]
+        self._padded_valid = self._pad(self._valid)
+        sizes = np.array([len(rows) for rows, _, _ in self._valid])
+        self.valid_runs = list(_runs(sizes, np.zeros_like(sizes)))
+
+    def draw_epoch(self, batches: Sequence[Any]) -> list[list[Run]]:
+        """Draw the batches of the next epoch, each network's as it would draw them alone."""
+        drawn = [list(iter(of_model)) for of_model in batches]
+        orders = [torch.cat(found) for found in drawn]
+        self._epoch = self._pad(
             [
-                (fit, fit.train, _weight_of(fit), o)
-                for fit, o in zip(prepared, offsets, strict=True)
-            ],
-            device,
+                (rows[order], y[order], None if weight is None else weight[order])
+                for (rows, y, weight), order in zip(self._train, orders, strict=True)
+            ]
         )
-        self.valid = _RowTable(
-            [
-                (fit, fit.valid, fit.valid_weight, o)
-                for fit, o in zip(prepared, offsets, strict=True)
-            ],
-            device,
-        )
-        self._epoch: list[torch.Tensor | None] = []
-        self._batches = [
-            maker.of_classes(fit.data.y[torch.from_numpy(fit.train)])
-            for maker, fit in zip(makers, prepared, strict=True)
-        ]
+        sizes = np.zeros((len(drawn), max(map(len, drawn))), dtype=np.int64)
+        for model, found in enumerate(drawn):
+            sizes[model, : len(found)] = [len(rows) for rows in found]
+        starts = sizes.cumsum(axis=1) - sizes
+        return [list(_runs(*columns)) for columns in zip(sizes.T, starts.T, strict=True)]
 
-    def draw_epoch(self) -> NDArray[np.int64]:
-        """Draw the batches of the next epoch.
+    def read(self, models: slice, start: int, size: int, training: bool) -> Columns:
+        """Read a batch of the epoch, or validation rows: features, classes and weights."""
+        tables = self._epoch if training else self._padded_valid
+        rows, y, *weight = (table[models, start : start + size] for table in tables)
+        return self.X[rows], y, weight[0] if weight else None
 
-        Returns
-        -------
-        sizes : ndarray of shape (n_models, n_batches)
-            Rows of each batch; 0 where a network has none any more.
-        """
-        drawn = [list(iter(batches)) for batches in self._batches]
-        n_batches = max(len(batches) for batches in drawn)
-        sizes = np.zeros((len(drawn), n_batches), dtype=np.int64)
-        for model, batches in enumerate(drawn):
-            sizes[model, : len(batches)] = [len(rows) for rows in batches]
-        width = int(sizes.max())
-        positions = torch.zeros((len(drawn), n_batches, width), dtype=torch.int64)
-        for model, batches in enumerate(drawn):
-            if (sizes[model, : len(batches) - 1] == width).all():
-                rows = torch.cat(batches)
-                positions[model].view(-1)[: len(rows)] = rows
-            else:
-                for number, rows in enumerate(batches):
-                    positions[model, number, : len(rows)] = rows
-        self._epoch = self.train.at(positions.to(self.device))
-        return sizes
-
-    def batch(
-        self, number: int, start: int, stop: int, size: int
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Read a batch of some networks.
-
-        Parameters
-        ----------
-        number : int
-            Of the batch in the epoch.
-        start, stop : int
-            Networks.
-        size : int
-            Rows, as many for each.
-
-        Returns
-        -------
-        X : tensor of shape (stop - start, size, n_features)
-        y : tensor of shape (stop - start, size)
-        weight : tensor of shape (stop - start, size) or None
-        """
-        rows, y, weight = (
-            None if table is None else table[start:stop, number, :size] for table in self._epoch
-        )
-        assert rows is not None
-        assert y is not None
-        return self._read(rows), y, weight
-
-    def validation(
-        self, start: int, stop: int, size: int
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Read the validation rows of some networks, as many for each; as :meth:`batch`."""
-        table = self.valid
-        weight = None if table.weight is None else table.weight[start:stop, :size]
-        return self._read(table.rows[start:stop, :size]), table.y[start:stop, :size], weight
-
-    def keep(self, models: torch.Tensor) -> None:
-        """Drop all networks but some.
-
-        Parameters
-        ----------
-        models : tensor of int64
-            Those that stay.
-        """
-        self.train.keep(models)
-        self.valid.keep(models)
-        self._batches = [self._batches[model] for model in models.tolist()]
-        self._epoch = [
-            None if table is None else table.index_select(0, models) for table in self._epoch
-        ]
-
-    def _read(self, rows: torch.Tensor) -> torch.Tensor:
-        return self.X.index_select(0, rows.reshape(-1)).view(*rows.shape, -1)
+    def _pad(self, columns: Sequence[Columns]) -> list[torch.Tensor]:
+        weights = [torch.ones(len(y)) if weight is None else weight for _, y, weight in columns]
+        tables: list[Any] = [[rows for rows, _, _ in columns], [y for _, y, _ in columns]]
+        if any(weight is not None for _, _, weight in columns):
+            tables.append(weights)
+        return [pad_sequence(table, batch_first=True).to(self.X.device) for table in tables]
 
 
-class _RowTable:
-    """Where the rows of each network are, their classes and weights; padded to the longest."""
-
-    def __init__(
-        self,
-        parts: Sequence[tuple[PreparedFit, NDArray[np.intp], NDArray | None, int]],
-        device: torch.device,
-    ) -> None:
-        self.sizes: NDArray[np.int64] = np.array([len(rows) for _, rows, _, _ in parts])
-        shape = (len(parts), int(self.sizes.max()))
-        self.rows = torch.zeros(shape, dtype=torch.int64)
-        self.y = torch.zeros(shape, dtype=torch.int64)
-        is_weighted = any(weight is not None for _, _, weight, _ in parts)
-        self.weight: torch.Tensor | None = torch.ones(shape) if is_weighted else None
-        for model, (fit, rows, weight, offset) in enumerate(parts):
-            index = torch.from_numpy(rows)
-            self.rows[model, : len(rows)] = index + offset
-            self.y[model, : len(rows)] = fit.data.y[index]
-            if self.weight is not None and weight is not None:
-                self.weight[model, : len(rows)] = torch.from_numpy(weight)
-        self.rows, self.y = self.rows.to(device), self.y.to(device)
-        if self.weight is not None:
-            self.weight = self.weight.to(device)
-
-    def at(self, positions: torch.Tensor) -> list[torch.Tensor | None]:
-        """Look up rows, classes and weights by positions in the table."""
-        flat = positions.flatten(1)
-        return [
-            None if table is None else table.gather(1, flat).view_as(positions)
-            for table in (self.rows, self.y, self.weight)
-        ]
-
-    def keep(self, models: torch.Tensor) -> None:
-        self.rows, self.y = self.rows.index_select(0, models), self.y.index_select(0, models)
-        if self.weight is not None:
-            self.weight = self.weight.index_select(0, models)
-        self.sizes = self.sizes[models.cpu().numpy()]
-
-
-def _weight_of(fit: PreparedFit) -> NDArray | None:
-    weight = fit.data.sample_weight
-    return None if weight is None else weight.numpy()[fit.train]
-
-
-def runs(sizes: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
-    """Cut networks into neighbours that have as many rows.
-
-    Parameters
-    ----------
-    sizes : ndarray of shape (n_models,)
-        Rows of each.
-
-    Yields
-    ------
-    start, stop, size : int
-        Neighbours without rows are left out.
-    """
-    edges = [0, *(np.flatnonzero(np.diff(sizes)) + 1).tolist(), len(sizes)]
-    for start, stop in itertools.pairwise(edges):
-        size = int(sizes[start])
-        if size:
-            yield start, stop, size
-
-
-def data_key(table: torch.Tensor) -> Any:
-    """Return what tells whether two tensors are the same numbers in the same memory."""
+def _place_of(table: torch.Tensor) -> tuple[Any, ...]:
+    """Return what tells whether two tables are the same numbers in the same memory."""
     return table.data_ptr(), tuple(table.shape), table.stride()
 
 
-def _join(tables: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[int]]:
-    """Put different tables below one another, and say where each begins."""
-    offsets: dict[Any, int] = {}
-    parts: list[torch.Tensor] = []
-    n_rows = 0
-    for table in tables:
-        key = data_key(table)
-        if key not in offsets:
-            offsets[key] = n_rows
-            parts.append(table)
-            n_rows += len(table)
-    joined = parts[0].contiguous() if len(parts) == 1 else torch.cat(parts)
-    return joined, [offsets[data_key(table)] for table in tables]
+def _runs(sizes: np.ndarray, starts: np.ndarray) -> Iterator[Run]:
+    """Cut networks into neighbours that have as many rows at the same place."""
+    differs = (np.diff(sizes) != 0) | (np.diff(starts) != 0)
+    for first, last in itertools.pairwise([0, *np.flatnonzero(differs) + 1, len(sizes)]):
+        if sizes[first]:
+            yield slice(int(first), int(last)), int(starts[first]), int(sizes[first])

@@ -97,9 +97,10 @@ class Checkpoint:
         damaged = []
         state = None
         for path in (self.path, self.previous):
-            if not path.exists():
+            try:
+                reason = find_damage(path, _FILE)
+            except FileNotFoundError:
                 continue
-            reason = find_damage(path, _FILE)
             if reason is None:
                 state = self._read(path)
                 break
@@ -126,7 +127,10 @@ class Checkpoint:
         with written_whole(self.path) as part:
             with open(part, "wb") as file:
                 sealed = SealedFile(file, _FILE)
-                torch.save(content, sealed)
+                try:
+                    torch.save(content, sealed)
+                except RuntimeError as error:
+                    raise sealed.error or error from None
                 sealed.seal()
             # Absent in the first epoch, or where a process of the same fit was faster.
             with suppress(FileNotFoundError):

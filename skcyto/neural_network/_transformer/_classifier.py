@@ -20,8 +20,9 @@ from skcyto.neural_network._neural_classifier import (
     NeuralClassifierMixin,
     check_prior,
 )
-from skcyto.neural_network._transformer._fit import describe_fitted, fine_tune, predict_logits
+from skcyto.neural_network._transformer._fit import fine_tune, predict_logits
 from skcyto.neural_network._transformer._parameters import PARAMETERS
+from skcyto.neural_network._transformer._settings import FineTuneSettings
 from skcyto.neural_network._transformer._state import (
     load_classifier_state,
     pack_network,
@@ -30,6 +31,8 @@ from skcyto.neural_network._transformer._state import (
 )
 from skcyto.neural_network._transformer._targets import check_targets
 from skcyto.neural_network._transformer._weights import write_weights
+from skcyto.utils._backbones._options import BackboneOptions
+from skcyto.utils._backbones._source import BackboneInfo, describe_backbone
 from skcyto.utils._backbones._transforms import Augment
 from skcyto.utils._images._inputs import check_image_input
 
@@ -414,7 +417,7 @@ class EVA02Classifier(NeuralClassifierMixin, BaseEstimator):
             is_validated=self.validation_fraction is not None,
         )
         check_prior(self.predict_proba_prior, targets.classes)
-        result = fine_tune(self, inputs, targets)
+        result = fine_tune(FineTuneSettings.of(self), inputs, targets)
         self.classes_ = targets.classes
         self.network_, self.criterion_ = result.network, result.criterion
         self.loss_ = result.loss
@@ -448,22 +451,31 @@ class EVA02Classifier(NeuralClassifierMixin, BaseEstimator):
             A file that ends with ``.safetensors``, or a folder, which is made.
         """
         check_is_fitted(self)
-        write_weights(path, self.network_, describe_fitted(self), self.classes_)
+        write_weights(path, self.network_, self._describe(), self.classes_)
 
     def _network_scores(self, X: Any) -> tuple[torch.Tensor, Criterion]:
         check_is_fitted(self)
-        logits = predict_logits(self, check_image_input(self, X, reset=False))
-        scores = self.criterion_.scores(logits.flatten(0, 1)).to("cpu", torch.float64)
+        inputs = check_image_input(self, X, reset=False)
+        settings = FineTuneSettings.of(self)
+        logits = predict_logits(settings, self.network_, self._describe(), inputs)
+        scores = (
+            self.criterion_.to(logits.device).scores(logits.flatten(0, 1)).to("cpu", torch.float64)
+        )
         scores = scores.reshape(logits.shape)
         if scores.shape[1] > 1:
             scores = scores.log_softmax(dim=2)
         return scores.mean(dim=1), self.criterion_
 
+    def _describe(self) -> BackboneInfo:
+        """Describe the fitted transformer, whatever became of its weights file."""
+        options = BackboneOptions.from_dict(self._backbone_options)
+        return describe_backbone(self._backbone_name, self._backbone_size, options)
+
     def _save_state(self, weights: Path) -> dict[str, Any]:
-        return save_classifier_state(self, weights)
+        return save_classifier_state(self.__dict__, weights)
 
     def _load_state(self, state: dict[str, Any], weights: Path | None) -> None:
-        load_classifier_state(self, state, weights)
+        self.__dict__.update(load_classifier_state(state, weights))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -482,10 +494,10 @@ class EVA02Classifier(NeuralClassifierMixin, BaseEstimator):
             if not self.network_.is_adapted:
                 state["network_"] = copy.deepcopy(self.network_).cpu()
         if self.network_.is_adapted:
-            state["network_"] = pack_network(self)
+            state["network_"] = pack_network(vars(self))
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if isinstance(state.get("network_"), dict):
-            self.network_ = unpack_network(self, state["network_"])
+            self.network_ = unpack_network(vars(self))

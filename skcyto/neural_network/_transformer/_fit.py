@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +15,8 @@ from PIL import Image
 from sklearn.utils import check_random_state
 
 from skcyto.exceptions import InvalidImageError
-from skcyto.losses import Criterion, Loss, get_loss
-from skcyto.neural_network._imbalance import build_criterion, class_counts, class_weight_in_order
+from skcyto.losses import Criterion, Loss
+from skcyto.neural_network._imbalance import build_criterion, class_counts
 from skcyto.neural_network._inner_split import inner_split
 from skcyto.neural_network._transformer._batches import (
     EpochPlan,
@@ -24,17 +25,15 @@ from skcyto.neural_network._transformer._batches import (
     resolve_n_workers,
 )
 from skcyto.neural_network._transformer._checkpoint import Checkpoint, hash_rows
-from skcyto.neural_network._transformer._loop import FineTuning, TrainingSettings, compute_logits
+from skcyto.neural_network._transformer._loop import FineTuning, compute_logits
 from skcyto.neural_network._transformer._mixing import check_mixing
-from skcyto.neural_network._transformer._network import TransformerClassifier, head_and_adapters
+from skcyto.neural_network._transformer._network import TransformerClassifier
+from skcyto.neural_network._transformer._settings import FineTuneSettings
 from skcyto.neural_network._transformer._targets import Targets
 from skcyto.utils._backbones._memory import inference_memory, training_memory
-from skcyto.utils._backbones._options import BackboneOptions
-from skcyto.utils._backbones._request import OPTION_NAMES, BackboneRequest
 from skcyto.utils._backbones._source import (
     BackboneInfo,
     BackboneSource,
-    describe_backbone,
 )
 from skcyto.utils._backbones._transforms import make_transform
 from skcyto.utils._backbones._views import list_views
@@ -47,28 +46,6 @@ from skcyto.utils._images._inputs import ImageInputs, list_bad_images
 from skcyto.utils._prefetch import resolve_n_threads
 from skcyto.utils._progress import progress_bar
 from skcyto.utils._random import all_seeded, draw_seed, torch_seed
-
-if TYPE_CHECKING:
-    from skcyto.neural_network._transformer._classifier import EVA02Classifier
-
-# Parameters of which the result of a fit does not depend, or that are in the fingerprint already.
-_NOT_IN_FINGERPRINT = {
-    "checkpoint",
-    "class_weight",
-    "compile",
-    "device",
-    "gradient_checkpointing",
-    "image_size",
-    *OPTION_NAMES,
-    "loss",
-    "model_name",
-    "n_jobs",
-    "predict_proba_prior",
-    "random_state",
-    "verbose",
-    "views",
-    "weights",
-}
 
 
 @dataclass(frozen=True)
@@ -105,16 +82,16 @@ class FineTuned:
     history: list[dict[str, Any]]
 
 
-def fine_tune(estimator: EVA02Classifier, inputs: ImageInputs, targets: Targets) -> FineTuned:
-    """Train a network as an estimator's parameters say.
+def fine_tune(settings: FineTuneSettings, inputs: ImageInputs, targets: Targets) -> FineTuned:
+    """Train a network as settings say.
 
     What is quickly found to be wrong is looked at first: the model, then its weights, then every
     image, then the checkpoint.
 
     Parameters
     ----------
-    estimator : EVA02Classifier
-        Gives the parameters.
+    settings : FineTuneSettings
+        How.
     inputs : ImageInputs
         The images.
     targets : Targets
@@ -124,123 +101,48 @@ def fine_tune(estimator: EVA02Classifier, inputs: ImageInputs, targets: Targets)
     -------
     result : FineTuned
     """
-    if estimator.warmup_epochs >= estimator.max_epochs:
-        raise ValueError(
-            f"warmup_epochs={estimator.warmup_epochs} must be less than "
-            f"max_epochs={estimator.max_epochs}: the learning rate would never be reached"
-        )
-    device = resolve_device(estimator.device)
-    precision = resolve_precision(estimator.precision, device)
-    loss = get_loss(estimator.loss)
+    _check_settings(settings)
+    device = resolve_device(settings.device)
+    precision = resolve_precision(settings.precision, device)
     # Independent of one another: a change of the split does not change the initial weights.
-    rng = check_random_state(estimator.random_state)
+    rng = check_random_state(settings.random_state)
     seeds = [draw_seed(rng) for _ in range(3)]
-    source = BackboneRequest.of(estimator).resolve(seeds[1])
+    source = settings.request.resolve(seeds[1])
     info = source.describe()
-    with torch_seed(seeds[1]):
-        network = TransformerClassifier(
-            source,
-            info,
-            len(targets.classes),
-            cosine_head=loss.needs_cosine_head,
-            freeze=estimator.freeze,
-            drop_path=estimator.drop_path,
-            gradient_checkpointing=estimator.gradient_checkpointing,
-            **head_and_adapters(estimator),
-        )
-    if hasattr(estimator.augment, "get_params"):
-        raise ValueError(
-            f"augment={estimator.augment!r} cannot be cloned: scikit-learn takes its get_params for "
-            "that of an estimator. Give torchvision.transforms.Compose([transform])"
-        )
-    if callable(estimator.augment):
-        with all_seeded(0):  # What it does wrong is its fault, and no image's.
-            make_transform(info, estimator.augment)(Image.new("RGB", (64, 48)))
-    bar = progress_bar(
-        total=len(targets.rows), desc="Checking", unit="image", verbose=estimator.verbose
-    )
-    with bar:
-        digests = check_images(
-            inputs,
-            targets.rows.tolist(),
-            n_threads=resolve_n_threads(estimator.n_jobs),
-            advance=bar.update,
-        )
+    network = _make_network(settings, source, len(targets.classes), seeds[1])
+    _try_augmentation(settings, info)
+    digests = _check_images(settings, inputs, targets)
     checkpoint, state = None, None
-    if estimator.checkpoint is not None:
-        fingerprint = _make_fingerprint(estimator, source, info, digests, targets, seeds)
-        checkpoint = Checkpoint(estimator.checkpoint, fingerprint)
+    if settings.checkpoint is not None:
+        fingerprint = _make_fingerprint(settings, source, digests, targets, seeds)
+        checkpoint = Checkpoint(settings.checkpoint, fingerprint)
         state = checkpoint.load()
-        if state is not None:
-            seeds = state["seeds"]
+        seeds = seeds if state is None else state["seeds"]
+        if source.weights is None:
+            source = replace(source, seed=seeds[1])
 
-    split_seed, _, train_seed = seeds
-    rows = targets.rows
-    groups = None if targets.groups is None else targets.groups[rows]
-    train, valid = inner_split(
-        targets.encoded[rows],
-        validation_fraction=estimator.validation_fraction,
-        groups=groups,
-        random_state=split_seed,
-    )
-    train, valid = rows[train], rows[valid]
-    weight = None if targets.sample_weight is None else targets.sample_weight[train]
-    counts = class_counts(targets.encoded[train], len(targets.classes), weight)
-    criterion = build_criterion(
-        loss,
-        counts,
-        class_weight=class_weight_in_order(estimator.class_weight, targets.classes),
-        reduction=estimator.reduction,
-        max_epochs=estimator.max_epochs,
-        sampler=estimator.sampler,
-        batch_size=min(estimator.batch_size, len(train)),
-        classes=targets.classes,
-    )
-    if estimator.mixup_alpha or estimator.cutmix_alpha:
-        check_mixing(criterion, estimator.loss)
-    plan = EpochPlan(
-        train=train,
-        valid=valid,
-        target=targets.encoded[train],
-        sampler=estimator.sampler,
-        batch_size=estimator.batch_size * estimator.grad_accumulation,
-        valid_batch_size=estimator.batch_size,
-        augmented=estimator.augment is not None,
-        seed=train_seed,
-    )
-    remedy = "a smaller image_size or model, gradient_checkpointing=True, or freeze more blocks"
-    batches = BatchHalver(
+    plan = _plan_epochs(settings, targets, seeds)
+    counts, criterion = _fit_loss(settings, targets, plan.train)
+    batches = _halve_batches(
         device,
-        estimator.batch_size,
-        partial(describe_shortage, device, "to train on", info.model_name, info.image_size, remedy),
+        settings.batch_size,
+        info,
+        "to train on",
+        "a smaller image_size or model, gradient_checkpointing=True, or freeze more blocks",
     )
     needed = training_memory(
         network,
         info,
-        estimator.batch_size,
+        settings.batch_size,
         precision,
-        gradient_checkpointing=estimator.gradient_checkpointing,
+        gradient_checkpointing=settings.gradient_checkpointing,
     )
     with reserve_memory(device, needed):
         with shortage_raises(batches.make_error):
-            network = _place(network, device)
             tuning = FineTuning(
-                network,
+                _place(network, device),
                 criterion.to(device),
-                TrainingSettings(
-                    learning_rate=estimator.learning_rate,
-                    weight_decay=estimator.weight_decay,
-                    lr_scheduler=estimator.lr_scheduler,
-                    layer_decay=estimator.layer_decay,
-                    max_epochs=estimator.max_epochs,
-                    patience=estimator.n_iter_no_change if estimator.early_stopping else None,
-                    restore_best_weights=estimator.restore_best_weights,
-                    compile=estimator.compile,
-                    warmup_epochs=estimator.warmup_epochs,
-                    ema_decay=estimator.ema_decay,
-                    mixup_alpha=estimator.mixup_alpha,
-                    cutmix_alpha=estimator.cutmix_alpha,
-                ),
+                settings,
                 plan,
                 targets.encoded,
                 targets.sample_weight,
@@ -251,131 +153,223 @@ def fine_tune(estimator: EVA02Classifier, inputs: ImageInputs, targets: Targets)
             )
             if state is not None:
                 tuning.load_state_dict(state)
-        _run(estimator, inputs, info, tuning, plan, checkpoint, seeds, device)
+        save = partial(_save, checkpoint, tuning, seeds)
+        _run(settings, _read_images(settings, inputs, info, plan, tuning), tuning, plan, save)
         tuning.restore_best()
-    if state is not None and source.weights is None:
-        source = replace(source, seed=seeds[1])
     return FineTuned(
-        network.eval(), source, info, loss, criterion, counts, tuning.draws_per_row, tuning.history
+        network.eval(),
+        source,
+        info,
+        settings.loss,
+        criterion,
+        counts,
+        tuning.draws_per_row,
+        tuning.history,
     )
 
 
-def describe_fitted(estimator: EVA02Classifier) -> BackboneInfo:
-    """Describe the transformer of a fitted classifier, whatever became of its weights file.
+def _make_network(
+    settings: FineTuneSettings, source: BackboneSource, n_classes: int, seed: int
+) -> TransformerClassifier:
+    with torch_seed(seed):
+        return TransformerClassifier(
+            source,
+            source.describe(),
+            n_classes,
+            cosine_head=settings.loss.needs_cosine_head,
+            freeze=settings.freeze,
+            drop_path=settings.drop_path,
+            gradient_checkpointing=settings.gradient_checkpointing,
+            head_hidden_size=settings.head_hidden_size,
+            lora_rank=settings.lora_rank,
+            lora_alpha=settings.lora_alpha,
+            lora_targets=settings.lora_targets,
+        )
 
-    Parameters
-    ----------
-    estimator : EVA02Classifier
-        Fitted.
 
-    Returns
-    -------
-    info : BackboneInfo
-    """
-    options = BackboneOptions.from_dict(estimator._backbone_options)
-    return describe_backbone(estimator._backbone_name, estimator._backbone_size, options)
+def _check_settings(settings: FineTuneSettings) -> None:
+    """Refuse what contradicts itself."""
+    if settings.warmup_epochs >= settings.max_epochs:
+        raise ValueError(
+            f"warmup_epochs={settings.warmup_epochs} must be less than "
+            f"max_epochs={settings.max_epochs}: the learning rate would never be reached"
+        )
+    if hasattr(settings.augment, "get_params"):
+        raise ValueError(
+            f"augment={settings.augment!r} cannot be cloned: scikit-learn takes its get_params "
+            "for that of an estimator. Give torchvision.transforms.Compose([transform])"
+        )
 
 
-def _run(
-    estimator: EVA02Classifier,
+def _try_augmentation(settings: FineTuneSettings, info: BackboneInfo) -> None:
+    """Apply a transform of the user's once: what it does wrong is no image's fault."""
+    if callable(settings.augment):
+        with all_seeded(0):
+            make_transform(info, settings.augment)(Image.new("RGB", (64, 48)))
+
+
+def _check_images(settings: FineTuneSettings, inputs: ImageInputs, targets: Targets) -> list[bytes]:
+    """Read every image once, and return what tells each from others."""
+    bar = progress_bar(
+        total=len(targets.rows), desc="Checking", unit="image", verbose=settings.verbose
+    )
+    with bar:
+        return check_images(
+            inputs,
+            targets.rows.tolist(),
+            n_threads=resolve_n_threads(settings.n_jobs),
+            advance=bar.update,
+        )
+
+
+def _plan_epochs(settings: FineTuneSettings, targets: Targets, seeds: list[int]) -> EpochPlan:
+    """Split the images, and say what each epoch shows."""
+    rows = targets.rows
+    train, valid = inner_split(
+        targets.encoded[rows],
+        validation_fraction=settings.validation_fraction,
+        groups=None if targets.groups is None else targets.groups[rows],
+        random_state=seeds[0],
+    )
+    return EpochPlan(
+        train=rows[train],
+        valid=rows[valid],
+        target=targets.encoded[rows[train]],
+        sampler=settings.sampler,
+        batch_size=settings.batch_size * settings.grad_accumulation,
+        valid_batch_size=settings.batch_size,
+        augmented=settings.augment is not None,
+        seed=seeds[2],
+    )
+
+
+def _fit_loss(
+    settings: FineTuneSettings, targets: Targets, train: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], Criterion]:
+    """Fit the loss to the images that train, and return their class counts too."""
+    weight = None if targets.sample_weight is None else targets.sample_weight[train]
+    counts = class_counts(targets.encoded[train], len(targets.classes), weight)
+    criterion = build_criterion(settings.loss, counts, targets.classes, len(train), settings)
+    if settings.mixup_alpha or settings.cutmix_alpha:
+        check_mixing(criterion, settings.loss)
+    return counts, criterion
+
+
+def _halve_batches(
+    device: torch.device, batch_size: int, info: BackboneInfo, what: str, remedy: str
+) -> BatchHalver:
+    describe = partial(describe_shortage, device, what, info.model_name, info.image_size, remedy)
+    return BatchHalver(device, batch_size, describe)
+
+
+def _save(checkpoint: Checkpoint | None, tuning: FineTuning, seeds: list[int]) -> None:
+    if checkpoint is not None:
+        checkpoint.save(tuning.state_dict() | {"seeds": seeds})
+
+
+def _read_images(
+    settings: FineTuneSettings,
     inputs: ImageInputs,
     info: BackboneInfo,
-    tuning: FineTuning,
     plan: EpochPlan,
-    checkpoint: Checkpoint | None,
-    seeds: list[int],
-    device: torch.device,
-) -> None:
-    """Train the epochs that are missing, with a progress bar."""
-    n_done = len(tuning.history)
-    stream = ImageStream(
+    tuning: FineTuning,
+) -> ImageStream:
+    """Read the images of the epochs that are missing."""
+    device = resolve_device(settings.device)
+    return ImageStream(
         inputs,
-        plan.draws(range(n_done, estimator.max_epochs)),
+        plan.draws(range(len(tuning.history), settings.max_epochs)),
         info=info,
-        augment=estimator.augment,
-        n_workers=resolve_n_workers(estimator.n_jobs, device),
+        augment=settings.augment,
+        n_workers=resolve_n_workers(settings.n_jobs, device),
         pin_memory=device.type == "cuda",
         find_all_bad=False,
         warn_of_notes=False,  # They were said when the images were checked.
     )
+
+
+def _run(
+    settings: FineTuneSettings,
+    stream: ImageStream,
+    tuning: FineTuning,
+    plan: EpochPlan,
+    save: Callable[[], None],
+) -> None:
+    """Train the epochs that are missing, with a progress bar."""
     n_images = sum(len(batch) for batch in plan.train_batches(0))
     bar = progress_bar(
-        total=estimator.max_epochs * n_images,
+        total=settings.max_epochs * n_images,
         desc="Fine-tuning",
         unit="image",
-        verbose=estimator.verbose,
+        verbose=settings.verbose,
     )
-    bar.update(n_done * n_images)
-
-    def save() -> None:
-        if checkpoint is not None:
-            checkpoint.save(tuning.state_dict() | {"seeds": seeds})
+    bar.update(len(tuning.history) * n_images)
 
     def report(row: dict[str, Any]) -> None:
         keys = ("train_loss", "valid_loss", "train_f1_macro", "valid_f1_macro")
         shown = {key: f"{row[key]:.4g}" for key in keys if key in row}
-        bar.set_postfix({"epoch": f"{row['epoch']}/{estimator.max_epochs}", **shown})
+        bar.set_postfix({"epoch": f"{row['epoch']}/{settings.max_epochs}", **shown})
 
     with bar:
         tuning.run(stream, save=save, advance=bar.update, report=report)
 
 
-def predict_logits(estimator: EVA02Classifier, inputs: ImageInputs) -> torch.Tensor:
-    """Send images through a fitted estimator's network.
+def predict_logits(
+    settings: FineTuneSettings,
+    network: TransformerClassifier,
+    info: BackboneInfo,
+    inputs: ImageInputs,
+) -> torch.Tensor:
+    """Send images through a trained network.
 
     Parameters
     ----------
-    estimator : EVA02Classifier
-        Fitted.
+    settings : FineTuneSettings
+        Say where it runs, on how many images at once, in which views.
+    network : TransformerClassifier
+        Trained; from now on on the device of the settings.
+    info : BackboneInfo
+        Description of its transformer.
     inputs : ImageInputs
         The images.
 
     Returns
     -------
     logits : torch.Tensor of shape (n_images, n_views, n_classes), dtype float32
-        On the estimator's device, as are network and criterion from now on.
+        On that device.
     """
     missing = inputs.find_missing_files()
     if missing:
         raise InvalidImageError(f"{list_bad_images(inputs, missing)}\nMend or leave out these.")
-    info = describe_fitted(estimator)
-    device = resolve_device(estimator.device)
-    remedy = "a smaller image_size or model, precision='bfloat16', or device='cpu'"
-    batches = BatchHalver(
+    device = resolve_device(settings.device)
+    batches = _halve_batches(
         device,
-        estimator.batch_size,
-        partial(describe_shortage, device, "for", info.model_name, info.image_size, remedy),
+        settings.batch_size,
+        info,
+        "for",
+        "a smaller image_size or model, precision='bfloat16', or device='cpu'",
     )
-    views = list_views(estimator.views)
-    n_together = max(1, estimator.batch_size // len(views))
+    views = list_views(settings.views)
+    n_together = max(1, settings.batch_size // len(views))
     n_batches = -(-len(inputs) // n_together)
     stream = ImageStream(
         inputs,
         plain_draws(np.arange(len(inputs)), n_together),
         info=info,
         views=views,
-        n_workers=min(resolve_n_workers(estimator.n_jobs, device), n_batches),
+        n_workers=min(resolve_n_workers(settings.n_jobs, device), n_batches),
         pin_memory=device.type == "cuda",
     )
     n_passes = len(inputs) * len(views)
-    bar = progress_bar(total=n_passes, desc="Predicting", unit="image", verbose=estimator.verbose)
-    precision = resolve_precision(estimator.precision, device)
-    needed = inference_memory(info, min(estimator.batch_size, n_passes), precision)
+    bar = progress_bar(total=n_passes, desc="Predicting", unit="image", verbose=settings.verbose)
+    precision = resolve_precision(settings.precision, device)
+    needed = inference_memory(info, min(settings.batch_size, n_passes), precision)
     with reserve_memory(device, needed):
         with shortage_raises(batches.make_error):
-            network = _place(estimator.network_, device).eval()
-            estimator.criterion_.to(device)
+            network = _place(network, device).eval()
         with bar, torch.inference_mode():
             logits = compute_logits(network, stream, precision, batches, advance=bar.update)
             return logits.reshape(len(inputs), len(views), -1)
-
-
-def _describe_augment(augment: Any) -> str | None:
-    """Name a transform, without the place that it has in this process's memory."""
-    if augment is None or isinstance(augment, str):
-        return augment
-    text = repr(augment)
-    return text if " at 0x" not in text else f"{augment.__module__}.{augment.__qualname__}"
 
 
 def _place(network: TransformerClassifier, device: torch.device) -> TransformerClassifier:
@@ -385,41 +379,28 @@ def _place(network: TransformerClassifier, device: torch.device) -> TransformerC
 
 
 def _make_fingerprint(
-    estimator: EVA02Classifier,
+    settings: FineTuneSettings,
     source: BackboneSource,
-    info: BackboneInfo,
     digests: list[bytes],
     targets: Targets,
     seeds: list[int],
 ) -> dict[str, Any]:
     """Name everything that determines the result of a fit."""
-    params = {
-        name: value
-        for name, value in estimator.get_params(deep=False).items()
-        if name not in _NOT_IN_FINGERPRINT
-    }
-    rows = targets.rows
+    rows, info = targets.rows, source.describe()
     # Without a validation split, nothing depends on groups.
-    groups = None if estimator.validation_fraction is None else targets.groups
-    weights = "random" if source.weights is None else source.identify_weights()
-    class_weight = estimator.class_weight
-    return params | {
+    groups = None if settings.validation_fraction is None else targets.groups
+    weight = targets.sample_weight
+    return settings.fingerprint() | {
         "model_name": source.model_name,
         "model_args": [list(pair) for pair in source.options.model_args],
         "image_size": info.image_size,
         "preprocessing": json.loads(json.dumps(dict(info.data_config))),
-        "weights": weights,
+        "weights": "random" if source.weights is None else source.identify_weights(),
         "images": hash_rows(digests),
         "reader": describe_reader(),
         "labels": hash_rows(targets.classes[targets.encoded[rows]]),
         "groups": None if groups is None else hash_rows(groups[rows]),
-        "sample_weight": (
-            None if targets.sample_weight is None else hash_rows(targets.sample_weight[rows])
-        ),
-        "loss": repr(get_loss(estimator.loss)),
-        "augment": _describe_augment(estimator.augment),
-        "lora_targets": repr(estimator.lora_targets),
-        "class_weight": class_weight if class_weight is None else repr(class_weight),
+        "sample_weight": None if weight is None else hash_rows(weight[rows]),
         # A seed that nobody asked for is drawn once, and kept in the checkpoint.
-        "random_state": None if estimator.random_state is None else seeds,
+        "random_state": None if settings.random_state is None else seeds,
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -30,29 +29,12 @@ from skcyto.neural_network._training import optimizer_settings
 from skcyto.neural_network._transformer._batches import DROPOUT, MIXING, EpochPlan, derive_seed
 from skcyto.neural_network._transformer._mixing import Mixer
 from skcyto.neural_network._transformer._network import TransformerClassifier
+from skcyto.neural_network._transformer._settings import FineTuneSettings
 from skcyto.utils._devices._batch_halver import BatchHalver
 from skcyto.utils._random import torch_seed
 
 _PLATEAU_PATIENCE = 2
 _PLATEAU_FACTOR = 0.5
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How a network is fine-tuned; the names are those of ``EVA02Classifier``."""
-
-    learning_rate: float
-    weight_decay: float
-    lr_scheduler: str | None
-    layer_decay: float
-    max_epochs: int
-    patience: int | None
-    restore_best_weights: bool
-    compile: bool
-    warmup_epochs: int = 0
-    ema_decay: float | None = None
-    mixup_alpha: float = 0.0
-    cutmix_alpha: float = 0.0
 
 
 class FineTuning:
@@ -64,7 +46,7 @@ class FineTuning:
         On its device.
     criterion : Criterion
         Fitted to the rows that train, on the same device.
-    settings : TrainingSettings
+    settings : FineTuneSettings
         How it is trained.
     plan : EpochPlan
         What each epoch shows.
@@ -91,7 +73,7 @@ class FineTuning:
         self,
         network: TransformerClassifier,
         criterion: Criterion,
-        settings: TrainingSettings,
+        settings: FineTuneSettings,
         plan: EpochPlan,
         target: NDArray[np.intp],
         sample_weight: NDArray | None,
@@ -440,7 +422,7 @@ def compute_logits(
     return torch.cat(logits)
 
 
-def _average(network: TransformerClassifier, settings: TrainingSettings) -> ModelEmaV3:
+def _average(network: TransformerClassifier, settings: FineTuneSettings) -> ModelEmaV3:
     """Make the moving average of a network's weights; what is frozen is shared with it."""
     average = ModelEmaV3(network, decay=settings.ema_decay, use_warmup=True)
     for own, copied in zip(network.parameters(), average.module.parameters(), strict=True):
@@ -455,7 +437,7 @@ def _score(target: torch.Tensor, predicted: torch.Tensor) -> float:
 
 
 def _make_scheduler(
-    optimizer: torch.optim.Optimizer, settings: TrainingSettings
+    optimizer: torch.optim.Optimizer, settings: FineTuneSettings
 ) -> ReduceLROnPlateau | CosineAnnealingLR | None:
     if settings.lr_scheduler == "plateau":
         # eps=0: the learning rates here are of the size of its default.

@@ -161,12 +161,6 @@ class TransformerClassifier(nn.Module):
         return groups
 
 
-def head_and_adapters(estimator: Any) -> dict[str, Any]:
-    """Take the arguments of the network's own layers from an EVA02Classifier's parameters."""
-    names = ("head_hidden_size", "lora_rank", "lora_alpha", "lora_targets")
-    return {name: getattr(estimator, name) for name in names}
-
-
 def _make_head(n_features: int, n_hidden: int | None, n_classes: int, cosine: bool) -> nn.Module:
     width = n_features if n_hidden is None else n_hidden
     last: nn.Module

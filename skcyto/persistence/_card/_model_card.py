@@ -40,6 +40,15 @@ or, for a table of predictions, `python -m skcyto predict path/of/this/folder IM
 table.csv`."""
 
 
+class _Card(str):
+    """Markdown that notebooks show as a page."""
+
+    __slots__ = ()
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
+
 def model_card(
     pipeline: BaseEstimator,
     comparison: ModelComparison | None = None,
@@ -92,7 +101,7 @@ def model_card(
     Returns
     -------
     card : str
-        In Markdown.
+        In Markdown, which notebooks show as a page.
 
     Raises
     ------
@@ -156,7 +165,7 @@ def model_card(
     card = f"# {title or ', '.join(kinds)}\n\n{body}\n"
     if path is not None:
         Path(path).write_text(card, encoding="utf-8")
-    return card
+    return _Card(card)
 
 
 def _limits(stated: str | None, known: list[str]) -> str:

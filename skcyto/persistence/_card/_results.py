@@ -155,10 +155,7 @@ def calibration_section(comparison: ModelComparison, name: str) -> str:
         )
     ]
     table = markdown_table([f"mean of {what}", happened, "share of cases"], rows)
-    return (
-        f"Expected calibration error {format_number(curve.error)}, on the predictions for cases "
-        f"that the model had not seen:\n\n{table}"
-    )
+    return f"On the predictions for cases that the model had not seen, in five bins:\n\n{table}"
 
 
 def explanation_section(explanation: Explanation, confidence: float, top: int) -> str:

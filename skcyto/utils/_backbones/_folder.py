@@ -108,7 +108,7 @@ def read_config(path: str) -> dict[str, Any] | None:
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PretrainedWeightsError(f"{path} beside the weights is no JSON: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("architecture"), str):
         return None

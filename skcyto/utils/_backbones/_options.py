@@ -206,7 +206,7 @@ def _plain(name: str, value: Any) -> Any:
 
 def _check_fill(value: Any) -> tuple[int, ...]:
     colour = value if isinstance(value, (list, tuple)) else (value,) * 3
-    if len(colour) != 3 or not all(isinstance(c, Integral) and 0 <= c <= 255 for c in colour):
+    if len(colour) != 3 or not all(isinstance(c, Integral) and 0 <= int(c) <= 255 for c in colour):
         raise ValueError(
             f"fill={value!r} must be a whole number from 0 to 255, or three for red, green and blue"
         )

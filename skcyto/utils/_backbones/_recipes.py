@@ -131,7 +131,7 @@ def known_backbones() -> dict[str, BackboneRecipe]:
         "mlp_ratio": 2.66667 * 2,
         "no_embed_class": True,
     }
-    giga = {"patch_size": 16, "embed_dim": 1536, "depth": 40, "num_heads": 24}
+    giga: dict[str, Any] = {"patch_size": 16, "embed_dim": 1536, "depth": 40, "num_heads": 24}
     giga |= {"mlp_ratio": 5.33334}
     recipes = {
         "uni": _Hub("MahmoodLab/UNI", {"init_values": 1e-5}).recipe(

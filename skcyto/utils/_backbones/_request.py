@@ -198,7 +198,7 @@ def _read_metadata(path: str) -> _Described | None:
         if "preprocessing" in metadata:
             values = json.loads(metadata["preprocessing"])
             return _Described(path, metadata["model_name"], size, values)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise PretrainedWeightsError(f"the metadata of {path} cannot be used: {error}") from error
     import timm
 

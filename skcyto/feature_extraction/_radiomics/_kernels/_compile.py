@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import numba
 
@@ -25,8 +26,8 @@ def compiled(function: _Function) -> _Function:
     -------
     compiled : callable
     """
-    options = {"error_model": "numpy", "nogil": True}
+    njit: Any = partial(numba.njit, error_model="numpy", nogil=True)
     try:
-        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
+        return cast("_Function", njit(cache=True)(function))
     except RuntimeError:  # numba found no folder to write to
-        return numba.njit(**options)(function)  # type: ignore[no-any-return]
+        return cast("_Function", njit()(function))

@@ -14,6 +14,7 @@ Mathematical Imaging and Vision 26, 2006.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,7 +119,7 @@ def smooth_along(
 
 @compiled
 def _run(
-    source: NDArray[np.float64],
+    source: NDArray[Any],
     n: int,
     inner: int,
     c: NDArray[np.float64],
