@@ -494,10 +494,10 @@ class EVA02Classifier(NeuralClassifierMixin, BaseEstimator):
             if not self.network_.is_adapted:
                 state["network_"] = copy.deepcopy(self.network_).cpu()
         if self.network_.is_adapted:
-            state["network_"] = pack_network(vars(self))
+            state["network_"] = pack_network(self.__dict__)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if isinstance(state.get("network_"), dict):
-            self.network_ = unpack_network(vars(self))
+            self.network_ = unpack_network(self.__dict__)

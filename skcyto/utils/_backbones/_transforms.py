@@ -85,6 +85,7 @@ def make_transform(
             transforms.ColorJitter(0.2, 0.2),
         ]
     else:
+        assert not isinstance(augment, str)
         changes = [partial(_apply, function=augment)]
     return transforms.Compose([*geometry, *changes, to_tensor])
 
