@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from skcyto.feature_extraction._radiomics._cases import ScanProblem
 from skcyto.feature_extraction._radiomics._filters import Box
+from skcyto.utils._wording import list_some
 
 _DEFAULT_TOLERANCE = 1e-6  # ITK's
 _MAX_NAMED = 12
@@ -133,9 +134,7 @@ def _is_speckled(values: NDArray[Any]) -> bool:
 
 def missing_reason(present: list[int]) -> str:
     """Say which labels there are instead of the one sought."""
-    named = ", ".join(map(str, present[:_MAX_NAMED]))
-    more = f" and {len(present) - _MAX_NAMED} more" if len(present) > _MAX_NAMED else ""
-    return f"not in the mask, which holds {named}{more}"
+    return f"not in the mask, which holds {list_some(present, _MAX_NAMED)}"
 
 
 def region_box(region: NDArray[np.bool_], settings: dict[str, Any], key: str) -> Box:

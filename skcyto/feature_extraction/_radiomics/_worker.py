@@ -22,6 +22,7 @@ from skcyto.feature_extraction._radiomics._runtime import private_runtime
 from skcyto.feature_extraction._radiomics._schema import Schema
 from skcyto.feature_extraction._radiomics._settings import Settings
 from skcyto.feature_extraction._radiomics._structures import Structure, region_masks
+from skcyto.utils._wording import list_some
 
 _MAX_NOTES = 3
 # What pyradiomics says of features that it computes all the same.
@@ -218,13 +219,13 @@ def _vector(
     notes = result.notes.setdefault(key, [])
     bad = np.flatnonzero(np.isnan(values))
     if bad.size:
-        shown = ", ".join(schema.features[index].radiomics_name for index in bad[:_MAX_NOTES])
-        more = f" and {bad.size - _MAX_NOTES} more" if bad.size > _MAX_NOTES else ""
+        names = (schema.features[index].radiomics_name for index in bad)
+        shown = list_some(names, _MAX_NOTES)
         telling = dict.fromkeys(
             _last_line(message) for message in messages if not _NO_REASON.search(message)
         )
         reasons = "; ".join(list(telling)[:_MAX_NOTES])
-        notes.append(f"no value of {shown}{more}" + (f" ({reasons})" if reasons else ""))
+        notes.append(f"no value of {shown}" + (f" ({reasons})" if reasons else ""))
     if not notes:
         del result.notes[key]
     return values
