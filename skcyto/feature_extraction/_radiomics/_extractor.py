@@ -377,6 +377,8 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
     def diagnostics(self, X: Any) -> pd.DataFrame:
         """Tabulate pyradiomics' ``diagnostics_*``: versions, hashes, sizes, voxel counts.
 
+        Where there are several images a case, those of the first one.
+
         Parameters
         ----------
         X : DataFrame, ndarray of shape (n_samples, 2), or sequence of pairs
