@@ -28,7 +28,7 @@ SMALLER = [
     (r"make_cell_images\(\s*\d{3,}", "make_cell_images(90"),
     (r"(RandomForestClassifier\()300", r"\1 20"),
     (r'settings="ted1648"', 'settings="original"'),
-    (r'EVA02TokenEmbedder\("eva02_tiny_patch14_336"', "EVA02TokenEmbedder("),
+    ('"eva02_tiny_patch14_336"', '"test_vit"'),
     (r"image_size=112", "image_size=32"),
     # Weights that the reader has.
     (r'"vit_small_patch16_224",\n    weights="lunit/model.safetensors"', '"test_vit"'),
