@@ -377,7 +377,7 @@ class Criterion(torch.nn.Module):
 
 def one_hot(target: torch.Tensor, n_classes: int, like: torch.Tensor) -> torch.Tensor:
     """Mark each row's class by a one, in the dtype of `like`."""
-    return like.new_zeros(len(target), n_classes).scatter_(1, target.unsqueeze(1), 1)
+    return (target.unsqueeze(1) == torch.arange(n_classes, device=target.device)).to(like)
 
 
 def sum_by_group(values: torch.Tensor, group: torch.Tensor, n_groups: int) -> torch.Tensor:

@@ -71,6 +71,7 @@ class Attack:
         self.outside.write_text("password: hunter2")
         self.evidence = tmp_path / "ran"
         self.pickle = pickle.dumps(Payload(self.evidence), protocol=2)
+        watched["events"].clear()
 
     def check(self):
         assert not self.evidence.exists()

@@ -92,20 +92,22 @@ def model():
     return skcyto.load(path).predict_proba(X)[:, 0].sum()
 
 def predict():
-    import os, contextlib, io, tempfile
+    import contextlib, io
     import pandas as pd
     import skcyto
     from PIL import Image
     from skcyto.command_line import main
-    with tempfile.TemporaryDirectory() as folder:
+    inputs = Path(f"{place}-inputs")
+    if not inputs.exists():
+        (inputs / "cells").mkdir(parents=True)
         for i, image in enumerate(images):
-            Image.fromarray(image).save(f"{folder}/{i:02}.png")
+            Image.fromarray(image).save(inputs / "cells" / f"{i:02}.png")
         pipeline = make_pipeline(embedder(), GaussianNB()).fit(list(images), np.arange(40) % 2)
-        skcyto.save(pipeline, f"{folder}.model")
-        said = io.StringIO()
-        with contextlib.redirect_stderr(said):
-            words = ["predict", f"{folder}.model", folder, "-o", str(place / "table.csv"), "-q"]
-            status = main(words)
+        skcyto.save(pipeline, inputs / "model")
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        words = [inputs / "model", inputs / "cells", "-o", place / "table.csv", "--quiet"]
+        status = main(["predict", *map(str, words)])
     if status:
         raise OSError(said.getvalue())
     return pd.read_csv(place / "table.csv")["probability_0"].sum()
@@ -231,6 +233,7 @@ def test_folder_of_someone_else(kind, undisturbed):
     finally:
         place.chmod(0o755)
         shutil.rmtree(place)
+        shutil.rmtree(f"{place}-inputs", ignore_errors=True)
 
 
 NO_LOCKS = r"""

@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 
 from skcyto.exceptions import InvalidImageError
 from skcyto.losses import Criterion, Loss
-from skcyto.neural_network._imbalance import build_criterion, class_counts, class_weight_in_order
+from skcyto.neural_network._imbalance import build_criterion, class_counts
 from skcyto.neural_network._inner_split import inner_split
 from skcyto.neural_network._transformer._batches import (
     EpochPlan,
@@ -215,16 +215,7 @@ def _fit_loss(
     """Fit the loss to the images that train, and return their class counts too."""
     weight = None if targets.sample_weight is None else targets.sample_weight[train]
     counts = class_counts(targets.encoded[train], len(targets.classes), weight)
-    criterion = build_criterion(
-        settings.loss,
-        counts,
-        class_weight=class_weight_in_order(settings.class_weight, targets.classes),
-        reduction=settings.reduction,
-        max_epochs=settings.max_epochs,
-        sampler=settings.sampler,
-        batch_size=min(settings.batch_size, len(train)),
-        classes=targets.classes,
-    )
+    criterion = build_criterion(settings.loss, counts, targets.classes, len(train), settings)
     return counts, criterion
 
 
