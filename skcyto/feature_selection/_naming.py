@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from skcyto.utils._wording import list_some
 
-def list_names(names: np.ndarray, limit: int = 5) -> str:
+
+def list_names(names: np.ndarray) -> str:
     """Count names and show the first of them."""
-    shown = ", ".join(repr(str(name)) for name in names[:limit])
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return f"{len(names)} feature(s) ({shown}{rest})"
+    return f"{len(names)} feature(s) ({list_some(repr(str(name)) for name in names)})"

@@ -307,7 +307,9 @@ def _place(dataset: Any, number: int, image: Any) -> NDArray[np.bool_]:
         "spacing": np.abs(spacing / image.GetSpacing() - 1).max(),
     }
     origin = np.asarray(volume.affine)[:3, 3]
-    for axis in np.flatnonzero(np.diag(turned) < 0):  # the same grid, counted from the other end
+    for axis in np.flatnonzero(
+        np.diag(turned) < 0
+    ).tolist():  # the same grid, counted from the other end
         origin = origin + steps[:, axis] * (part.shape[2 - axis] - 1)
         part = np.flip(part, 2 - axis)
     corner = np.array(image.TransformPhysicalPointToContinuousIndex(origin.tolist()))

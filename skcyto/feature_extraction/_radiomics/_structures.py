@@ -146,7 +146,9 @@ def make_structures(
     structures : list of Structure
     """
     return [
-        Structure(name, (labels,) if isinstance(labels, Integral) else tuple(labels), largest)
+        Structure(
+            name, (labels,) if isinstance(labels, int | np.integer) else tuple(labels), largest
+        )
         for name, labels in mask_labels.items()
     ]
 

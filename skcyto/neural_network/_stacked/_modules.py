@@ -116,7 +116,7 @@ class StackedCriteria:
                 *own: torch.Tensor,
                 template: Criterion = template,
             ) -> torch.Tensor:
-                vars(template).update(numbers)
+                template.__dict__.update(numbers)
                 return functional_call(template, buffers, own)
 
             rows = slice(low - start, high - start)
