@@ -43,7 +43,6 @@ TABLE = ROOT / "benchmarks" / "results" / "mutation.md"
 # What numba compiles is left out: a changed copy would have to be compiled anew each time.
 KERNELS = [
     "_classes",
-    "_compact_region",
     "_engine",
     "_filters",
     "_first_order",
@@ -62,7 +61,7 @@ PACKAGES = {
     "metrics": ("skcyto/metrics/*.py", ["tests/metrics", "skcyto/metrics"]),
     "statistics": (
         "skcyto/model_selection/_statistics/*.py",
-        ["tests/model_selection/test_statistics_*.py", "skcyto/model_selection/_statistics"],
+        ["tests/model_selection/statistics", "skcyto/model_selection/_statistics"],
     ),
     "radiomics": (
         "skcyto/feature_extraction/_radiomics/**/*.py",

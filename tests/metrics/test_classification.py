@@ -179,7 +179,7 @@ def test_names_that_scikit_learn_has_too_mean_the_same_number(n_classes):
 def test_scores_of_counts_are_those_of_the_scorers(pairs):
     true, predicted = (np.array(part) for part in zip(*pairs, strict=True))
     model = Echo().fit(predicted[:, None], true)
-    for name in SCORES_OF_COUNTS:
+    for name in SCORES_OF_COUNTS.keys() & METRICS:
         expected = get_scorer(name)(model, predicted[:, None], true)
         assert score_codes(name, true, predicted, 4) == pytest.approx(expected, abs=1e-12), name
 
