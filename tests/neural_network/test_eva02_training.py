@@ -146,7 +146,7 @@ def test_every_loss_takes_mixed_images_or_says_that_it_does_not(images, make_cla
         loss=loss, mixup_alpha=0.5, max_epochs=1, validation_fraction=None, batch_size=12
     )
     if loss in REFUSED:
-        with pytest.raises(ValueError, match="has no value.*weighted mean"):
+        with pytest.raises(ValueError, match=r"has no value.*weighted mean"):
             classifier.fit(*images)
     else:
         assert np.isfinite(classifier.fit(*images).history_[0]["train_loss"])
