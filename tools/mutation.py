@@ -225,11 +225,17 @@ class Runner:
         if not order or mutant.scope not in functions:
             return UNREACHED
         codes = function_codes(compile(mutant.tree, str(path), "exec"))
+        keys = [(mutant.scope, each.__code__.co_firstlineno) for each in functions[mutant.scope]]
+        if any(
+            codes[key].co_freevars != each.__code__.co_freevars
+            for key, each in zip(keys, functions[mutant.scope], strict=True)
+        ):
+            codes = function_codes(compile(mutant.tree_with_class, str(path), "exec"))
 
         def work() -> str:
             quiet()
-            for function in functions[mutant.scope]:
-                function.__code__ = codes[mutant.scope, function.__code__.co_firstlineno]
+            for key, function in zip(keys, functions[mutant.scope], strict=True):
+                function.__code__ = codes[key]
             for name in order:
                 items[name].config.hook.pytest_runtest_protocol(item=items[name], nextitem=None)
                 if self.failed:

@@ -28,6 +28,8 @@ class CrossEntropyCriterion(Criterion):
         """Change the logits before the cross-entropy of the training."""
         return logits
 
+    takes_soft_targets = True  # `compute` is overridden for speed alone
+
     def active_class_weight(self) -> torch.Tensor | None:
         """Class weights in force; None stands for ones."""
         return self.class_weight if self._is_weighted else None
