@@ -499,6 +499,8 @@ def main() -> int:
         outcome = end(*begin(maker, inputs, Path(home, "none"), 0))
         if outcome.error is not None:
             raise RuntimeError(outcome.error)
+        # Compiled, and compared with pyradiomics, on first use: once for all processes.
+        radiomics(inputs, Path(home, "none"))
         found = try_all(chosen, inputs, Path(home), arguments)
     table = to_table(found)
     print(f"\n{table}")

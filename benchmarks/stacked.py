@@ -32,7 +32,8 @@ from skcyto.neural_network._stacked._fit import StackedFit, make_stacks, train_s
 LOSSES = ["ce", "wce", "balanced_softmax", LogitAdjusted(tau=0.5), VectorScaling(gamma=0.2)]
 HEAD = (
     "| d | nets | epochs | one by one, CPU s | stacked, CPU s | ratio | wall, s | "
-    "stacked, wall, s | largest difference of a probability |\n|---|---|---|---|---|---|---|---|---|"
+    "stacked, wall, s | largest difference of a probability |\n"
+    "|---|---|---|---|---|---|---|---|---|"
 )
 
 

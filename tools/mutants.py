@@ -141,6 +141,8 @@ def _replacements(node: ast.AST) -> Iterator[ast.AST]:
                 new = copy.copy(node)
                 new.op = OPERATORS[type(operator)]()
                 yield new
+            if isinstance(node, ast.AugAssign):
+                yield ast.Pass()
         case ast.BoolOp(op=operator):
             new = copy.copy(node)
             new.op = ast.Or() if isinstance(operator, ast.And) else ast.And()
@@ -161,8 +163,6 @@ def _replacements(node: ast.AST) -> Iterator[ast.AST]:
         case ast.Raise() | ast.Continue() | ast.Break() | ast.Expr(value=ast.Call()):
             yield ast.Pass()
         case ast.Assign(targets=[ast.Attribute() | ast.Subscript()]):
-            yield ast.Pass()
-        case ast.AugAssign():
             yield ast.Pass()
 
 

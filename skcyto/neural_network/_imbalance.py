@@ -84,11 +84,16 @@ def class_counts(
 class CriterionSettings(Protocol):
     """What a classifier's parameters say of its criterion."""
 
-    class_weight: str | Mapping[Any, float] | None
-    reduction: str
-    max_epochs: int
-    sampler: str | None
-    batch_size: int
+    @property
+    def class_weight(self) -> str | Mapping[Any, float] | None: ...
+    @property
+    def reduction(self) -> str: ...
+    @property
+    def max_epochs(self) -> int: ...
+    @property
+    def sampler(self) -> str | None: ...
+    @property
+    def batch_size(self) -> int: ...
 
 
 def build_criterion(

@@ -343,7 +343,7 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         """
         inputs = check_image_input(self, X, reset=True)
         if self.finetune is not None:
-            check_same_network(self.finetune, vars(self), type(self)().get_params(deep=False))
+            check_same_network(self.finetune, self.__dict__, type(self)().get_params(deep=False))
         source = BackboneRequest.of(self.finetune or self).resolve()
         info = source.describe()
         check_token_names(self.tokens, self._token_names, info)
@@ -471,12 +471,12 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
     def _save_state(self, weights: Path) -> dict[str, Any]:
         from skcyto.feature_extraction._embedding._state import save_embedder_state
 
-        return save_embedder_state(vars(self), weights)
+        return save_embedder_state(self.__dict__, weights)
 
     def _load_state(self, state: dict[str, Any], weights: Path | None) -> None:
         from skcyto.feature_extraction._embedding._state import load_embedder_state
 
-        vars(self).update(load_embedder_state(state, weights))
+        self.__dict__.update(load_embedder_state(state, weights))
 
     @property
     def _token_names(self) -> list[str]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,12 @@ from skcyto.feature_extraction._radiomics._checks import (
     region_box,
 )
 from skcyto.feature_extraction._radiomics._classes import (
+    BINNED_CLASSES,
     SHARED,
     feature_classes,
     share_bins,
     to_float,
 )
-from skcyto.feature_extraction._radiomics._compact_region import LOCAL_CLASSES, Patch
 from skcyto.feature_extraction._radiomics._filters import (
     Box,
     Filtered,
@@ -59,7 +58,10 @@ class Region:
 
     Attributes
     ----------
+    key : str
+        Of the structure.
     label : int
+        Its value in `mask`.
     image : SimpleITK.Image
         What is filtered; the same object for labels that can share.
     mask, shape_mask : SimpleITK.Image
@@ -81,6 +83,7 @@ class Region:
         Why there are no features of this label but its shape. The other labels do not suffer.
     """
 
+    key: str
     label: int
     image: Any
     mask: Any
@@ -95,25 +98,8 @@ class Region:
     problem: ScanProblem | None = None
 
 
-class _Where:
-    """Where a region is: for kernels, and for pyradiomics' own classes where these are needed."""
-
-    def __init__(self, region: Region, distance: int) -> None:
-        import SimpleITK as sitk
-
-        self._mask, self._label, self._distance = region.mask, region.label, distance
-        self._box = region.box
-        mask = crop(region.mask, region.box)  # a view does not keep its image alive
-        inside = sitk.GetArrayViewFromImage(mask) == region.label
-        self.voxels = Voxels(inside, region.box, distance)
-
-    @cached_property
-    def patch(self) -> Patch:
-        return Patch(crop(self._mask, self._box), self._label, self._distance)
-
-
 def prepare(
-    image: Any, mask: Any, labels: list[int], settings: Settings
+    image: Any, mask: Any, masks: Mapping[str, tuple[Any, int]], settings: Settings
 ) -> tuple[list[Region], list[ScanProblem]]:
     """Bring image and mask to the point where filters and features start.
 
@@ -121,17 +107,17 @@ def prepare(
 
     Parameters
     ----------
-    image : SimpleITK.Image
-    mask : SimpleITK.Image of 32-bit unsigned integers
-    labels : list of int
-        Present in `mask`.
+    image, mask : SimpleITK.Image
+        As they were read.
+    masks : mapping of str to (SimpleITK.Image of 32-bit unsigned integers, int)
+        Mask of each structure, by its key, on the grid of `mask`, and a label that is in it.
     settings : Settings
 
     Returns
     -------
     regions : list of Region
     problems : list of ScanProblem
-        Of the labels that are no region.
+        Of the structures that are no region.
 
     Raises
     ------
@@ -150,26 +136,25 @@ def prepare(
             image = imageoperations.normalizeImage(image, **setting)
             setting["normalize"] = False
         regions, problems = [], []
-        for label in labels:
+        for key, (own, label) in masks.items():
+            kwargs = {**setting, "label": label}
             try:
-                regions.append(
-                    _region(image, mask, label, setting, settings, resampled, difference)
-                )
+                regions.append(_region(key, image, own, kwargs, settings, resampled, difference))
             except ScanProblem as problem:
                 problems.append(problem)
             except MemoryError:
                 raise
             except Exception as error:  # what one label makes pyradiomics do costs that label
                 reason = f"pyradiomics refuses it: {_reason(error)}"
-                problems.append(ScanProblem(reason, label))
+                problems.append(ScanProblem(reason, key))
     return regions, problems
 
 
 def _region(
+    key: str,
     image: Any,
     mask: Any,
-    label: int,
-    setting: dict[str, Any],
+    kwargs: dict[str, Any],
     settings: Settings,
     resampled: bool,
     difference: str | None,
@@ -177,36 +162,36 @@ def _region(
     import SimpleITK as sitk
     from radiomics import featureextractor, imageoperations
 
-    kwargs = {**setting, "label": label}
+    label = kwargs["label"]
     if resampled:
         load = featureextractor.RadiomicsFeatureExtractor.loadImage
         image, mask = load(image, mask, None, **kwargs)
-        difference = geometry_difference(image, mask, setting.get("geometryTolerance"))
-        if difference is not None and not setting.get("correctMask"):
+        difference = geometry_difference(image, mask, kwargs.get("geometryTolerance"))
+        if difference is not None and not kwargs.get("correctMask"):
             raise geometry_problem(difference)
     if difference is not None:
         _, corrected = imageoperations.checkMask(image, mask, **kwargs)
         mask = mask if corrected is None else corrected
     region = sitk.GetArrayViewFromImage(mask) == label
-    box = region_box(region, kwargs, label)
-    if not settings.has_intensities and setting.get("resegmentRange") is None:
-        return Region(label, image, mask, mask, box)
-    changes_shape = setting.get("resegmentRange") is not None and setting.get("resegmentShape")
+    box = region_box(region, kwargs, key)
+    if not settings.has_intensities and kwargs.get("resegmentRange") is None:
+        return Region(key, label, image, mask, mask, box)
+    changes_shape = kwargs.get("resegmentRange") is not None and kwargs.get("resegmentShape")
     try:
-        check_intensities(sitk.GetArrayViewFromImage(image)[region], label)
+        check_intensities(sitk.GetArrayViewFromImage(image)[region], key)
     except ScanProblem as problem:
         if changes_shape or not settings.has_shape:
             raise
-        return Region(label, image, mask, mask, box, problem=problem)
+        return Region(key, label, image, mask, mask, box, problem=problem)
     shape_mask = mask
-    if setting.get("resegmentRange") is not None:
+    if kwargs.get("resegmentRange") is not None:
         mask = imageoperations.resegmentMask(image, mask, **kwargs)
         region = sitk.GetArrayViewFromImage(mask) == label
-        box = region_box(region, kwargs, label)
-        check_intensities(sitk.GetArrayViewFromImage(image)[region], label)
-        if setting.get("resegmentShape"):
+        box = region_box(region, kwargs, key)
+        check_intensities(sitk.GetArrayViewFromImage(image)[region], key)
+        if kwargs.get("resegmentShape"):
             shape_mask = mask
-    return Region(label, image, mask, shape_mask, box)
+    return Region(key, label, image, mask, shape_mask, box)
 
 
 def _reason(error: Exception) -> str:
@@ -254,7 +239,7 @@ def extract(
 def _compute_group(group: list[Region], settings: Settings, *, whole: bool) -> None:
     """Compute all but shape of regions that share an image."""
     distance = _largest_distance(settings)
-    places = {region.label: _Where(region, distance) for region in group}
+    places = {region.key: _voxels_of(region, distance) for region in group}
     box = union([region.box for region in group])
     for image_type, custom in settings.image_types.items():
         kwargs = {**settings.setting, **custom}
@@ -265,14 +250,14 @@ def _compute_group(group: list[Region], settings: Settings, *, whole: bool) -> N
                     for filtered in filtered_images(
                         region.image, region.mask, image_type, own, region.box, whole=True
                     ):
-                        _compute_textures(region, filtered, places[region.label], settings)
+                        _compute_textures(region, filtered, places[region.key], settings)
             continue
         for filtered in filtered_images(
             group[0].image, group[0].mask, image_type, kwargs, box, whole=whole
         ):
             for region in group:
                 with _failing_alone(region):
-                    _compute_textures(region, filtered, places[region.label], settings)
+                    _compute_textures(region, filtered, places[region.key], settings)
 
 
 @contextmanager
@@ -290,7 +275,7 @@ def _failing_alone(*regions: Region) -> Iterator[None]:
             reason += " The region is smaller than the setting 'distances' reaches"
         for region in regions:
             region.problem = region.problem or ScanProblem(
-                f"pyradiomics cannot measure it: {reason}", region.label
+                f"pyradiomics cannot measure it: {reason}", region.key
             )
     finally:
         for region in regions:
@@ -348,6 +333,14 @@ def _compute_shape(region: Region, settings: Settings) -> None:
         region.values.update({name: to_float(value) for name, value in values.items()})
 
 
+def _voxels_of(region: Region, distance: int) -> Voxels:
+    import SimpleITK as sitk
+
+    mask = crop(region.mask, region.box)  # a view does not keep its image alive
+    inside = sitk.GetArrayViewFromImage(mask) == region.label
+    return Voxels(inside, region.box, distance)
+
+
 def _largest_distance(settings: Settings) -> int:
     """Voxels between neighbours, at most, in any image type."""
     everywhere = [settings.setting, *settings.image_types.values()]
@@ -355,10 +348,10 @@ def _largest_distance(settings: Settings) -> int:
 
 
 def _compute_textures(
-    region: Region, filtered: Filtered, where: _Where, settings: Settings
+    region: Region, filtered: Filtered, voxels: Voxels, settings: Settings
 ) -> None:
     kwargs = {**filtered.kwargs, "label": region.label}
-    values = where.voxels.values(filtered.image, filtered.frame)
+    values = voxels.values(filtered.image, filtered.frame)
     shared = share_bins(values, kwargs, max_levels=_MAX_LEVELS)
     levels = shared["levels"]
     region.n_binned += 1
@@ -381,7 +374,7 @@ def _compute_textures(
         return
     wanted = settings.feature_classes
     binned = BinnedRegion(
-        where.voxels,
+        voxels,
         values,
         shared["ranks"],
         shared["present"],
@@ -397,28 +390,31 @@ def _compute_textures(
             if each not in left:
                 region.values[f"{filtered.name}_{name}_{each}"] = features[each]
         if left:
-            _compute_by_radiomics(region, filtered, where, shared, name, left)
-    if "glcm" in classes and "glcm" not in found and not where.patch.has_neighbours(kwargs):
+            _compute_by_radiomics(region, filtered, shared, name, left)
+    if (
+        "glcm" in classes
+        and "glcm" not in found
+        and not voxels.has_neighbours(binned.distances, binned.flat)
+    ):
         region.messages.append("no two of its voxels are neighbours, which the GLCM counts")
 
 
 def _compute_by_radiomics(
     region: Region,
     filtered: Filtered,
-    where: _Where,
     shared: dict[str, Any],
     class_name: str,
     names: list[str],
 ) -> None:
     """Compute by pyradiomics' own class what no kernel computes, or not surely enough."""
     kwargs = {**filtered.kwargs, "label": region.label}
-    image = crop(filtered.image, region.box.within(filtered.frame))
-    mask = crop(region.mask, region.box)
-    if class_name in LOCAL_CLASSES:
+    if class_name in BINNED_CLASSES:
         kwargs[SHARED] = shared
-        if class_name != "glrlm" or where.patch.keeps_runs(kwargs):
-            image, mask = where.patch.take(image), where.patch.mask
-    _run_class(region, class_name, names, filtered.name, image, mask, kwargs)
+    # The whole box, as pyradiomics has it: digits that rounding makes depend on its shape.
+    image = crop(filtered.image, region.box.within(filtered.frame))
+    _run_class(
+        region, class_name, names, filtered.name, image, crop(region.mask, region.box), kwargs
+    )
 
 
 def _are_too_few(shared: dict[str, Any], values: NDArray[Any], image_type: str) -> bool:

@@ -473,10 +473,10 @@ class ImbalancedMLPClassifier(NeuralClassifierMixin, BaseEstimator):
         return scores, criterion
 
     def _save_state(self, weights: Path) -> dict[str, Any]:
-        return save_mlp_state(vars(self), type(self)().get_params(deep=False), weights)
+        return save_mlp_state(self.__dict__, type(self)().get_params(deep=False), weights)
 
     def _load_state(self, state: dict[str, Any], weights: Path | None) -> None:
-        vars(self).update(load_mlp_state(state, weights))
+        self.__dict__.update(load_mlp_state(state, weights))
 
     def _store_history(self) -> None:
         """Keep what users look at in plain Python types."""

@@ -435,10 +435,10 @@ class EVA02Classifier(NeuralClassifierMixin, BaseEstimator):
         return describe_backbone(self._backbone_name, self._backbone_size, options)
 
     def _save_state(self, weights: Path) -> dict[str, Any]:
-        return save_classifier_state(vars(self), weights)
+        return save_classifier_state(self.__dict__, weights)
 
     def _load_state(self, state: dict[str, Any], weights: Path | None) -> None:
-        vars(self).update(load_classifier_state(state, weights))
+        self.__dict__.update(load_classifier_state(state, weights))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -200,8 +200,11 @@ def _read_state_dict(path: str) -> dict[str, Any]:
     except PretrainedWeightsError:
         raise
     except Exception as error:  # Each format's reader has errors of its own.
+        # PyTorch advises to let the file run code.
+        advises = "weights_only" in str(error)
+        reason = type(error).__name__ if advises else textwrap.shorten(str(error), 1000)
         raise PretrainedWeightsError(
-            f"{path} could not be read as weights: {textwrap.shorten(str(error), 1000)}. Only "
+            f"{path} could not be read as weights: {reason}. Only "
             "tensors are loaded, never pickled code: save model.state_dict(), not the model"
         ) from error
     if isinstance(state_dict, dict):
