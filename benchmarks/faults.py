@@ -167,7 +167,7 @@ def predict(inputs: Path, folder: Path) -> Any:
 def save_and_load(inputs: Path, folder: Path) -> Any:
     X, y = load_iris(return_X_y=True)
     path = folder / "model"
-    if path.exists() or list(folder.glob(".model.*")):
+    if path.exists() or list(folder.glob(".model.*.former")):
         # A model that is there, or that a killed process was replacing, must be whole.
         before = skcyto.load(path).predict_proba(X)
     model = make_pipeline(ImbalancedMLPClassifier((4,), max_epochs=2, random_state=0)).fit(X, y)
@@ -401,12 +401,16 @@ def prepare(kind: Kind, inputs: Path, home: Path, rng: random.Random) -> list[Pa
     return states
 
 
-def try_kind(kind: Kind, inputs: Path, home: Path, repeats: int, seed: int) -> dict[str, Counter]:
+def try_kind(
+    kind: Kind, inputs: Path, home: Path, repeats: int, seed: int, deadline: float
+) -> dict[str, Counter]:
     """Disturb one kind of work in all ways."""
     rng = random.Random(f"{kind.name} {seed}")
     states = prepare(kind, inputs, home, rng)
     counts = {fault: Counter() for fault in FAULTS}
     for number in range(repeats):
+        if time.monotonic() > deadline:
+            break
         for fault in FAULTS:
             folder = home / f"{kind.name}-{fault}-{number}"
             folder.mkdir()
@@ -435,7 +439,7 @@ def try_in_process(kind: Kind, inputs: Path, home: Path, options: Any) -> tuple[
         return process, report
     status = 1
     try:
-        counts = try_kind(kind, inputs, home, options.repeats, options.seed)
+        counts = try_kind(kind, inputs, home, options.repeats, options.seed, options.deadline)
         report.write_bytes(pickle.dumps(counts))
         status = 0
     except Exception as error:
@@ -485,10 +489,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=40, help="of each fault on each kind")
     parser.add_argument("--kinds", nargs="+", choices=[kind.name for kind in KINDS])
+    parser.add_argument("--minutes", type=float, default=np.inf, help="begin no more after that")
     parser.add_argument("--jobs", type=int, default=2, help="kinds at once")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help=f"also write a page, such as {RESULTS.name}")
     arguments = parser.parse_args()
+    arguments.deadline = time.monotonic() + 60 * arguments.minutes
     torch.set_num_threads(1)
     chosen = [kind for kind in KINDS if not arguments.kinds or kind.name in arguments.kinds]
     start = time.monotonic()
@@ -499,6 +505,8 @@ def main() -> int:
         outcome = end(*begin(maker, inputs, Path(home, "none"), 0))
         if outcome.error is not None:
             raise RuntimeError(outcome.error)
+        # Compiled, and compared with pyradiomics, on first use: once for all processes.
+        radiomics(inputs, Path(home, "none"))
         found = try_all(chosen, inputs, Path(home), arguments)
     table = to_table(found)
     print(f"\n{table}")

@@ -10,7 +10,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skcyto.feature_extraction import EVA02TokenEmbedder, RadiomicsExtractor
-from skcyto.feature_selection import CorrelationTTestFilter, ImportanceThresholdSelector
+from skcyto.feature_selection import (
+    CorrelationTTestFilter,
+    ImportanceThresholdSelector,
+    ReproducibilityFilter,
+)
 from skcyto.losses import available
 from skcyto.model_selection import OptunaSearchCV, TunedLogitBiasClassifierCV
 from skcyto.neural_network import EVA02Classifier, ImbalancedMLPClassifier
@@ -18,6 +22,14 @@ from skcyto.utils import all_estimators
 
 # Small and short: the checks fit each estimator some sixty times on a few rows.
 MLP = {"hidden_layer_sizes": (32,), "max_epochs": 15, "batch_size": 32, "learning_rate": 0.05}
+
+
+class _MeasuredTwice(ReproducibilityFilter):
+    """Gives the filter a second measurement, without which it has nothing to compare with."""
+
+    def fit(self, X, y=None):
+        return super().fit(X, y, repeats=X)
+
 
 ESTIMATORS = {
     CorrelationTTestFilter: [CorrelationTTestFilter()],
@@ -30,6 +42,7 @@ ESTIMATORS = {
     ImportanceThresholdSelector: [ImportanceThresholdSelector(LogisticRegression())],
     OptunaSearchCV: [OptunaSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, n_trials=2, cv=2)],
     RadiomicsExtractor: [],
+    ReproducibilityFilter: [_MeasuredTwice()],
     TunedLogitBiasClassifierCV: [TunedLogitBiasClassifierCV(LogisticRegression(), cv=2)],
 }
 
@@ -44,7 +57,7 @@ def expected_failed_checks(estimator):
             "check_classifiers_train": (
                 "the decision is tuned and the probabilities are left alone, as in scikit-learn's "
                 "TunedThresholdClassifierCV, so predict is not their argmax: "
-                "tests/model_selection/test_logit_bias.py::test_predict_is_argmax_of_biased_scores"
+                "tests/model_selection/logit_bias/test_logit_bias.py::test_predict_is_argmax_of_biased_scores"
             )
         }
     if not isinstance(estimator, ImbalancedMLPClassifier):

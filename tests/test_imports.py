@@ -10,13 +10,14 @@ MODULES = {
 }
 PARSED = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
 
-# Circles that are known: pairs of modules. Each is a debt with a name.
-KNOWN_CIRCLES: set[frozenset[str]] = set()
-
-# What is longer than it should be, and why.
-LONG_FUNCTIONS: dict[str, str] = {}
-LONG_FILES: dict[str, str] = {}
-MANY_PARAMETERS: dict[str, str] = {}
+# What is longer, or takes more, than it should, and why.
+LONG_FUNCTIONS = {
+    "skcyto.inspection._shapley._explain.explain": "the steps of one call, in their order",
+}
+MANY_PARAMETERS = {
+    "skcyto.datasets._synthetic._cell_canvas.add_nucleus": "numbers of a drawing",
+    "skcyto.inspection._plot._image_grid.place_cell": "numbers of a drawing",
+}
 
 
 def imports_of(name):
@@ -96,7 +97,7 @@ def test_no_function_is_longer_than_a_page():
 
 def test_no_file_is_longer_than_500_lines():
     found = {name for name, path in MODULES.items() if len(path.read_text().splitlines()) > 500}
-    assert found == set(LONG_FILES)
+    assert found == set()
 
 
 def n_parameters(node):

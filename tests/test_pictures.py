@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.axis import Axis
 from matplotlib.transforms import Bbox
+from sklearn.dummy import DummyClassifier
 
 from skcyto.feature_selection import (
     CorrelationHeatmapDisplay,
@@ -22,6 +23,8 @@ from skcyto.inspection import (
     ImportanceDisplay,
     TokenMapDisplay,
 )
+from skcyto.model_selection import CriticalDifferenceDisplay, compare_models
+from skcyto.utils import _plotting
 from skcyto.utils._plotting import n_cells, wrap
 
 LONG = "superior_rectus__wavelet-LLH_glszm_SmallAreaHighGrayLevelEmphasis"
@@ -181,8 +184,6 @@ def test_wide_characters_count_twice():
 
 
 def test_missing_glyphs_are_told_once_with_what_to_install(monkeypatch):
-    from skcyto.utils import _plotting
-
     monkeypatch.setattr(_plotting, "_FALLBACK_FONTS", ())
     with pytest.warns(UserWarning, match="install one, such as Noto Sans CJK") as caught:
         ImportanceDisplay(importances(names_of("chinese", 3))).plot()
@@ -197,3 +198,68 @@ def test_greek_and_accents_need_no_other_font():
         display = ImportanceDisplay(importances(names_of("greek", 3))).plot()
         display.figure_.canvas.draw()
     plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def comparisons():
+    """Comparisons of 2, 5 and 12 models with 2 and 7 classes, all of one fit."""
+    X = rng.normal(size=(140, 3))
+    found = {}
+
+    def make(kind, n_models, n_classes):
+        if (kind, n_models, n_classes) not in found:
+            y = np.array(names_of(kind, n_classes))[np.arange(140) % n_classes]
+            models = {
+                name: DummyClassifier(strategy="stratified", random_state=i)
+                for i, name in enumerate(names_of(kind, n_models))
+            }
+            found[kind, n_models, n_classes] = compare_models(
+                models,
+                X,
+                y,
+                cv=3,
+                scoring=["balanced_accuracy", "roc_auc_ovr", "neg_log_loss"],
+                random_state=0,
+            )
+        return found[kind, n_models, n_classes]
+
+    return make
+
+
+CASES = [
+    *((kind, n_models, 2) for kind in NAMES for n_models in (1, 2, 5, 12)),
+    *((kind, 5, 7) for kind in NAMES),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_pictures_of_a_comparison(case, comparisons):
+    comparison = comparisons(*case)
+    draws = [
+        comparison.plot_roc,
+        comparison.plot_precision_recall,
+        comparison.plot_calibration,
+        comparison.plot_confusion_matrices,
+        lambda: comparison.plot_confusion_matrices(normalize=False),
+    ]
+    if case[1] > 1:
+        draws.append(lambda: comparison.plot_scores(metric="balanced_accuracy"))
+    for draw in draws:
+        check(draw)
+
+
+@pytest.mark.parametrize("n_models", [5, 12])
+def test_curves_on_axes_of_the_user(n_models, comparisons):
+    """A legend of many models hides no curve, and has room beside them."""
+    comparison = comparisons("plain", n_models, 2)
+    for draw in (comparison.plot_roc, comparison.plot_calibration):
+        ax = plt.figure(figsize=(7, 5)).add_subplot()
+        check(lambda draw=draw, ax=ax: draw(ax=ax))
+
+
+@pytest.mark.parametrize("n_models", [3, 12])
+@pytest.mark.parametrize("kind", NAMES)
+def test_critical_difference(kind, n_models):
+    names = names_of(kind, n_models)
+    scores = rng.random((6, n_models))
+    check(lambda: CriticalDifferenceDisplay(scores, names, list("abcdef")).plot())

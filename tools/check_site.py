@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import skcyto
 
-MIN_METHODS = 250
+MIN_METHODS = 220  # some of them went missing if there are fewer
 # Where inherited methods stop being ours to document: dictionaries, torch modules, exceptions.
 FOREIGN = ("builtins", "torch", "typing")
 

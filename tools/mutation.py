@@ -1,12 +1,12 @@
 """Plant small faults in the numeric code, one at a time, and see whether its tests notice.
 
 ``python tools/mutation.py losses metrics`` tries these packages (all without names); ``--again``
-tries only what survived the last time. ``make mutation`` then writes the table and the survivors,
-each with its reason from ``mutation_survivors.toml``, into ``benchmarks/results/mutation.md``.
+tries only what survived the last time. Either then writes the table and the survivors, each with
+its reason from ``mutation_survivors.toml``, into ``benchmarks/results/mutation.md``.
 
-Everything is imported and collected once; each mutant is a fork in which the code of one function
-is exchanged and those tests run that reach its line, until one fails. Left out is what acts at
-import, such as the default of a parameter.
+A package's tests are imported and collected once; each mutant is a fork in which the code of one
+function is exchanged and those tests run that reach its line, until one fails. Left out is what
+acts at import, such as the default of a parameter.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import contextlib
 import ctypes
 import fnmatch
 import gc
-import importlib
+import inspect
 import json
 import math
 import os
@@ -61,11 +61,13 @@ PACKAGES = {
     "metrics": ("skcyto/metrics/*.py", ["tests/metrics", "skcyto/metrics"]),
     "statistics": (
         "skcyto/model_selection/_statistics/*.py",
-        ["tests/model_selection/test_statistics_*.py", "skcyto/model_selection/_statistics"],
+        ["tests/model_selection/statistics", "skcyto/model_selection/_statistics"],
     ),
     "radiomics": (
         "skcyto/feature_extraction/_radiomics/**/*.py",
         [
+            "tests/feature_extraction/radiomics/test_ibsi.py",
+            "tests/feature_extraction/radiomics/test_radiomics_regions.py",
             "tests/feature_extraction/radiomics/test_radiomics_values.py",
             "tests/feature_extraction/radiomics/test_radiomics_kernels.py",
             "tests/feature_extraction/radiomics/test_radiomics_settings.py",
@@ -123,7 +125,8 @@ def in_fork(work: Callable[[], Any], timeout: float, cpu: float = np.inf) -> Any
     child = os.fork()
     if not child:
         os.setpgid(0, 0)
-        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
         if cpu < np.inf:
             resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(cpu), math.ceil(cpu) + 1))
         os.close(reading)
@@ -223,12 +226,18 @@ class Runner:
         """Say what becomes of a mutant under the tests that reach it, the shortest first."""
         if not order or mutant.scope not in functions:
             return UNREACHED
-        code = function_codes(compile(mutant.tree, str(path), "exec"))[mutant.scope]
+        codes = function_codes(compile(mutant.tree, str(path), "exec"))
+        keys = [(mutant.scope, each.__code__.co_firstlineno) for each in functions[mutant.scope]]
+        if any(
+            codes[key].co_freevars != each.__code__.co_freevars
+            for key, each in zip(keys, functions[mutant.scope], strict=True)
+        ):
+            codes = function_codes(compile(mutant.tree_with_class, str(path), "exec"))
 
         def work() -> str:
             quiet()
-            for function in functions[mutant.scope]:
-                function.__code__ = code
+            for key, function in zip(keys, functions[mutant.scope], strict=True):
+                function.__code__ = codes[key]
             for name in order:
                 items[name].config.hook.pytest_runtest_protocol(item=items[name], nextitem=None)
                 if self.failed:
@@ -239,14 +248,13 @@ class Runner:
         return in_fork(work, 600, cpu) or KILLED
 
 
-def function_codes(module: types.CodeType) -> dict[str, types.CodeType]:
-    """Find the code of functions and methods under their qualified names."""
+def function_codes(module: types.CodeType) -> dict[tuple[str, int], types.CodeType]:
+    """Find the code of functions and methods by qualified name and first line."""
     found = {}
     for constant in module.co_consts:
         if isinstance(constant, types.CodeType):
-            if "<" not in constant.co_qualname:
-                found[constant.co_qualname] = constant
-            if not constant.co_flags & 0x02:  # no function, so a class
+            found[constant.co_qualname, constant.co_firstlineno] = constant
+            if not constant.co_flags & inspect.CO_NEWLOCALS:  # of a class
                 found.update(function_codes(constant))
     return found
 
@@ -260,24 +268,10 @@ def functions_of(path: Path) -> dict[str, list[types.FunctionType]]:
     return found
 
 
-def preload() -> None:
-    """Import what every fork needs and no mutant touches."""
-    for name in (
-        "coverage",
-        "matplotlib.pyplot",
-        "pandas",
-        "pytest",
-        "scipy.stats",
-        "sklearn.utils",
-    ):
-        importlib.import_module(name)
-    for name in ("hypothesis", "imblearn", "optuna", "sklearn.ensemble", "statsmodels.api"):
-        importlib.import_module(name)
-    for name in ("skorch", "timm", "torch", "torchvision"):
-        importlib.import_module(name)
+def prepare_hypothesis() -> None:
+    """Have hypothesis put up with a busy machine: slow examples say nothing of a mutant."""
     import hypothesis
 
-    # That examples are drawn slowly says nothing of a mutant.
     settings = hypothesis.settings
     settings.register_profile("mutation", suppress_health_check=list(hypothesis.HealthCheck))
     settings.load_profile("mutation")
@@ -322,6 +316,7 @@ def run(package: str, arguments: argparse.Namespace) -> None:
     def collected() -> bool:
         import pytest
 
+        prepare_hypothesis()
         pytest.main([*PYTEST, "-s", *tests_of(package)], plugins=[runner := Runner(plan)])
         return runner.done
 
@@ -378,10 +373,11 @@ def main() -> None:
     parser.add_argument("--more", action="store_true", help="only what was not tried before")
     parser.add_argument("--report", action="store_true", help="only write the table")
     arguments = parser.parse_args()
+    if unknown := set(arguments.packages) - set(PACKAGES):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(PACKAGES)}")
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
     if not arguments.report:
-        preload()
         for package in arguments.packages or PACKAGES:
             run(package, arguments)
     introduction = TABLE.read_text("utf-8").split("| file |")[0] if TABLE.exists() else ""

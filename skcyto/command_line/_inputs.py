@@ -91,7 +91,9 @@ def find_images(words: Sequence[str], column: str | None) -> Inputs:
     return Inputs(("input",), rows, ignored)
 
 
-def find_scans(words: Sequence[str], columns: tuple[str, ...]) -> Inputs:
+def find_scans(
+    words: Sequence[str], columns: tuple[str, ...], n_paths: int | None = None
+) -> Inputs:
     """Read lists of images and masks.
 
     Parameters
@@ -99,7 +101,9 @@ def find_scans(words: Sequence[str], columns: tuple[str, ...]) -> Inputs:
     words : sequence of str
         As given on the command line.
     columns : tuple of str
-        Columns of images and masks.
+        Columns of images and masks, and of labels.
+    n_paths : int or None, default=None
+        How many of the columns hold paths: the first ones; None for all.
 
     Returns
     -------
@@ -117,7 +121,7 @@ def find_scans(words: Sequence[str], columns: tuple[str, ...]) -> Inputs:
                 f"the model takes images with masks: name .csv lists with the columns "
                 f"{' and '.join(columns)}, not {word}"
             )
-        rows += list(_read_list(word, columns))
+        rows += list(_read_list(word, columns, n_paths))
     return Inputs(columns, rows, [])
 
 
@@ -136,7 +140,9 @@ def tell_ignored(inputs: Inputs) -> None:
         )
 
 
-def _read_list(path: str, columns: tuple[str, ...] | None) -> Iterator[tuple[str, ...]]:
+def _read_list(
+    path: str, columns: tuple[str, ...] | None, n_paths: int | None = None
+) -> Iterator[tuple[str, ...]]:
     import pandas as pd
 
     try:
@@ -170,7 +176,8 @@ def _read_list(path: str, columns: tuple[str, ...] | None) -> Iterator[tuple[str
     folder = os.path.dirname(path)
     # Paths in a list are relative to it; os.path.join leaves absolute ones alone.
     for values in table[list(columns)].itertuples(index=False):
-        yield tuple(os.path.join(folder, value) if value else "" for value in values)
+        paths = (os.path.join(folder, value) if value else "" for value in values[:n_paths])
+        yield (*paths, *(values[n_paths:] if n_paths else ()))
 
 
 def _choose_column(path: str, names: list[str]) -> str:

@@ -97,12 +97,17 @@ class Journal:
         results : mapping of tuple to dict
             Of JSON's types.
         """
-        self._store.put_many(
-            {
-                self._key(paths): json.dumps([_file_state(paths), result]).encode()
-                for paths, result in results.items()
-            }
-        )
+        rows = {
+            self._key(paths): json.dumps([_file_state(paths), result]).encode()
+            for paths, result in results.items()
+        }
+        try:
+            self._store.put_many(rows)
+        except OSError as error:
+            raise CommandError(
+                f"predictions can no longer be kept: {error}. Those that are kept stay: the same "
+                "command goes on from there"
+            ) from error
 
     def _key(self, paths: tuple[str, ...]) -> str:
         return f"{self._model} {json.dumps(paths)}"

@@ -55,7 +55,10 @@ class SavedModel:
     classes : list or None
         Labels that have probabilities.
     columns : tuple of str or None
-        Columns of images and masks, where an input consists of several; images come first.
+        Columns of images and masks, where an input consists of several; images come first, and
+        labels, which are no paths, last.
+    n_paths : int
+        How many of them hold paths.
     works : bool
         Whether it has predicted any input: a failure is an input's fault from then on.
     """
@@ -99,7 +102,7 @@ class SavedModel:
         for item in joints:
             item.n_jobs = None  # what an extractor warns of in another process would be lost
         self._wants_frame = any(isinstance(item, ColumnTransformer) for item in joints)
-        self.columns = _input_columns(path, takers)
+        self.columns, self.n_paths = _input_columns(path, takers)
         has_classes = hasattr(self._model, "predict_proba")
         self.classes = list(np.asarray(self._model.classes_).tolist()) if has_classes else None
 
@@ -224,13 +227,14 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _input_columns(path: str, takers: list[BaseEstimator]) -> tuple[str, ...] | None:
-    """Name the columns of an input that consists of several files."""
-    scans = [item for item in takers if getattr(item, "n_features_in_", 1) == 2]
+def _input_columns(path: str, takers: list[BaseEstimator]) -> tuple[tuple[str, ...] | None, int]:
+    """Name the columns of an input that consists of several files, and count those of paths."""
+    scans = [item for item in takers if hasattr(item, "mask_column")]
     images: list[str] = []
     for item in takers:
         if item in scans:
-            images.append(item.image_column)
+            its = item.image_column
+            images += [its] if isinstance(its, str) else list(its)
         elif hasattr(item, "feature_names_in_"):
             images.append(str(item.feature_names_in_[0]))
         elif scans:
@@ -238,8 +242,10 @@ def _input_columns(path: str, takers: list[BaseEstimator]) -> tuple[str, ...] | 
                 f"the model {path} takes images in several forms at once, and does not know the "
                 "columns of all: load it with skcyto.load and call its predict"
             )
-    columns = tuple(dict.fromkeys([*images, *(item.mask_column for item in scans)]))
-    return columns if len(columns) > 1 else None
+    paths = tuple(dict.fromkeys([*images, *(item.mask_column for item in scans)]))
+    labels = dict.fromkeys(item.label_column for item in scans if item.label_column is not None)
+    columns = (*paths, *labels)
+    return (columns if len(columns) > 1 else None), len(paths)
 
 
 def _by_path(estimator: BaseEstimator) -> bool:

@@ -59,7 +59,7 @@ def predict(options: argparse.Namespace) -> int:
     inputs = (
         find_images(options.inputs, options.column)
         if model.columns is None
-        else find_scans(options.inputs, model.columns)
+        else find_scans(options.inputs, model.columns, model.n_paths)
     )
     tell_ignored(inputs)
     table = Table(output, inputs, model.identity, options.quote_formulas)

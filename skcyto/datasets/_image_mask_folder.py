@@ -148,44 +148,12 @@ def load_image_mask_folder(
     findings = Findings(f"load_image_mask_folder({str(folder)!r})")
 
     found = _find_cases(folder, patterns, findings)
-    for kind, pattern in texts.items():
-        _report_unknown_endings(folder, pattern, found[kind], findings)
-        if not found[kind]:
-            files = list(walk_files(folder))
-            findings.add(
-                f"no {kind}",
-                files or ["nothing"],
-                f"no file is {pattern!r}; below the folder lies",
-            )
-    known = set().union(*found.values())
-    both = sorted(known.intersection(*found.values()))
-    for there in reversed(found):
-        lonely = [
-            next(its[case] for its in found.values() if case in its)
-            for case in sorted(known.difference(found[there]))
-        ]
-        if found[there]:
-            findings.add(
-                f"missing {there}", lonely, f"no {there} {texts[there]!r} for it; left out"
-            )
-
-    if index is None:
-        frame = pd.DataFrame({case_column: both}, dtype=object)
-    else:
-        path = folder / Path(index).expanduser()
-        columns = [c for c in (target_column, group_column) if c is not None]
-        frame = read_list(path, [case_column, *columns], required=[case_column, *columns])
-        frame = clean_rows(frame, case_column, columns, findings, path.name)
-        listed = set(frame[case_column])
-        absent = [case for case in frame[case_column] if case not in known]
-        findings.add("missing case", absent, f"listed in {path.name}, has no files; left out")
-        findings.add(
-            "unlisted case",
-            [case for case in both if case not in listed],
-            f"no row in {path.name}; left out",
-        )
-        frame = frame[frame[case_column].isin(both)]
-
+    both = _report_lonely_files(folder, texts, found, findings)
+    columns = [column for column in (target_column, group_column) if column is not None]
+    list_file = None if index is None else folder / Path(index).expanduser()
+    frame = pd.DataFrame({case_column: both}, dtype=object)
+    if list_file is not None:
+        frame = _read_cases(list_file, case_column, columns, found, findings)
     if target_column is not None:
         copies = note_contradicting_copies(
             folder,
@@ -211,8 +179,56 @@ def load_image_mask_folder(
         frame=frame.reset_index(drop=True),
         report=report,
         DESCR=f"{len(cases)} images with masks from {folder}"
-        + (f", labelled by the column {target_column!r} of {path}." if target_column else "."),
+        + (f", labelled by the column {target_column!r} of {list_file}." if target_column else "."),
     )
+
+
+def _report_lonely_files(
+    folder: Path, texts: dict[str, str], found: dict[str, dict[str, str]], findings: Findings
+) -> list[str]:
+    """Report what lacks its image or its mask, and return the cases that have all."""
+    for kind, pattern in texts.items():
+        _report_unknown_endings(folder, pattern, found[kind], findings)
+        if not found[kind]:
+            files = list(walk_files(folder))
+            findings.add(
+                f"no {kind}",
+                files or ["nothing"],
+                f"no file is {pattern!r}; below the folder lies",
+            )
+    known = set().union(*found.values())
+    for there in reversed(found):
+        lonely = [
+            next(its[case] for its in found.values() if case in its)
+            for case in sorted(known.difference(found[there]))
+        ]
+        if found[there]:
+            findings.add(
+                f"missing {there}", lonely, f"no {there} {texts[there]!r} for it; left out"
+            )
+    return sorted(known.intersection(*found.values()))
+
+
+def _read_cases(
+    path: Path,
+    case_column: str,
+    columns: list[str],
+    found: dict[str, dict[str, str]],
+    findings: Findings,
+) -> pd.DataFrame:
+    """Read the list of the cases, and report where it and the files differ."""
+    frame = read_list(path, [case_column, *columns], required=[case_column, *columns])
+    frame = clean_rows(frame, case_column, columns, findings, path.name)
+    known = set().union(*found.values())
+    both = known.intersection(*found.values())
+    absent = [case for case in frame[case_column] if case not in known]
+    findings.add("missing case", absent, f"listed in {path.name}, has no files; left out")
+    findings.add(
+        "unlisted case",
+        sorted(both.difference(frame[case_column])),
+        f"no row in {path.name}; left out",
+    )
+    return frame[frame[case_column].isin(both)]
 
 
 def _name_patterns(image: str | Mapping[str, str], mask: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from skcyto.exceptions import InvalidDatasetError, InvalidInputWarning
 from skcyto.utils._warnings import warn
+from skcyto.utils._wording import list_some
 
 OnError = Literal["raise", "warn"]
 
@@ -45,9 +46,7 @@ class Findings:
             kinds.setdefault((problem, detail), []).append(item)
         lines = []
         for (problem, detail), items in kinds.items():
-            shown = ", ".join(items[:_SHOWN])
-            more = f", and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-            lines.append(f"- {problem} ({len(items)}; {detail}): {shown}{more}")
+            lines.append(f"- {problem} ({len(items)}; {detail}): {list_some(items, _SHOWN)}")
         return "\n".join(lines)
 
     def settle(self, on_error: OnError, n_loaded: int) -> pd.DataFrame:

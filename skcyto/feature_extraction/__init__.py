@@ -6,7 +6,11 @@ from skcyto.feature_extraction._parquet._embed_to_parquet import (
     ParquetEmbeddingInfo,
     embed_to_parquet,
 )
+from skcyto.feature_extraction._radiomics._bin_width import suggest_bin_width
+from skcyto.feature_extraction._radiomics._dicom_masks import masks_from_dicom
 from skcyto.feature_extraction._radiomics._extractor import RadiomicsExtractor
+from skcyto.feature_extraction._radiomics._lesions import split_lesions
+from skcyto.feature_extraction._radiomics._perturbed_masks import perturb_masks
 from skcyto.utils._backbones._recipes import BackboneRecipe, known_backbones
 from skcyto.utils._public_paths import use_public_paths
 
@@ -19,6 +23,10 @@ __all__ = [
     "RadiomicsExtractor",
     "embed_to_parquet",
     "known_backbones",
+    "masks_from_dicom",
+    "perturb_masks",
+    "split_lesions",
+    "suggest_bin_width",
 ]
 
 use_public_paths(__name__, globals(), __all__)

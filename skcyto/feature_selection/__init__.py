@@ -1,4 +1,4 @@
-"""Choose features inside the fold: by a model's importances, or by tests and correlations."""
+"""Choose features inside the fold: by importances, tests and correlations, reproducibility."""
 
 from skcyto.feature_selection._correlation_ttest_filter import CorrelationTTestFilter
 from skcyto.feature_selection._importance_threshold_selector import ImportanceThresholdSelector
@@ -6,6 +6,7 @@ from skcyto.feature_selection._plot._correlation_heatmap import CorrelationHeatm
 from skcyto.feature_selection._plot._feature_correlation import FeatureCorrelationDisplay
 from skcyto.feature_selection._plot._feature_pvalue import FeaturePValueDisplay
 from skcyto.feature_selection._plot._importance_threshold import ImportanceThresholdDisplay
+from skcyto.feature_selection._reproducibility_filter import ReproducibilityFilter
 from skcyto.utils._public_paths import use_public_paths
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "FeaturePValueDisplay",
     "ImportanceThresholdDisplay",
     "ImportanceThresholdSelector",
+    "ReproducibilityFilter",
 ]
 
 use_public_paths(__name__, globals(), __all__)

@@ -22,6 +22,7 @@ from skcyto.feature_selection._class_tests import (
     has_welch_anova,
 )
 from skcyto.feature_selection._correlation_scan import scan_correlated
+from skcyto.feature_selection._naming import list_names
 from skcyto.utils._pvalues import correct_pvalues
 from skcyto.utils._validation import plain_vector
 from skcyto.utils._warnings import warn
@@ -281,7 +282,7 @@ class CorrelationTTestFilter(SelectorMixin, BaseEstimator):
         if missing.any():
             raise ValueError(
                 "keep='mutual_info' takes no missing values, but NaN is in "
-                f"{_list_names(self._input_names()[missing])}: impute them before the filter, or "
+                f"{list_names(self._input_names()[missing])}: impute them before the filter, or "
                 "choose another `keep`"
             )
 
@@ -337,7 +338,7 @@ class CorrelationTTestFilter(SelectorMixin, BaseEstimator):
             names = self.dropped_.loc[self.dropped_["reason"] == reason, "feature"].to_numpy()
             if len(names):
                 warn(
-                    f"dropped {_list_names(names)}, which {explanation}",
+                    f"dropped {list_names(names)}, which {explanation}",
                     DroppedFeatureWarning,
                 )
         if not self.support_.any() and np.isfinite(self.corrected_pvalues_).any():
@@ -383,9 +384,3 @@ def _refuse(fit_params: dict[str, Any]) -> None:
         raise TypeError(
             f"CorrelationTTestFilter.fit takes X and y only, not {', '.join(sorted(fit_params))}"
         )
-
-
-def _list_names(names: np.ndarray, limit: int = 5) -> str:
-    shown = ", ".join(repr(str(name)) for name in names[:limit])
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return f"{len(names)} feature(s) ({shown}{rest})"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -80,16 +81,23 @@ def class_counts(
     return np.bincount(y, weights=sample_weight, minlength=n_classes).astype(np.float64)
 
 
+class CriterionSettings(Protocol):
+    """What a classifier's parameters say of its criterion."""
+
+    @property
+    def class_weight(self) -> str | Mapping[Any, float] | None: ...
+    @property
+    def reduction(self) -> str: ...
+    @property
+    def max_epochs(self) -> int: ...
+    @property
+    def sampler(self) -> str | None: ...
+    @property
+    def batch_size(self) -> int: ...
+
+
 def build_criterion(
-    loss: Loss,
-    counts: ArrayLike,
-    *,
-    class_weight: str | Sequence[float] | None,
-    reduction: str,
-    max_epochs: int,
-    sampler: str | None,
-    batch_size: int,
-    classes: NDArray,
+    loss: Loss, counts: ArrayLike, classes: NDArray, n_rows: int, settings: CriterionSettings
 ) -> Criterion:
     """Build the criterion of a fit, warning of settings that work against each other.
 
@@ -99,26 +107,24 @@ def build_criterion(
         Parameter object.
     counts : array-like of shape (n_classes,)
         Class counts of the rows that train.
-    class_weight : str, sequence or None
-        In the order of the classes.
-    reduction : {"weight_sum", "count"}
-        Reduction of weighted losses.
-    max_epochs : int
-        Length of the training, for deferred re-weighting.
-    sampler : str or None
-        How batches are drawn.
-    batch_size : int
-        Rows a batch.
     classes : ndarray of shape (n_classes,)
-        Labels, for messages.
+        Labels.
+    n_rows : int
+        Rows that train.
+    settings : CriterionSettings
+        Parameters of the classifier.
 
     Returns
     -------
     criterion : Criterion
     """
-    counts = np.asarray(counts, dtype=np.float64)
+    counts, sampler = np.asarray(counts, dtype=np.float64), settings.sampler
+    class_weight = class_weight_in_order(settings.class_weight, classes)
     criterion = loss.build(
-        counts, class_weight=class_weight, reduction=reduction, max_epochs=max_epochs
+        counts,
+        class_weight=class_weight,
+        reduction=settings.reduction,
+        max_epochs=settings.max_epochs,
     )
     # LDAM with class weights is its authors' own recipe (deferred re-weighting), and the class
     # weights of ClassBalanced are its own: neither counts twice.
@@ -142,7 +148,7 @@ def build_criterion(
             ImbalanceWarning,
         )
     if loss.needs_every_class_in_batch and sampler is None:
-        present = counts[counts > 0]
+        present, batch_size = counts[counts > 0], min(settings.batch_size, n_rows)
         expected = batch_size * present.min() / present.sum()
         if expected < 2:
             rarest = classes[counts == present.min()].tolist()[0]
@@ -174,12 +180,9 @@ def rebuild_criterion(state: Mapping[str, Any]) -> Criterion:
         criterion = build_criterion(
             state["loss_"],
             state["class_counts_"],
-            class_weight=class_weight_in_order(state["class_weight"], state["classes_"]),
-            reduction=state["reduction"],
-            max_epochs=state["max_epochs"],
-            sampler=state["sampler"],
-            batch_size=state["batch_size"],
-            classes=state["classes_"],
+            state["classes_"],
+            n_rows=state["batch_size"],
+            settings=SimpleNamespace(**state),
         )
     criterion.set_epoch(state["n_iter_"] - 1)
     return criterion

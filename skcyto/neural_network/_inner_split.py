@@ -11,6 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils import check_random_state
 
 from skcyto.exceptions import ImbalanceWarning, MissingClassWarning
+from skcyto.neural_network._samplers import largest_remainder
 from skcyto.utils._warnings import warn
 
 _FINEST = 20  # folds that groups are dealt into, for shares of more than one fold in it
@@ -65,7 +66,8 @@ def inner_split(
     # A class of one case cannot give its share; without the second limit a larger class would be
     # asked for it, and lose more than its own share rounded up.
     limits = np.minimum(counts - 1, np.ceil(shares).astype(np.intp))
-    quotas = _largest_remainder(shares, limits=limits)
+    total = min(round(float(shares.sum())), int(limits.sum()))
+    quotas = largest_remainder(shares, total, least=0, most=limits)
     if quotas.sum() == 0:
         _warn_no_validation(validation_fraction, len(y))
     valid = [
@@ -84,16 +86,6 @@ def _warn_no_validation(validation_fraction: float, n_samples: int) -> None:
         "validation_fraction, or validation_fraction=None",
         ImbalanceWarning,
     )
-
-
-def _largest_remainder(shares: NDArray, *, limits: NDArray) -> NDArray[np.intp]:
-    """Round shares to whole numbers that keep their sum, none above its limit."""
-    total = min(round(float(shares.sum())), int(limits.sum()))
-    quotas = np.minimum(np.floor(shares).astype(np.intp), limits)
-    while quotas.sum() < total:
-        remainder = np.where(quotas < limits, shares - quotas, -np.inf)
-        quotas[np.argmax(remainder)] += 1
-    return quotas
 
 
 def _grouped_split(

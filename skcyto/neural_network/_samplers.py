@@ -261,7 +261,7 @@ class StratifiedBatchSampler(_DealtBatchSampler):
         seen = sizes.cumsum()
         for b in range(n_batches):
             most = due - dealt - least * (n_batches - b - 1)
-            quotas[b] = _largest_remainder(due * seen[b] / total - dealt, sizes[b], least, most)
+            quotas[b] = largest_remainder(due * seen[b] / total - dealt, sizes[b], least, most)
             dealt += quotas[b]
         return quotas
 
@@ -314,8 +314,22 @@ class GroupedBatchSampler(_DealtBatchSampler):
         return np.full((n_batches, n_classes), each)
 
 
-def _largest_remainder(ideal: np.ndarray, total: int, least: int, most: np.ndarray) -> np.ndarray:
-    """Round `ideal` to integers between `least` and `most` that sum to `total`."""
+def largest_remainder(ideal: np.ndarray, total: int, least: int, most: np.ndarray) -> np.ndarray:
+    """Round numbers to integers that have a given sum.
+
+    Parameters
+    ----------
+    ideal : ndarray of float
+        What to round.
+    total : int
+        The sum.
+    least, most : int, ndarray of int
+        Limits of each.
+
+    Returns
+    -------
+    quota : ndarray of int
+    """
     quota = np.floor(ideal).astype(np.int64).clip(least, most)
     while missing := int(total - quota.sum()):
         step = 1 if missing > 0 else -1

@@ -360,8 +360,6 @@ def engine_callbacks(
     restore_best: bool,
     user_callbacks: Sequence[Any] | None,
     progress: str | None,
-    plateau_patience: int = PLATEAU_PATIENCE,
-    plateau_factor: float = PLATEAU_FACTOR,
 ) -> list[tuple[str, Callback]]:
     """Assemble the callbacks of a fit.
 
@@ -382,8 +380,6 @@ def engine_callbacks(
         What the user adds; copied, since skorch changes them.
     progress : str or None
         Title of a progress bar; None for no bar.
-    plateau_patience, plateau_factor : int, float
-        Of :class:`torch.optim.lr_scheduler.ReduceLROnPlateau`.
 
     Returns
     -------
@@ -402,8 +398,8 @@ def engine_callbacks(
         scheduler = EpochLRScheduler(
             ReduceLROnPlateau,
             monitor=monitor,
-            patience=plateau_patience,
-            factor=plateau_factor,
+            patience=PLATEAU_PATIENCE,
+            factor=PLATEAU_FACTOR,
             event_name="learning_rate",
         )
         callbacks.append(("lr_scheduler", scheduler))

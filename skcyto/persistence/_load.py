@@ -169,8 +169,10 @@ def _give_back(estimator: Any, folder: Path, files: Mapping[str, Any]) -> None:
     try:
         # The method of the class: a file may have put something else under its name.
         type(estimator)._load_state(estimator, state, None if weights is None else folder / weights)
-    except InvalidModelError:
-        raise
+    except InvalidModelError as error:
+        if str(folder) in str(error):
+            raise
+        raise InvalidModelError(f"{folder}: {error}") from error
     except Exception as error:  # What was saved may be anything.
         raise InvalidModelError(f"{name} in {folder} cannot be built: {error!r}") from error
 

@@ -171,7 +171,7 @@ def _without_glyph(characters: set[str], families: Iterable[str]) -> set[str]:
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
     for family in families:
-        font = get_font(findfont(FontProperties(family=family)))
+        font = get_font(findfont(FontProperties(family=[family])))
         characters = {char for char in characters if not font.get_char_index(ord(char))}
     return characters
 

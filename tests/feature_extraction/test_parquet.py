@@ -192,7 +192,7 @@ def test_success_is_taken_back_while_parts_are_open(embedder, image_paths, tmp_p
 
 
 def test_every_flipped_byte_of_a_part_is_found(embedder, image_paths, tmp_path):
-    folder = embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=12).directory
+    folder = embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=12).path
     part = folder / "part-00000000.parquet"
     facts = pq.read_metadata(part).metadata[b"skcyto.fingerprint"].decode()
     whole = part.read_bytes()
@@ -204,7 +204,7 @@ def test_every_flipped_byte_of_a_part_is_found(embedder, image_paths, tmp_path):
 
 
 def test_parts_that_changed_places_are_found(embedder, image_paths, tmp_path):
-    folder = embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=6).directory
+    folder = embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=6).path
     first, second = (folder / f"part-0000000{i}.parquet" for i in range(2))
     before = first.read_bytes(), second.read_bytes()
     first.write_bytes(before[1])
@@ -216,7 +216,7 @@ def test_parts_that_changed_places_are_found(embedder, image_paths, tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"no json", "flipped"])
 def test_a_damaged_manifest_is_set_aside(embedder, image_paths, tmp_path, content):
-    folder = embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=6).directory
+    folder = embed_to_parquet(embedder, image_paths, tmp_path / "tiles", part_size=6).path
     manifest = folder / "_manifest.json"
     sound = manifest.read_bytes()
     content = sound.replace(b"28", b"29", 1) if content == "flipped" else content

@@ -21,7 +21,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Perceptro
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -209,6 +209,35 @@ def test_new_features_in_the_pipeline_are_refused(three_classes):
     ranker = make_pipeline(PCA(), LogisticRegression())
     with pytest.raises(ValueError, match=r"PCA makes new features \(pca0, pca1, pca2, \.\.\.\)"):
         ImportanceThresholdSelector(ranker).fit(*three_classes)
+
+
+def test_steps_that_cannot_name_their_features_are_taken_to_keep_them(three_classes):
+    X, y = three_classes
+    plain = LogisticRegression(max_iter=500).fit(X, y)
+
+    # Without get_feature_names_out, and with one that fails, as of a step that is not fitted.
+    def refuse(step, names):
+        raise ValueError("the names are not known")
+
+    silent = FunctionTransformer()
+    failing = FunctionTransformer(feature_names_out=refuse)
+    for step in (silent, failing):
+        ranker = make_pipeline(step, LogisticRegression(max_iter=500))
+        found = ImportanceThresholdSelector(ranker, 0).fit(X, y).importances_
+        assert_allclose(found, np.abs(plain.coef_).mean(axis=0))
+    with pytest.raises(ValueError, match=r"2 importances for 8 input features.*changes the feat"):
+        ImportanceThresholdSelector(
+            make_pipeline(FunctionTransformer(lambda table: table[:, :2]), LogisticRegression())
+        ).fit(X, y)
+
+
+def test_an_attribute_that_the_model_lacks_is_named(three_classes):
+    selector = ImportanceThresholdSelector(
+        LogisticRegression(), importance_getter="estimator_.coef_"
+    )
+    message = r"importance_getter='estimator_.coef_' names no attribute of the fitted LogisticReg"
+    with pytest.raises(ValueError, match=message):
+        selector.fit(*three_classes)
 
 
 def test_importance_getter():

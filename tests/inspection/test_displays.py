@@ -97,6 +97,14 @@ def test_group_importance_display(pipeline, colours):
     assert {text.get_text() for text in other.ax_.get_yticklabels()} == {"warm (1)", "cold (2)"}
 
 
+def test_an_extreme_image_that_cannot_be_drawn_is_named(pipeline, cells, colours, tmp_path):
+    paths = [tmp_path / f"cell{i}.png" for i in range(len(colours))]
+    for path in paths:
+        path.write_bytes(b"no image")
+    with pytest.raises(InvalidImageError, match=r"cell\d+\.png \(row \d+\) cannot be drawn: "):
+        ExtremeSamplesDisplay.from_estimator(pipeline, paths, X=colours, feature="green", n=1)
+
+
 def test_extreme_samples_are_the_extremes(pipeline, cells, colours):
     display = ExtremeSamplesDisplay.from_estimator(
         pipeline, cells.images, X=colours, y=cells.target, feature="green", n=5

@@ -13,6 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_selection import SelectKBest
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import (
     FixedThresholdClassifier,
@@ -21,6 +22,7 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from skcyto.exceptions import AdditivityWarning
@@ -338,6 +340,7 @@ def test_repeats_are_averaged_and_compared(three_classes, network):
         ({"method": "tree"}, ValueError, "method"),
         ({"class_names": ["a", "b"]}, ValueError, "2 names for the 3 classes"),
         ({"background_data": np.ones((5, 3))}, ValueError, "features"),
+        ({"l1_reg": "lasso"}, ValueError, r"l1_reg='lasso' must be a number or, as for shap"),
     ],
 )
 def test_bad_parameters(three_classes, network, params, error, match):
@@ -350,6 +353,9 @@ def test_bad_estimators(three_classes):
     X, y = three_classes
     with pytest.raises(TypeError, match="classifier"):
         explain(make_pipeline(StandardScaler(), Ridge()).fit(X, y), X[:2])
+    for thing in (RandomForestClassifier, "forest"):
+        with pytest.raises(TypeError, match="must be a fitted classifier or a pipeline that ends"):
+            explain(thing, X[:2])
     with pytest.raises(NotFittedError):
         explain(make_pipeline(StandardScaler(), LogisticRegression()), X[:2])
     forest = RandomForestClassifier(5, random_state=0).fit(X, y)
@@ -364,3 +370,57 @@ def test_images_are_no_table(three_classes):
         explain(model, np.zeros((2, 8, 8, 3), dtype=np.uint8), level="input")
     with pytest.raises(ValueError, match="images are explained"):
         explain(model, ["a.png", "b.png"], level="input")
+
+
+def test_tables_that_cannot_be_read_are_named(frame):
+    X, y = frame
+    model = LogisticRegression(max_iter=500).fit(X, y)
+    with pytest.raises(ValueError, match=r"background_data lacks columns that X has: \['gene 3'\]"):
+        explain(model, X[:2], background_data=X.drop(columns="gene 3"), level="input")
+    words = np.full((3, 10), "much", dtype=object)
+    plain = LogisticRegression(max_iter=500).fit(X.to_numpy(), y)
+    with pytest.raises(ValueError, match=r"values are no numbers .*in a pandas DataFrame"):
+        explain(plain, words, level="input")
+
+
+def test_clusters_of_rows_need_complete_rows(three_classes):
+    X, y = three_classes
+    X = X.copy()
+    X[::3, 2] = np.nan
+    pipeline = make_pipeline(SimpleImputer(), LogisticRegression(max_iter=500)).fit(X, y)
+    with pytest.raises(ValueError, match=r"needs data without missing values: use 'stratified'"):
+        explain(pipeline, X[:2], background_data=X, background=5, level="input",
+                background_method="kmeans")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def four_classes():
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(4), 25)
+    return rng.normal(size=(100, 3)) + 2 * np.eye(4)[y][:, :3], y
+
+
+def test_coefficients_of_pairs_of_classes_are_none_of_the_classes(four_classes, exact_shapley):
+    X, y = four_classes
+    # Six pairs of four classes: the coefficients are not those of the four margins.
+    model = SVC(kernel="linear", random_state=0).fit(X, y)
+    explanation = explain(model, X[:2], background_data=X[:6], background=6, random_state=0)
+    assert explanation.method == "kernel"
+    for row in range(2):
+        expected = exact_shapley(model.decision_function, X[row], X[:6])
+        np.testing.assert_allclose(explanation.values[row], expected, atol=1e-6)
+
+
+def test_steps_without_names_give_their_own(three_classes):
+    X, y = three_classes
+    halves = make_pipeline(
+        FunctionTransformer(lambda table: table[:, :2]), LogisticRegression()
+    ).fit(X, y)
+    found = explain(halves, X[:2], background=5, random_state=0)
+    assert found.feature_names == ["functiontransformer0", "functiontransformer1"]
+    framed = make_pipeline(
+        FunctionTransformer(lambda table: pd.DataFrame(table[:, :2], columns=["age", "size"])),
+        LogisticRegression(),
+    ).fit(X, y)
+    found = explain(framed, X[:2], background=5, random_state=0)
+    assert found.feature_names == ["age", "size"]

@@ -124,6 +124,10 @@ def test_stability_over_repeats(explanation):
     for method in (single.ranking_stability, single.rank_agreement):
         with pytest.raises(ValueError, match="n_repeats"):
             method()
+    for top in (0, 2.5):
+        for method in (explanation.ranking_stability, explanation.rank_agreement):
+            with pytest.raises(ValueError, match=f"top={top} must be an int of at least 1"):
+                method(top=top)
 
 
 def test_bad_shapes_are_named(explanation):
@@ -131,6 +135,30 @@ def test_bad_shapes_are_named(explanation):
         Explanation(np.zeros((3, 2)), [0], np.zeros((3, 2)))
     with pytest.raises(ValueError, match="feature_names has 1 names, but there are 2"):
         Explanation(np.zeros((3, 2, 1)), [0], np.zeros((3, 2)), feature_names=["a"])
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"n_resamples": 0}, "n_resamples=0 must be an int of at least 1"),
+        ({"confidence_level": 95}, "confidence_level=95 must lie between 0 and 1"),
+        ({"groups": ["one patient"] * 30}, "one group only, which gives no interval"),
+    ],
+)
+def test_intervals_that_cannot_be_are_named(explanation, params, message):
+    with pytest.raises(ValueError, match=message):
+        explanation.global_importance("abnormal", **params)
+
+
+def test_an_explanation_says_what_it_is_of(explanation):
+    assert "30 samples, 5 features, classes normal, abnormal>" in repr(explanation)
+
+
+def test_groups_of_features_are_names_or_a_rule(explanation):
+    with pytest.raises(TypeError, match="by=3 must be a part of a name, a callable or a sequence"):
+        explanation.group_importance(3)
+    with pytest.raises(TypeError, match="names='age' must be a sequence of feature names"):
+        parse_radiomics_names("age")
 
 
 def test_pickles(explanation):

@@ -19,7 +19,7 @@ from skcyto.datasets import make_cell_images
 from skcyto.exceptions import InvalidImageError, RandomWeightsWarning
 from skcyto.feature_extraction import EVA02TokenEmbedder
 from skcyto.inspection import TokenMapDisplay
-from skcyto.inspection._patches._of_embedder import contribute_by_token
+from skcyto.inspection._patches._of_embedder import contribute_by_token, make_map
 from skcyto.model_selection import TunedLogitBiasClassifierCV
 from skcyto.neural_network import EVA02Classifier
 from skcyto.utils._backbones._source import describe_backbone
@@ -91,6 +91,25 @@ def test_linear_class_map_is_the_weighted_sum_of_feature_maps(cells):
     expected = terms @ pipeline[-1].coef_[2]
     np.testing.assert_allclose(result.maps.reshape(2, 16), expected, atol=2e-5)
     assert result.targets == [str(label)] * 2
+
+
+def test_one_margin_of_two_classes_is_the_second_ones(cells):
+    two = copy.copy(cells)
+    two.target = np.where(cells.target == "healthy", "healthy", "other")
+    pipeline = fit(two, StandardScaler(), RidgeClassifier(), final_norm=False)
+    first, second = (
+        contribute_by_token(pipeline, cells.images[:2], feature=None, label=label)
+        for label in ("healthy", "other")
+    )
+    margin = pipeline.decision_function(cells.images[:2])
+    np.testing.assert_allclose(second.values, margin, atol=1e-5)
+    np.testing.assert_allclose(first.values, -margin, atol=1e-5)
+    np.testing.assert_allclose(first.maps, -second.maps, atol=1e-5)
+
+
+def test_patches_that_form_no_square_have_no_map():
+    with pytest.raises(ValueError, match="3 patch tokens form no square"):
+        make_map(np.zeros(4))
 
 
 def test_norm_selection_and_probabilities_are_followed(cells):
@@ -229,11 +248,14 @@ def test_map_of_a_fine_tuned_classifier(cells, fine_tuned):
     assert one.targets == [cells.target[0]] * 3
 
 
-def test_what_a_fine_tuned_classifier_cannot_map(cells, fine_tuned):
+def test_what_a_fine_tuned_classifier_cannot_map(cells, fine_tuned, tmp_path):
     with pytest.raises(ValueError, match="has no features to map"):
         TokenMapDisplay.from_estimator(fine_tuned, cells.images[:1], feature=0)
     with pytest.raises(ValueError, match="label='sick' must be one of"):
         TokenMapDisplay.from_estimator(fine_tuned, cells.images[:1], label="sick")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with pytest.raises(InvalidImageError, match=r"broken\.png"):
+        TokenMapDisplay.from_estimator(fine_tuned, [tmp_path / "broken.png"], label="healthy")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RandomWeightsWarning)
         by_class_token = clone(fine_tuned).set_params(model_name="vit_tiny_patch16_224")

@@ -156,7 +156,14 @@ def test_unknown_names():
         get_loss(3)
 
 
+@pytest.mark.parametrize("weight", [["much", "little"], object(), [[1, 2], [3]]])
+def test_class_weights_that_are_no_numbers_are_named(weight):
+    with pytest.raises(TypeError, match=r"class_weight=.* must be None, one of .* or a sequence"):
+        compute_class_weight(weight, [3, 4])
+
+
 BAD_PARAMETERS = [
+    (ClassBalanced(beta=1.0), r"beta=1\.0 must lie in \[0, 1\)"),
     (CrossEntropy(label_smoothing=1), r"label_smoothing=1 must lie in \[0, 1\)"),
     (CrossEntropy(label_smoothing="a"), "label_smoothing='a' must be a number"),
     (Focal(gamma=-0.1), "gamma=-0.1 must be a finite number of at least 0"),

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -22,6 +23,7 @@ from skcyto.losses import (
     VectorScaling,
     WeightedCrossEntropy,
 )
+from skcyto.losses._worst_case import _cut_into_chunks
 
 CE = CrossEntropy()
 BALANCED = {"class_weight": "balanced"}
@@ -158,6 +160,14 @@ def test_soft_minimax_is_its_formula(batch, temperature):
     found = evaluate(Minimax(temperature=temperature).build(counts), logits, target, weight)
     torch.testing.assert_close(found[0], expected.detach(), rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(found[1], gradient, rtol=1e-8, atol=1e-11)
+
+
+@pytest.mark.parametrize("make", [np.array, torch.tensor])
+def test_chunks_by_hand(make):
+    # The rarest class has two rows: four rows are two chunks of two, five are two of two and three.
+    target = [0, 1, 0, 2, 0, 1, 2, 0, 2, 2, 2]
+    chunk = _cut_into_chunks(make(target), make([0, 1, 2]))
+    assert chunk.tolist() == [0, 1, 0, 2, 3, 1, 2, 3, 5, 5, 5]
 
 
 @given(batch=batches())

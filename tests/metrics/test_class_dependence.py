@@ -197,6 +197,7 @@ def test_a_scorer_is_tried_on_ten_rows_of_every_class():
 def test_a_scorer_that_asks_for_what_only_the_estimator_has_is_let_through():
     X, y = rows()
     try_scorer("own", lambda model, part, labels: model["select"].scores_, X, y)
+    try_scorer("own", lambda model, part, labels: model["select"], X, y)
     try_scorer("own", lambda model, part, labels: {}["missing"], X, y)
 
 
@@ -288,3 +289,5 @@ def test_scores_of_the_order_of_cases(name, ranks):
 def test_a_score_of_decision_values_alone_ranks_cases():
     scorer = make_scorer(f1_score, response_method="decision_function")
     assert describe_scorer(scorer, np.array([0, 1]), None).ranks_cases
+    either = make_scorer(f1_score, response_method=("predict_proba", "predict"))
+    assert not describe_scorer(either, np.array([0, 1]), None).ranks_cases

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import RidgeClassifier
 from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.svm import SVC
 
 from skcyto.metrics import (
     expected_calibration_error,
@@ -65,6 +66,20 @@ def test_calibration_error_by_hand():
     assert halves == pytest.approx(0.1)
 
 
+def test_calibration_error_at_the_edges():
+    # Probabilities of 0 and 1 are probabilities.
+    assert expected_calibration_error([0, 1], np.eye(2)) == 0
+    assert expected_calibration_error([1, 0], np.eye(2)) == 1
+    # Rows may miss one by rounding to three digits.
+    assert expected_calibration_error([0, 1], [[1.0, 0.0], [0.0, 0.9995]]) == pytest.approx(0.00025)
+    # As many bins as are taken: every case is alone, |1 - 0.6| and |0 - 0.7|.
+    found = expected_calibration_error([0, 1], [[0.6, 0.4], [0.7, 0.3]], n_bins=10**6)
+    assert found == pytest.approx(0.55)
+    # One column, lying or standing.
+    standing = expected_calibration_error([0, 1, 1], [[0.2], [0.7], [0.4]])
+    assert standing == expected_calibration_error([0, 1, 1], [0.2, 0.7, 0.4])
+
+
 def test_calibration_error_of_the_second_class_column():
     rng = np.random.default_rng(3)
     p = rng.random(200)
@@ -97,6 +112,14 @@ def test_an_area_scorer_takes_a_classifier_without_probabilities():
     assert found == pytest.approx(macro_roc_auc_score(y, model.decision_function(X)))
 
 
+def test_an_area_scorer_refuses_decision_values_of_pairs_of_classes():
+    y = np.repeat([0, 1, 2], 10)
+    X = np.random.default_rng(5).normal(size=(30, 2)) + y[:, None]
+    model = SVC(decision_function_shape="ovo").fit(X, y)
+    with pytest.raises(ValueError, match="belong to pairs of the 3 classes"):
+        get_scorer("roc_auc_ovr")(model, X, y)
+
+
 @pytest.mark.parametrize(
     ("function", "arguments", "options", "message"),
     [
@@ -107,6 +130,9 @@ def test_an_area_scorer_takes_a_classifier_without_probabilities():
         (expected_calibration_error, ([0, 1], [0.1, 1.4]), {}, "must hold probabilities"),
         (expected_calibration_error, ([0, 1], [[0.1, 0.2], [1, 0]]), {}, "rows that sum to 1"),
         (expected_calibration_error, ([0, 1], [0.1, 0.4]), {"n_bins": 0}, "n_bins=0"),
+        (expected_calibration_error, ([0, 1], [0.1, 0.4]), {"n_bins": 10**6 + 1}, "n_bins=1000001"),
+        (expected_calibration_error, ([0, 1], [[0.5, 0.5015], [1, 0]]), {}, "rows that sum to 1"),
+        (expected_calibration_error, ([0, 1], [-0.1, 0.4]), {}, "must hold probabilities"),
         (expected_calibration_error, ([0, 1], [0.1, 0.4]), {"strategy": "x"}, "strategy='x'"),
     ],
 )

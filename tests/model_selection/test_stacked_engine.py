@@ -18,7 +18,6 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from skorch.callbacks import EpochScoring
 
-from skcyto.losses import Minimax
 from skcyto.model_selection import OptunaSearchCV, compare_models
 from skcyto.neural_network import ImbalancedMLPClassifier
 from skcyto.neural_network._stacked import _training as _stacked_training
@@ -206,7 +205,6 @@ def test_a_step_that_fails_takes_its_own_candidates_along(table):
     ("candidates", "message"),
     [
         ({"a": net(callbacks=[EpochScoring("accuracy")])}, "candidate 'a'.*callbacks"),
-        ({"a": net(), "b": net(loss=Minimax(grouping="chunk"))}, "candidate 'b'.*no stacked form"),
         ({"a": LogisticRegression()}, "no candidate is one"),
         ({"a": make_pipeline(StandardScaler(), make_pipeline(net()))}, "pipeline of its own"),
     ],

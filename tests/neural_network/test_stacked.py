@@ -7,7 +7,6 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from skcyto.neural_network._stacked._losses import stack_losses
 from sklearn.base import clone
 from sklearn.datasets import make_classification
 from sklearn.model_selection import StratifiedKFold
@@ -16,11 +15,13 @@ from skorch.callbacks import EpochScoring
 from skcyto.losses import (
     LDAM,
     ClassBalanced,
+    Criterion,
     CrossEntropy,
     CVaR,
     Focal,
     GroupDRO,
     LogitAdjusted,
+    Loss,
     Minimax,
     Poly1,
     SoftF1,
@@ -31,7 +32,13 @@ from skcyto.losses import (
 )
 from skcyto.neural_network import ImbalancedMLPClassifier
 from skcyto.neural_network._stacked import _fit as _stacked
-from skcyto.neural_network._stacked._fit import StackedFit, fit_stacked, why_not_stackable
+from skcyto.neural_network._stacked._fit import (
+    StackedFit,
+    make_stacks,
+    train_stack,
+    why_not_stackable,
+)
+from skcyto.neural_network._stacked._modules import StackedCriteria
 
 pytestmark = pytest.mark.filterwarnings("ignore::skcyto.exceptions.ImbalanceWarning")
 
@@ -59,6 +66,15 @@ def net(**params):
         "device": "cpu",
     }
     return ImbalancedMLPClassifier(**{**settings, **params})
+
+
+def fit_stacked(fits):
+    errors = [None] * len(fits)
+    for stack in make_stacks(fits):
+        _, found = train_stack([fits[number] for number in stack])
+        for number, error in zip(stack, found, strict=True):
+            errors[number] = error
+    return errors
 
 
 def folds(X, y, n_splits=3):
@@ -117,7 +133,7 @@ def test_everything_that_is_a_number_may_differ():
         net(sampler="stratified"),
     ]
     fits = compare(classifiers, X, y)
-    assert n_stacks(fits) == 1
+    assert n_stacks(fits) == 2  # without dropout a network has other layers
     assert len({fit.classifier.n_iter_ for fit in fits}) > 2
 
 
@@ -155,19 +171,19 @@ def test_every_loss_trains_as_it_does_alone(losses, weighted):
 @pytest.mark.parametrize("class_weight", [None, "balanced"])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("training", [False, True])
-def test_stacked_formulas_are_those_of_the_criteria(losses, class_weight, weighted, training):
-    # What a GPU calculates: on a CPU the criteria themselves are called.
+def test_criteria_called_as_one_give_the_values_of_each(losses, class_weight, weighted, training):
     generator = torch.Generator().manual_seed(0)
     build = {"class_weight": class_weight, "max_epochs": 4}
     if any(isinstance(get_loss(loss), (WeightedCrossEntropy, ClassBalanced)) for loss in losses):
         build.pop("class_weight")  # they have class weights of their own
     criteria = [
-        get_loss(loss).build([60, 25, 15], reduction=reduction, **build)
+        get_loss(loss).build(counts, reduction=reduction, **build).train(training)
         for loss in losses
         for reduction in ("weight_sum", "count")
+        for counts in ([60, 25, 15], [30, 30, 10])
     ]
-    alone = [copy.deepcopy(criterion).train(training) for criterion in criteria]
-    stacked = stack_losses(criteria, torch.device("cpu"))
+    alone = [copy.deepcopy(criterion) for criterion in criteria]
+    stacked = StackedCriteria(criteria)
     for epoch in range(3):  # states move, and deferred weights come into force
         for loss in (stacked, *alone):
             loss.set_epoch(epoch)
@@ -178,7 +194,8 @@ def test_stacked_formulas_are_those_of_the_criteria(losses, class_weight, weight
             weight = torch.rand(len(criteria), 40, generator=generator)
             weight[:, ::7] = 0
         first, second = (logits.clone().requires_grad_() for _ in range(2))
-        values = stacked.compute(first, target, weight, slice(None), training)
+        everyone = slice(0, len(criteria))
+        values = stacked.forward([first, target, weight], everyone, training)
         values.sum().backward()
         weights = [None] * len(alone) if weight is None else weight
         parts = zip(alone, second, target, weights, strict=True)
@@ -186,8 +203,42 @@ def test_stacked_formulas_are_those_of_the_criteria(losses, class_weight, weight
         expected.sum().backward()
         torch.testing.assert_close(values, expected, rtol=2e-5, atol=1e-6)
         torch.testing.assert_close(first.grad, second.grad, rtol=1e-4, atol=1e-6)
-    if isinstance(get_loss(losses[0]), GroupDRO):
-        torch.testing.assert_close(stacked.q, torch.stack([criterion.q for criterion in alone]))
+    for number, (criterion, own) in enumerate(zip(criteria, alone, strict=True)):
+        stacked.write(number)
+        for name, buffer in criterion.named_buffers():
+            torch.testing.assert_close(buffer, dict(own.named_buffers())[name])
+
+
+class Blunt(Criterion):
+    """A loss of one's own that looks at its values, which no stacked call can."""
+
+    def sample_losses(self, logits, target):
+        losses = super().sample_losses(logits, target)
+        return losses if losses.mean() > 0.5 else losses.square()
+
+
+class BluntLoss(Loss):
+    name = "blunt"
+
+    def make_criterion(self, class_counts, *, class_weight, reduction, max_epochs):
+        return Blunt(class_counts, class_weight=class_weight, reduction=reduction)
+
+
+@pytest.mark.parametrize("loss", [BluntLoss(), Minimax(grouping="chunk")])
+def test_losses_that_cannot_be_called_as_one_are_called_one_by_one(loss):
+    X, y = table()
+    fits = compare([net(loss=loss, max_epochs=4), net(loss="ce", max_epochs=4)], X, y)
+    assert n_stacks(fits) == 1
+
+
+def test_networks_for_which_a_stack_does_not_pay_are_fitted_one_by_one(monkeypatch):
+    X, y = table()
+    fits = [StackedFit(net(random_state=seed, max_epochs=2), X, y) for seed in range(3)]
+    monkeypatch.setattr(_stacked, "_LARGE_NETWORK", 10)
+    assert make_stacks(fits) == [[0], [1], [2]]
+    assert fit_stacked(fits) == [None] * 3
+    alone = clone(fits[1].classifier).fit(X, y)
+    np.testing.assert_array_equal(fits[1].classifier.predict_proba(X), alone.predict_proba(X))
 
 
 def test_all_losses_by_name_but_none_left_out():
@@ -273,7 +324,7 @@ def test_global_generators_are_left_alone():
     X, y = table()
     torch.manual_seed(5)
     before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    fit_stacked([StackedFit(net(max_epochs=2), X, y)])
+    fit_stacked([StackedFit(net(max_epochs=2), X, y) for _ in range(2)])
     assert torch.equal(torch.get_rng_state(), before)
     np.testing.assert_array_equal(np.random.get_state()[1], numpy_before)
 
@@ -281,7 +332,7 @@ def test_global_generators_are_left_alone():
 def test_what_comes_out_is_an_ordinary_fitted_classifier():
     X, y = table()
     fit = StackedFit(net(loss=GroupDRO(step_size=0.1), predict_proba_prior=None), X, y)
-    fit_stacked([fit])
+    fit_stacked([fit, StackedFit(net(), X, y)])
     classifier = fit.classifier
     again = pickle.loads(pickle.dumps(classifier))
     np.testing.assert_array_equal(again.predict_proba(X), classifier.predict_proba(X))
@@ -340,25 +391,17 @@ def test_a_table_that_is_no_good():
     assert errors[1] is None
 
 
-class Own(Focal):
-    pass
-
-
 @pytest.mark.parametrize(
     ("classifier", "reason"),
     [
         (net(callbacks=[EpochScoring("accuracy")]), "callbacks"),
         (net(net_params={"optimizer__betas": (0.5, 0.9)}), "net_params"),
         (net(optimizer=torch.optim.RMSprop), "optimizer"),
-        (net(loss=Minimax(grouping="chunk")), "no stacked form"),
         (type("Derived", (ImbalancedMLPClassifier,), {})(), "Derived"),
     ],
 )
-def test_what_cannot_be_stacked_is_refused(classifier, reason):
-    X, y = table()
+def test_what_cannot_be_stacked_says_why(classifier, reason):
     assert reason in why_not_stackable(classifier)
-    with pytest.raises(ValueError, match=reason):
-        fit_stacked([StackedFit(classifier, X, y)])
 
 
 @pytest.mark.parametrize(
@@ -370,7 +413,7 @@ def test_what_cannot_be_stacked_is_refused(classifier, reason):
         {"batch_norm": False},
         {"activation": "tanh"},
         {"cosine_head": True},
-        {"loss": "focal"},
+        {"dropout": 0.0},
     ],
 )
 def test_other_shapes_get_a_stack_of_their_own(params):
@@ -384,7 +427,10 @@ def test_rows_that_are_shared_are_stored_once():
     X, y = table()
     fits = [StackedFit(net(random_state=seed), X, y) for seed in range(4)]
     training = _stacked.StackedTraining(
-        [(fit.classifier, _stacked.prepare_fit(fit.classifier, X, y, None, None)) for fit in fits]
+        [
+            (number, fit.classifier, fit.classifier._prepare_fit(X, y, None, None))
+            for number, fit in enumerate(fits)
+        ]
     )
     assert len(training.rows.X) == len(X)
 
@@ -396,8 +442,10 @@ def test_warnings_are_those_of_a_single_fit():
         net(loss="minimax", max_epochs=1, batch_size=8).fit(X, y)
     with warnings.catch_warnings(record=True) as stacked:
         warnings.simplefilter("always")
-        fit_stacked([StackedFit(net(loss="minimax", max_epochs=1, batch_size=8), X, y)])
-    assert [str(w.message) for w in stacked] == [str(w.message) for w in alone]
+        fit_stacked(
+            [StackedFit(net(loss="minimax", max_epochs=1, batch_size=8), X, y) for _ in range(2)]
+        )
+    assert [str(w.message) for w in stacked] == 2 * [str(w.message) for w in alone]
     assert alone
 
 

@@ -40,7 +40,8 @@ MANY_WORKERS = "joblib starts as many workers as it is asked for"
 MUCH_WORK = "a large number is much work and no fault"
 _COUNTS = (
     "max_epochs", "n_iter_no_change", "n_resamples", "n_trials", "n_candidates",
-    "n_splits", "n_repeats", "n_samples", "top", "max_features", "image_size",
+    "n_splits", "n_repeats", "n_samples", "top", "max_features", "image_size", "head_hidden_size",
+    "views",
 )  # fmt: skip
 LEFT_OUT = {
     ("n_jobs", "huge"): MANY_WORKERS,
@@ -203,7 +204,33 @@ def scans(folder: Path) -> list[Call]:
     def run(X: Any, **params: Any) -> int:
         return len(RadiomicsExtractor(**params).fit(X).transform(X))
 
-    return [Call("RadiomicsExtractor", run, arguments, {"X": "pairs"}, _left_out(arguments))]
+    split = feature_extraction.split_lesions
+    shifts = {"shift": 1.0, "rotation": 5.0, "resize": 0.5, "contour": 0.5, "smoothness": 5.0}
+    pairs = {"X": "pairs", "path": "path"}
+
+    def suggest(X: Any, **params: Any) -> None:
+        feature_extraction.suggest_bin_width(X, RadiomicsExtractor(**params))
+
+    def select(X: Any, repeats: Any, **params: Any) -> None:
+        feature_selection.ReproducibilityFilter(**params).fit(X, repeats=repeats)
+
+    return [
+        Call("RadiomicsExtractor", run, arguments, {"X": "pairs"}, _left_out(arguments)),
+        _function(
+            split, pairs, X=arguments["X"], path=folder / "lesions",
+            mask_labels=[1], min_volume=0.0, image_column="image", mask_column="mask",
+        ),
+        _function(
+            feature_extraction.perturb_masks, pairs, X=arguments["X"], path=folder / "perturbed",
+            n_repeats=1, random_state=0, **shifts,
+        ),
+        Call("suggest_bin_width", suggest, arguments, {"X": "pairs"}, _left_out(arguments)),
+        Call(
+            "ReproducibilityFilter", select,
+            {"X": X, "repeats": X + 0.1, "icc": "ICC(2,1)", "threshold": 0.75},
+            {"X": "matrix", "repeats": "matrix"}, {},
+        ),
+    ]  # fmt: skip
 
 
 def statistics() -> list[Call]:

@@ -71,6 +71,7 @@ class Attack:
         self.outside.write_text("password: hunter2")
         self.evidence = tmp_path / "ran"
         self.pickle = pickle.dumps(Payload(self.evidence), protocol=2)
+        watched["events"].clear()
 
     def check(self):
         assert not self.evidence.exists()
@@ -99,6 +100,11 @@ def check_sentence(error, attack, name):
     assert len(text) < 1500
     assert not re.search(r"weights_only|allow_pickle=True|Traceback|hunter2", text)
     attack.check()
+
+
+def first(caught):
+    """The first warning of damage; random weights have one, too."""
+    return next(each.message for each in caught if isinstance(each.message, DamagedFileWarning))
 
 
 # --- Saved models ------------------------------------------------------------------------------
@@ -445,7 +451,7 @@ def test_record_of_a_comparison(name, sealed, attack):
     with pytest.warns(DamagedFileWarning) as caught:
         found = compare()
     np.testing.assert_array_equal(found, expected)
-    check_sentence(caught[0].message, attack, path.name)
+    check_sentence(first(caught), attack, path.name)
 
 
 @pytest.mark.parametrize("content", [pickled, lambda _: DEEP.encode(), lambda _: b"\xff\xfe"])
@@ -454,7 +460,7 @@ def test_seed_of_a_comparison(content, attack):
     (attack.folder / "seed.json").write_bytes(content(attack))
     with pytest.warns(DamagedFileWarning) as caught:
         compare_models({"bayes": GaussianNB()}, X, y, cv=2, checkpoint=attack.folder)
-    check_sentence(caught[0].message, attack, "seed.json")
+    check_sentence(first(caught), attack, "seed.json")
 
 
 @pytest.mark.parametrize("sealed", [False, True])
@@ -480,7 +486,7 @@ def test_checkpoint_of_a_fine_tuning(content, sealed, attack):
     else:
         with pytest.warns(DamagedFileWarning) as caught:
             classifier.fit(images, [0, 1] * 3)
-        check_sentence(caught[0].message, attack, path.name)
+        check_sentence(first(caught), attack, path.name)
 
 
 STORES = {
@@ -505,7 +511,7 @@ def test_cache_of_radiomics(name, attack):
     forge_store(path, STORES[name], attack)
     with pytest.warns(DamagedFileWarning) as caught:
         np.testing.assert_array_equal(extractor.fit_transform([(image, mask)]), expected)
-    check_sentence(caught[0].message, attack, path.name)
+    check_sentence(first(caught), attack, path.name)
 
 
 @pytest.mark.parametrize("name", ["pickle as file", "pickle as value"])
@@ -520,7 +526,7 @@ def test_cache_of_embeddings(name, attack):
     forge_store(path, STORES[name], attack)
     with pytest.warns(DamagedFileWarning) as caught:
         np.testing.assert_allclose(embedder.fit_transform(images), expected, atol=1e-5)
-    check_sentence(caught[0].message, attack, path.name)
+    check_sentence(first(caught), attack, path.name)
 
 
 def forge_store(path, content, attack):
@@ -552,12 +558,12 @@ def test_manifest_of_a_parquet_set(content, attack):
     path.write_bytes(content(attack))
     with pytest.warns(DamagedFileWarning) as caught:
         embed_to_parquet(embedder, cells, attack.folder / "set")
-    check_sentence(caught[0].message, attack, path.name)
+    check_sentence(first(caught), attack, path.name)
     part = attack.folder / "set" / "part-00000000.parquet"
     part.write_bytes(attack.pickle)
     with pytest.warns(DamagedFileWarning) as caught:
         embed_to_parquet(embedder, cells, attack.folder / "set")
-    check_sentence(caught[0].message, attack, part.name)
+    check_sentence(first(caught), attack, part.name)
 
 
 def test_storage_of_a_search(attack):

@@ -169,43 +169,39 @@ def make_orbit_mri(
     target = np.array([of_patient[patient] for patient in patients], dtype=np.str_)
     groups = np.array([f"synthetic_patient_{patient + 1:04d}" for patient in patients])
     cases = np.array([f"synthetic_orbit_{i + 1:04d}" for i in range(n_samples)])
-    jobs = [
-        delayed(_draw_case)(seed, i, patient, label == "ted", bilateral, voxels, millimetres)
-        if path is None
-        else delayed(_write_case)(
-            Path(path),
-            cases[i],
-            (seed, i, patient, label == "ted", bilateral, voxels, millimetres),
-        )
+    drawings = [
+        (seed, i, patient, label == "ted", bilateral, voxels, millimetres)
         for i, (patient, label) in enumerate(zip(patients, target, strict=True))
     ]
     if path is None:
-        drawn = Parallel(n_jobs=n_jobs)(jobs)
-        rows = [
-            (_as_image(sitk, volume, millimetres), _as_image(sitk, mask, millimetres))
-            for volume, mask in drawn
-        ]
+        drawn = Parallel(n_jobs=n_jobs)(delayed(_draw_case)(*drawing) for drawing in drawings)
+        rows = [tuple(_as_image(sitk, voxels, millimetres) for voxels in pair) for pair in drawn]
     else:
-        parameters = {
-            "synthetic": True,
-            "made_by": "skcyto.datasets.make_orbit_mri",
-            "generator": _GENERATOR,
-            "n_samples": int(n_samples),
-            "shares": shares,
-            "bilateral": bool(bilateral),
-            "size": list(voxels),
-            "spacing": list(millimetres),
-            "seed": seed,
-        }
-        _claim(Path(path), parameters)
-        rows = Parallel(n_jobs=n_jobs)(jobs)
+        _claim(
+            Path(path),
+            {
+                "synthetic": True,
+                "made_by": "skcyto.datasets.make_orbit_mri",
+                "generator": _GENERATOR,
+                "n_samples": int(n_samples),
+                "shares": shares,
+                "bilateral": bool(bilateral),
+                "size": list(voxels),
+                "spacing": list(millimetres),
+                "seed": seed,
+            },
+        )
+        rows = Parallel(n_jobs=n_jobs)(
+            delayed(_write_case)(Path(path), case, drawing)
+            for case, drawing in zip(cases, drawings, strict=True)
+        )
         pd.DataFrame({"case": cases, "label": target, "patient": groups}).to_csv(
             Path(path) / "labels.csv", index=False, lineterminator="\n"
         )
-    frame = pd.DataFrame(index=pd.Index(cases, name="case", dtype=object))
-    for column, values in zip(("image", "mask"), zip(*rows, strict=True), strict=True):
-        frame[column] = pd.Series(list(values), index=frame.index, dtype=object)
-    width = 2 * voxels[0] if bilateral else voxels[0]
+    images, masks = zip(*rows, strict=True)
+    frame = pd.DataFrame(
+        {"image": images, "mask": masks}, index=pd.Index(cases, name="case"), dtype=object
+    )
     return Bunch(
         data=frame,
         cases=cases,
@@ -216,7 +212,7 @@ def make_orbit_mri(
         signal_structures=["inferior_rectus", "medial_rectus"],
         DESCR=_DESCRIPTION.format(
             n=n_samples,
-            size=" x ".join(map(str, (width, *voxels[1:]))),
+            size=" x ".join(map(str, ((1 + bilateral) * voxels[0], *voxels[1:]))),
             spacing=" x ".join(map(str, millimetres)),
             view="Both orbits in one volume" if bilateral else "One orbit a volume, right and left",
             counts=", ".join(f"{name} {(target == name).sum()}" for name in shares),

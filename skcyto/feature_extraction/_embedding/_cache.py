@@ -102,7 +102,8 @@ class EmbeddingCache:
             return EmbeddingCacheInfo(0, 0, 0, 0)
         with self._open() as store:
             entries, hits, misses = store.count()
-        size = sum(p.stat().st_size for p in self.file.parent.glob(f"{_FILE_NAME}*"))
+        files = [Path(f"{self.file}{suffix}") for suffix in ("", "-wal", "-shm")]
+        size = sum(file.stat().st_size for file in files if file.exists())
         return EmbeddingCacheInfo(entries, size, hits, misses)
 
     def clear(self) -> None:

@@ -33,6 +33,7 @@ from skcyto.utils._images._inputs import ImageInputs, LoadedImage, explain
 from skcyto.utils._images._notes import ImageNotes
 from skcyto.utils._prefetch import map_ahead
 from skcyto.utils._warnings import warn
+from skcyto.utils._wording import list_some
 
 if TYPE_CHECKING:
     import torch
@@ -474,12 +475,10 @@ class EmbeddingRun:
     def _report_damage(self, inputs: ImageInputs) -> None:
         if not self._damaged:
             return
-        names = [inputs.name(index) for index in self._damaged[:_MAX_NAMED]]
-        if len(self._damaged) > _MAX_NAMED:
-            names.append(f"and {len(self._damaged) - _MAX_NAMED} more")
+        names = list_some((inputs.name(index) for index in self._damaged), _MAX_NAMED)
         path = "" if self._store is None else f" {self._store.path}"
         warn(
             f"{len(self._damaged)} damaged embeddings in the embedding cache{path} were computed "
-            f"anew: those of {', '.join(names)}",
+            f"anew: those of {names}",
             EmbeddingCacheWarning,
         )

@@ -90,7 +90,8 @@ def load_embedder_state(state: dict[str, Any], weights: Path | None) -> dict[str
         info = source.describe()
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InvalidModelError(f"EVA02TokenEmbedder cannot be built: {error}") from error
-    dim = info.pooled_dim if state["_kind"] == POOLED else info.embedding_dim
+    is_pooled = state["tokens"] == POOLED or list(state["tokens"]) == [POOLED]
+    dim = info.pooled_dim if is_pooled else info.embedding_dim
     if (dim, info.image_size) != (state["embedding_dim_"], state["image_size_"]):
         raise InvalidModelError(
             f"model_name={source.model_name!r} has tokens of length {dim} on "

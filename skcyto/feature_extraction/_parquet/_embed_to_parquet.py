@@ -36,6 +36,7 @@ from skcyto.utils._damage import set_aside
 from skcyto.utils._images._inputs import ImageInputs, list_bad_images
 from skcyto.utils._progress import progress_bar
 from skcyto.utils._warnings import warn
+from skcyto.utils._wording import list_some
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -276,10 +277,9 @@ def _find_remaining(
             f"{path.name} ({why}) as {set_aside(path, prefix='_').name}"
             for path, why in damaged.items()
         ]
-        more = f" and {len(asides) - _MAX_LISTED} more" if len(asides) > _MAX_LISTED else ""
         warn(
             f"{len(damaged)} parts in {str(folder)!r} are damaged and are embedded again; they "
-            f"were set aside: {', '.join(asides[:_MAX_LISTED])}{more}",
+            f"were set aside: {list_some(asides)}",
             DamagedFileWarning,
         )
     return remaining, n_unreadable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
@@ -24,6 +24,7 @@ from skcyto.feature_extraction._radiomics._cache import (
 )
 from skcyto.feature_extraction._radiomics._cases import Case
 from skcyto.feature_extraction._radiomics._problems import Report
+from skcyto.feature_extraction._radiomics._structures import Structure, structures_of
 from skcyto.feature_extraction._radiomics._worker import CaseResult, Task, labels_of, run_case
 from skcyto.utils._content_store import ContentStore
 from skcyto.utils._parallel import WatchedParallel
@@ -41,13 +42,13 @@ def scan_labels(
             labels, problem = labels_of(case, label_channel)
             found.update(labels)
             if problem is not None:
-                report.add_problem(case, None, None, problem)
+                report.add_problem(case, problem)
     return sorted(found)
 
 
 def run_batch(
     cases: list[Case],
-    structures: dict[str, int],
+    structures: list[Structure],
     task: Task,
     report: Report,
     *,
@@ -55,12 +56,12 @@ def run_batch(
     cache: str | os.PathLike[str] | None,
     verbose: int,
 ) -> NDArray[np.float64]:
-    """Extract all labels of all cases.
+    """Extract all structures of all cases; rows of the same images and mask are read once.
 
     Parameters
     ----------
     cases : list of Case
-    structures : dict of str to int
+    structures : list of Structure
     task : Task
     report : Report
         Collects what is wrong.
@@ -72,20 +73,30 @@ def run_batch(
     -------
     values : ndarray of shape (n_cases, n_structures * n_features)
     """
-    labels = list(structures.values())
-    rows = np.full((len(cases), len(labels), len(task.schema.features)), np.nan)
+    rows = np.full((len(cases), len(structures), len(task.schema.features)), np.nan)
+    own = [structures_of(case, structures) for case in cases]
+    scans: dict[Hashable, list[int]] = {}
+    for row, case in enumerate(cases):
+        scans.setdefault(case.scan, []).append(row)
+    firsts = [cases[members[0]] for members in scans.values()]
+    needed = [
+        list({each.key: each for row in members for each in own[row]}.values())
+        for members in scans.values()
+    ]
     with (
-        closing(_Results(cases, labels, task, cache)) as store,
-        progress_bar(total=len(cases), desc="Radiomics", unit="case", verbose=verbose) as bar,
+        closing(_Results(firsts, needed, task, cache)) as store,
+        progress_bar(total=len(firsts), desc="Radiomics", unit="case", verbose=verbose) as bar,
     ):
         results = store.known()
-        bar.update(len(cases) - len(store.wanted))
-        for row, result in _compute(cases, store, task, report, n_jobs):
-            store.keep(row, result)
-            results.setdefault(row, CaseResult()).update(result)
+        bar.update(len(firsts) - len(store.wanted))
+        for number, result in _compute(firsts, store, task, report, n_jobs):
+            store.keep(number, result)
+            results.setdefault(number, CaseResult()).update(result)
             bar.update(1)
-    for row in sorted(results):
-        _enter(rows[row], cases[row], results[row], structures, report)
+    by_row = {row: number for number, members in enumerate(scans.values()) for row in members}
+    for row, number in sorted(by_row.items()):
+        if number in results:
+            _enter(rows[row], cases[row], results[number], own[row], report)
     report.lost.update(np.flatnonzero(np.isnan(rows).all(axis=(1, 2))).tolist())
     return rows.reshape(len(cases), -1)
 
@@ -94,22 +105,24 @@ def _enter(
     row: NDArray[np.float64],
     case: Case,
     result: CaseResult,
-    structures: dict[str, int],
+    structures: list[Structure],
     report: Report,
 ) -> None:
-    names = {label: structure for structure, label in structures.items()}
-    position = {label: index for index, label in enumerate(structures.values())}
-    bad = {label for label, _ in result.problems}
-    for label, reason in result.problems:
-        report.add_problem(case, names.get(label) if label else None, label, reason)
-    for label, reason in result.missing.items():
-        report.add_missing(case, names[label], label, reason)
-    if None in bad:
-        return  # nothing of a bad case is to be trusted, the cache's labels included
-    for label, values in result.values.items():
-        row[position[label]] = values
-        for note in result.notes.get(label, []):
-            report.add_note(case, names[label], label, note)
+    by_key = {structure.key: structure for structure in structures}
+    for key, reason in result.problems:
+        if key is None or key in by_key:
+            report.add_problem(case, reason, None if key is None else by_key[key])
+    for key, reason in result.missing.items():
+        if key in by_key:
+            report.add_missing(case, reason, by_key[key])
+    if any(key is None for key, _ in result.problems):
+        return  # nothing of a bad case is to be trusted, what the cache has of it included
+    for position, (key, structure) in enumerate(by_key.items()):
+        if key not in result.values:
+            continue
+        row[position] = result.values[key]
+        for note in result.notes.get(key, []):
+            report.add_note(case, note, structure)
 
 
 def _compute(
@@ -119,10 +132,10 @@ def _compute(
     failed = False
 
     def jobs() -> Iterator[Any]:
-        for row, wanted in store.wanted.items():
+        for number, wanted in store.wanted.items():
             # Without a cache, whatever is computed after the first error would be lost.
             check_only = failed and not store.keeps
-            yield delayed(_run_row)(row, cases[row], wanted, task, check_only)
+            yield delayed(_run_scan)(number, cases[number], wanted, task, check_only)
 
     # A case waits in memory only where the caller passed voxels instead of paths.
     parallel = WatchedParallel(
@@ -132,16 +145,16 @@ def _compute(
         batch_size=1,
         return_as="generator_unordered",
     )
-    for row, result in parallel(jobs()):
+    for number, result in parallel(jobs()):
         failed = failed or (report.on_error == "raise" and bool(result.problems))
         failed = failed or (report.on_missing_label == "raise" and bool(result.missing))
-        yield row, result
+        yield number, result
 
 
-def _run_row(
-    row: int, case: Case, labels: list[int], task: Task, check_only: bool
+def _run_scan(
+    number: int, case: Case, structures: list[Structure], task: Task, check_only: bool
 ) -> tuple[int, CaseResult]:
-    return row, run_case(case, labels, task, check_only=check_only)
+    return number, run_case(case, structures, task, check_only=check_only)
 
 
 class _Results:
@@ -149,8 +162,8 @@ class _Results:
 
     Attributes
     ----------
-    wanted : dict of int to list of int
-        Labels to compute, by row.
+    wanted : dict of int to list of Structure
+        What to compute, by the number of the case.
     keeps : bool
         Whether results go into a cache.
     """
@@ -158,13 +171,12 @@ class _Results:
     def __init__(
         self,
         cases: list[Case],
-        labels: list[int],
+        structures: list[list[Structure]],
         task: Task,
         cache: str | os.PathLike[str] | None,
     ) -> None:
         self.keeps = cache is not None
-        self.wanted = {row: list(labels) for row in range(len(cases))}
-        self._labels = labels
+        self.wanted = {number: list(its) for number, its in enumerate(structures)}
         self._is_lost = False
         self._digests: list[str | None] = [None] * len(cases)
         if cache is None:
@@ -184,13 +196,15 @@ class _Results:
         results: dict[int, CaseResult] = {}
         if not self.keeps:
             return results
-        for row, digest in enumerate(self._digests):
+        for number, digest in enumerate(self._digests):
             if digest is None:
                 continue
-            by_key = {entry_key(digest, self._settings, label): label for label in self._labels}
+            by_key = {
+                entry_key(digest, self._settings, each.key): each for each in self.wanted[number]
+            }
             for key, entry in self._store.get_many(by_key).items():
                 try:
-                    decode_into(results.setdefault(row, CaseResult()), by_key[key], entry)
+                    decode_into(results.setdefault(number, CaseResult()), by_key[key].key, entry)
                 except Exception as error:  # A forged entry has a checksum, too.
                     warn(
                         f"an entry of {self._store.path} is damaged ({error}); it is ignored and "
@@ -198,23 +212,20 @@ class _Results:
                         DamagedFileWarning,
                     )
                     continue
-                self.wanted[row].remove(by_key[key])
-            if not self.wanted[row]:
-                del self.wanted[row]
+                self.wanted[number].remove(by_key[key])
+            if not self.wanted[number]:
+                del self.wanted[number]
         return results
 
-    def keep(self, row: int, result: CaseResult) -> None:
-        """Put a case's values into the cache, all its labels at once."""
-        digest = self._digests[row]
+    def keep(self, number: int, result: CaseResult) -> None:
+        """Put a case's values into the cache, all its structures at once."""
+        digest = self._digests[number]
         if digest is not None and not self._is_lost:
-            bad = {label for label, _ in result.problems}
-            done = [label for label in [*result.values, *result.missing] if label not in bad]
+            bad = {key for key, _ in result.problems}
+            done = [key for key in [*result.values, *result.missing] if key not in bad]
             try:
                 self._store.put_many(
-                    {
-                        entry_key(digest, self._settings, label): encode(result, label)
-                        for label in done
-                    }
+                    {entry_key(digest, self._settings, key): encode(result, key) for key in done}
                 )
             except OSError as error:  # What is computed is worth more than the cache.
                 self._is_lost = True

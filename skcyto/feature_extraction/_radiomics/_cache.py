@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from skcyto.feature_extraction._radiomics._cases import Case, ScanProblem, Source
+from skcyto.feature_extraction._radiomics._dicom_series import read_series
 from skcyto.feature_extraction._radiomics._runtime import import_sitk
 from skcyto.feature_extraction._radiomics._schema import Schema, radiomics_version
 from skcyto.feature_extraction._radiomics._settings import Settings
@@ -57,26 +58,26 @@ def settings_digest(settings: Settings, schema: Schema, *, whole: bool) -> str:
 
 
 def case_digest(case: Case) -> str | None:
-    """Digest a case's image and mask, or return None where they can't be read."""
+    """Digest a case's images and mask, or return None where they can't be read."""
     try:
-        return f"{_source_digest(case.image)}-{_source_digest(case.mask)}"
+        return "-".join(source_digest(source) for source in (*case.images, case.mask))
     except (ScanProblem, OSError, RuntimeError):
         return None  # reading it for features says what is wrong
 
 
-def entry_key(case: str, settings: str, label: int) -> str:
-    """Key of one label's values."""
-    return f"{case}-{settings}-{label}"
+def entry_key(case: str, settings: str, structure: str) -> str:
+    """Key of one structure's values."""
+    return f"{case}-{settings}-{structure}"
 
 
-def encode(result: CaseResult, label: int) -> bytes:
-    """Pack what came of one label: values and notes, or why it is missing."""
-    values = result.values.get(label, np.empty(0))
-    head = {"notes": result.notes.get(label, []), "missing": result.missing.get(label)}
+def encode(result: CaseResult, structure: str) -> bytes:
+    """Pack what came of one structure: values and notes, or why it is missing."""
+    values = result.values.get(structure, np.empty(0))
+    head = {"notes": result.notes.get(structure, []), "missing": result.missing.get(structure)}
     return json.dumps(head).encode() + b"\n" + np.asarray(values, dtype="<f8").tobytes()
 
 
-def decode_into(result: CaseResult, label: int, entry: bytes) -> None:
+def decode_into(result: CaseResult, structure: str, entry: bytes) -> None:
     """Unpack what :func:`encode` packed."""
     head, _, values = entry.partition(b"\n")
     remarks = json.loads(head)
@@ -84,11 +85,11 @@ def decode_into(result: CaseResult, label: int, entry: bytes) -> None:
     if not isinstance(missing, str | None) or not isinstance(notes, list):
         raise TypeError("its remarks are none")
     if missing is not None:
-        result.missing[label] = missing
+        result.missing[structure] = missing
         return
-    result.values[label] = np.frombuffer(values, dtype="<f8").astype(np.float64)
+    result.values[structure] = np.frombuffer(values, dtype="<f8").astype(np.float64)
     if notes:
-        result.notes[label] = notes
+        result.notes[structure] = notes
 
 
 def cache_file(cache: str | os.PathLike[str]) -> Path:
@@ -96,11 +97,21 @@ def cache_file(cache: str | os.PathLike[str]) -> Path:
     return Path(cache) / FILE_NAME
 
 
-def _source_digest(source: Source) -> str:
+def source_digest(source: Source) -> str:
+    """Digest the content of an image or a mask, whatever its name.
+
+    Raises
+    ------
+    ScanProblem, OSError, RuntimeError
+        If it cannot be read.
+    """
     digest = hashlib.blake2b(digest_size=20)
     if source.problem is not None:
         raise ScanProblem(source.problem)
     if source.path is not None:
+        if os.path.isdir(source.path):
+            _update_with_image(digest, read_series(source.path, "image"))
+            return digest.hexdigest()
         suffix = suffix_of(source.path)
         if suffix in _WHOLE_FILES or (suffix == ".nrrd" and not _is_detached(source.path)):
             digest.update(suffix.encode())

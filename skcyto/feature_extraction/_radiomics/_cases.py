@@ -1,31 +1,30 @@
-"""What the user passes as `X` and `mask_labels`, understood."""
+"""What the user passes as `X`, understood."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 
 class ScanProblem(Exception):
-    """Why a case, or one label of it, gives no features.
+    """Why a case, or one structure of it, gives no features.
 
     Parameters
     ----------
     reason : str
         What is wrong and what to do.
-    label : int or None
-        The label, where the rest of the case is sound.
+    key : str or None
+        Of the structure, where the rest of the case is sound.
     """
 
-    def __init__(self, reason: str, label: int | None = None) -> None:
-        super().__init__(reason, label)
+    def __init__(self, reason: str, key: str | None = None) -> None:
+        super().__init__(reason, key)
         self.reason = reason
-        self.label = label
+        self.key = key
 
 
 @dataclass(frozen=True)
@@ -50,29 +49,89 @@ class Source:
     problem: str | None = None
 
     @property
-    def in_memory(self) -> bool:
-        """Whether the voxels are in this object."""
-        return self.image is not None or self.array is not None
+    def given(self) -> Any:
+        """What it was made of, as a row of `X` takes it."""
+        if self.array is not None:
+            return self.array if self.spacing is None else (self.array, self.spacing)
+        return self.image if self.path is None else self.path
+
+    @property
+    def identity(self) -> Hashable:
+        """The path, or which object in memory it is."""
+        return self.path or (id(self.image), id(self.array), self.spacing, self.problem)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row of `X`."""
+    """One row of `X`.
+
+    Attributes
+    ----------
+    row : int
+    name : str
+    images : tuple of Source
+        One, or one a sequence.
+    mask : Source
+    label : int or None
+        The label of this row, where each row has its own.
+    """
 
     row: int
     name: str
-    image: Source
+    images: tuple[Source, ...]
     mask: Source
+    label: int | None = None
+
+    @property
+    def scan(self) -> tuple[Hashable, ...]:
+        """The same for rows of the same images and mask."""
+        return tuple(source.identity for source in (*self.images, self.mask))
 
 
-def make_cases(X: Any, image_column: str, mask_column: str) -> list[Case]:
+@dataclass(frozen=True)
+class Columns:
+    """Where images, mask and label of a row are found.
+
+    Attributes
+    ----------
+    images : tuple of str
+    mask : str
+    label : str or None
+    """
+
+    images: tuple[str, ...]
+    mask: str
+    label: str | None = None
+
+
+def check_columns(image: Any, mask: str, label: str | None) -> Columns:
+    """Turn the parameters that name columns into one.
+
+    Raises
+    ------
+    ValueError
+        If a name is missing, given twice, or none for a column's name.
+    """
+    images = (image,) if isinstance(image, str) else tuple(image)
+    for name in images:
+        if not isinstance(name, str) or not name or (len(images) > 1 and "__" in name):
+            raise ValueError(
+                "image_column must be the name of a column, or a list of names without '__', one "
+                f"a sequence; got {image!r}"
+            )
+    names = [*images, mask, *([] if label is None else [label])]
+    if not images or len(set(names)) < len(names):
+        raise ValueError(f"image_column, mask_column and label_column must differ; got {names}")
+    return Columns(images, mask, label)
+
+
+def make_cases(X: Any, columns: Columns) -> list[Case]:
     """Turn `X` into cases.
 
     Parameters
     ----------
-    X : DataFrame, ndarray of shape (n, 2) or sequence of pairs
-    image_column, mask_column : str
-        Names of the columns where `X` is a DataFrame.
+    X : DataFrame, ndarray of shape (n, n_images + 1) or sequence of rows
+    columns : Columns
 
     Returns
     -------
@@ -84,39 +143,106 @@ def make_cases(X: Any, image_column: str, mask_column: str) -> list[Case]:
     ValueError
         If `X` as a whole is none of these.
     """
-    pairs, names = _pairs(X, image_column, mask_column)
-    if not pairs:
+    rows, names = _rows(X, columns)
+    if not rows:
         raise ValueError("X holds no case: 0 sample(s) while a minimum of 1 is required")
     cases = []
-    for row, pair in enumerate(pairs):
-        image, mask = _source(pair[0], "image"), _source(pair[1], "mask")
+    n_images = len(columns.images)
+    for row, values in enumerate(rows):
+        images = tuple(_source(value, "image") for value in values[:n_images])
+        mask, label = _source(values[n_images], "mask"), None
+        if columns.label is not None:
+            label = _row_label(values[-1])
+            if label is None:
+                mask = Source(problem=_no_label(columns.label, values[-1]))
         name = f"case {row}" if names is None or names[row] == row else f"case {names[row]!r}"
-        if image.path is not None:
-            name += f" ({os.path.basename(image.path)})"
-        cases.append(Case(row, name, image, mask))
+        if images[0].path is not None:
+            name += f" ({os.path.basename(images[0].path)})"
+        cases.append(Case(row, name, images, mask, label))
     return cases
 
 
-def _pairs(X: Any, image_column: str, mask_column: str) -> tuple[list[Any], list[Any] | None]:
+def _row_label(value: Any) -> int | None:
+    """Read a row's label, which a CSV file may hold as text and a column with gaps as a float."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    is_label = not isinstance(value, bool | np.bool_) and number.is_integer() and 0 < number < 2**32
+    return int(number) if is_label else None
+
+
+def _no_label(column: str, value: Any) -> str:
+    return f"its {column!r} is {value!r}: give the label of the mask, a whole number above 0"
+
+
+def with_masks(X: Any, cases: list[Case], columns: Columns, files: list[str]) -> Any:
+    """Give `X` with other masks.
+
+    Parameters
+    ----------
+    X : DataFrame, ndarray or sequence of pairs
+    cases : list of Case
+        What `X` was understood as.
+    columns : Columns
+    files : list of str
+        One a case.
+
+    Returns
+    -------
+    X : DataFrame or list of rows
+    """
+    import pandas as pd
+
+    if isinstance(X, pd.DataFrame):
+        return X.assign(**{columns.mask: pd.Series(files, index=X.index, dtype=object)})
+    rows = []
+    for case, file in zip(cases, files, strict=True):
+        images = [source.given for source in case.images]
+        together = dict(zip(columns.images, images, strict=True)) if len(images) > 1 else images[0]
+        rows.append((together, file))
+    return rows
+
+
+def _rows(X: Any, columns: Columns) -> tuple[list[Any], list[Any] | None]:
     if hasattr(X, "columns") and hasattr(X, "__getitem__"):
-        columns = list(X.columns)
-        absent = [name for name in (image_column, mask_column) if name not in columns]
+        present = list(X.columns)
+        names = [*columns.images, columns.mask]
+        names += [] if columns.label is None else [columns.label]
+        absent = [name for name in names if name not in present]
         if absent:
+            parameters = " and ".join(
+                f"{kind}_column="
+                for kind, its in (("image", columns.images), ("mask", [columns.mask]))
+                if columns.label is None or set(its) & set(absent)
+            )
             raise ValueError(
                 f"X has no column {' and no column '.join(map(repr, absent))}; its columns are "
-                f"{columns}. Name them with image_column= and mask_column="
+                f"{present}. Name them with {parameters or 'label_column='}"
             )
-        twice = [name for name in (image_column, mask_column) if columns.count(name) > 1]
+        twice = [name for name in names if present.count(name) > 1]
         if twice:
             raise ValueError(f"X has more than one column {twice[0]!r}: rename or drop the others")
-        pairs = list(zip(list(X[image_column]), list(X[mask_column]), strict=True))
-        return pairs, list(X.index) if hasattr(X, "index") else None
+        rows = list(zip(*(list(X[name]) for name in names), strict=True))
+        return rows, list(X.index) if hasattr(X, "index") else None
+    if columns.label is not None:
+        raise ValueError(
+            f"label_column={columns.label!r} names a column: X must be a DataFrame, got "
+            f"{type(X).__name__}"
+        )
+    width = len(columns.images) + 1
     wanted = (
         "a DataFrame with an image and a mask column, an array of paths of shape (n, 2), or a "
         "sequence of (image, mask) pairs"
     )
+    if width > 2:
+        wanted = (
+            f"a DataFrame with the columns {', '.join(columns.images)} and {columns.mask}, an "
+            f"array of paths of shape (n, {width}) in that order, or a sequence of "
+            "({name: image}, mask) pairs"
+        )
     if isinstance(X, np.ndarray):
-        if X.ndim != 2 or X.shape[1] != 2 or X.dtype.kind not in "OUS":
+        if X.ndim != 2 or X.shape[1] != width or X.dtype.kind not in "OUS":
             raise ValueError(
                 f"X must be {wanted}; got an array of shape {X.shape} and dtype {X.dtype}"
             )
@@ -130,7 +256,20 @@ def _pairs(X: Any, image_column: str, mask_column: str) -> tuple[list[Any], list
             raise ValueError(
                 f"X must be {wanted}; row {row} is no pair but {type(pair).__name__}{hint}"
             )
-    return list(X), None
+    if width == 2:
+        return list(X), None
+    return [_in_order(pair, columns.images, row) for row, pair in enumerate(X)], None
+
+
+def _in_order(pair: Any, names: tuple[str, ...], row: int) -> tuple[Any, ...]:
+    images, mask = pair
+    if not isinstance(images, Mapping) or set(images) != set(names):
+        found = list(images) if isinstance(images, Mapping) else type(images).__name__
+        raise ValueError(
+            f"row {row} of X must have its images as a dict with the keys {list(names)} of "
+            f"image_column; got {found}"
+        )
+    return (*(images[name] for name in names), mask)
 
 
 def _source(value: Any, role: str) -> Source:
@@ -173,63 +312,3 @@ def _array_source(array: np.ndarray[Any, Any], spacing: Any, role: str) -> Sourc
 def is_colour_array(array: np.ndarray[Any, Any]) -> bool:
     """Tell (H, W, 3) pictures from volumes: a volume of bytes is hardly three voxels wide."""
     return array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
-
-
-def check_mask_labels(mask_labels: Any) -> dict[str, int] | None:
-    """Turn the `mask_labels` parameter into a name and a value for each structure.
-
-    Parameters
-    ----------
-    mask_labels : None, sequence of int, or mapping of str to int
-
-    Returns
-    -------
-    structures : dict of str to int, or None
-        None where labels are to be found in the masks.
-
-    Raises
-    ------
-    ValueError
-        If a label is not a positive integer, or one is given twice.
-    """
-    if mask_labels is None:
-        return None
-    if isinstance(mask_labels, Mapping):
-        values = list(mask_labels.values())
-        names = list(mask_labels)
-        for name in names:
-            if not isinstance(name, str) or not name or "__" in name:
-                raise ValueError(
-                    f"mask_labels: the structure's name {name!r} must be a string without '__'"
-                )
-    elif isinstance(mask_labels, Sequence | np.ndarray) and not isinstance(
-        mask_labels, str | bytes
-    ):
-        values = list(mask_labels)
-        names = [structure_name(value) for value in values]
-    else:
-        raise ValueError(
-            "mask_labels must be None, a list of integers or a dict {name: integer}, got "
-            f"{mask_labels!r}"
-        )
-    if not values:
-        raise ValueError(
-            "mask_labels is empty: give at least one label, or None for all of the masks"
-        )
-    for value in values:
-        if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
-            hint = f"; write {int(value)}" if isinstance(value, str) and value.isdigit() else ""
-            raise ValueError(
-                f"mask_labels must be integers, got {value!r} of type {type(value).__name__}{hint}"
-            )
-        if not 0 < int(value) < 2**32:
-            raise ValueError(f"mask_labels must be positive (0 is the background), got {value}")
-    twice = sorted({int(value) for value in values if values.count(value) > 1})
-    if twice:
-        raise ValueError(f"mask_labels names the values {twice} twice")
-    return {name: int(value) for name, value in zip(names, values, strict=True)}
-
-
-def structure_name(value: Any) -> str:
-    """Name of a structure that the user gave none."""
-    return f"label_{value}"

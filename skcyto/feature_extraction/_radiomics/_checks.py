@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from skcyto.feature_extraction._radiomics._cases import ScanProblem
 from skcyto.feature_extraction._radiomics._filters import Box
+from skcyto.utils._wording import list_some
 
 _DEFAULT_TOLERANCE = 1e-6  # ITK's
 _MAX_NAMED = 12
@@ -133,19 +134,18 @@ def _is_speckled(values: NDArray[Any]) -> bool:
 
 def missing_reason(present: list[int]) -> str:
     """Say which labels there are instead of the one sought."""
-    named = ", ".join(map(str, present[:_MAX_NAMED]))
-    more = f" and {len(present) - _MAX_NAMED} more" if len(present) > _MAX_NAMED else ""
-    return f"not in the mask, which holds {named}{more}"
+    return f"not in the mask, which holds {list_some(present, _MAX_NAMED)}"
 
 
-def region_box(region: NDArray[np.bool_], settings: dict[str, Any], label: int) -> Box:
+def region_box(region: NDArray[np.bool_], settings: dict[str, Any], key: str) -> Box:
     """Find a region's box and check that the region is large enough.
 
     Parameters
     ----------
     region : ndarray of bool
     settings : dict
-    label : int
+    key : str
+        Of the structure.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def region_box(region: NDArray[np.bool_], settings: dict[str, Any], label: int) 
         raise ScanProblem(
             "resampling leaves no voxel of the region, which is smaller than a voxel of the new "
             "grid: a smaller 'resampledPixelSpacing' would keep it",
-            label,
+            key,
         )
     axes = range(region.ndim)
     bounds = []
@@ -170,19 +170,19 @@ def region_box(region: NDArray[np.bool_], settings: dict[str, Any], label: int) 
     spread = sum(length > 1 for length in extent)
     minimum = settings.get("minimumROIDimensions", 2)
     if spread == 0:
-        raise ScanProblem("the region is a single voxel, which has no texture", label)
+        raise ScanProblem("the region is a single voxel, which has no texture", key)
     if spread < minimum:
         raise ScanProblem(
             f"the region spans {_times(extent)} voxels, {spread} dimension(s) where "
             f"'minimumROIDimensions' asks for {minimum}",
-            label,
+            key,
         )
     voxels = int(np.count_nonzero(region))
     if settings.get("minimumROISize") is not None and voxels <= settings["minimumROISize"]:
         raise ScanProblem(
             f"the region has {voxels} voxels, not more than 'minimumROISize' "
             f"{settings['minimumROISize']}",
-            label,
+            key,
         )
     return Box(tuple(start for start, _ in bounds), tuple(stop for _, stop in bounds))
 
@@ -191,7 +191,7 @@ def _times(extent: list[int]) -> str:
     return " x ".join(map(str, extent))
 
 
-def check_intensities(values: NDArray[Any], label: int) -> None:
+def check_intensities(values: NDArray[Any], key: str) -> None:
     """Check the intensities inside a region.
 
     Raises
@@ -204,11 +204,11 @@ def check_intensities(values: NDArray[Any], label: int) -> None:
             raise ScanProblem(
                 f"{bad} of the region's {values.size} voxels are NaN or infinite: replace them or "
                 "take them out of the mask",
-                label,
+                key,
             )
     if values.min() == values.max():
         raise ScanProblem(
             f"the region is flat: all {values.size} voxels have the intensity {values.min():g}; "
             "look whether mask and image belong together",
-            label,
+            key,
         )

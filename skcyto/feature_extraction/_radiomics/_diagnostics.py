@@ -11,6 +11,11 @@ from skcyto.feature_extraction._radiomics._reading import read_case
 from skcyto.feature_extraction._radiomics._reasons import one_sentence
 from skcyto.feature_extraction._radiomics._runtime import geometry_tolerance, private_runtime
 from skcyto.feature_extraction._radiomics._settings import Settings
+from skcyto.feature_extraction._radiomics._structures import (
+    Structure,
+    region_masks,
+    structures_of,
+)
 from skcyto.utils._progress import progress_bar
 
 if TYPE_CHECKING:
@@ -19,19 +24,19 @@ if TYPE_CHECKING:
 
 def diagnose(
     cases: list[Case],
-    structures: dict[str, int],
+    structures: list[Structure],
     settings: Settings,
     ndim: int,
     report: Report,
     *,
     verbose: int,
 ) -> pd.DataFrame:
-    """Collect the diagnostics of every label of every case.
+    """Collect the diagnostics of every structure of every case, of its first image.
 
     Parameters
     ----------
     cases : list of Case
-    structures : dict of str to int
+    structures : list of Structure
     settings : Settings
     ndim : {2, 3}
         Dimension of the images.
@@ -49,9 +54,11 @@ def diagnose(
     with progress_bar(cases, desc="Diagnostics", unit="case", verbose=verbose) as bar:
         for row, case in enumerate(bar):
             try:
-                found = _diagnose_case(case, structures, settings, ndim, report)
+                found = _diagnose_case(
+                    case, structures_of(case, structures), settings, ndim, report
+                )
             except ScanProblem as problem:
-                report.add_problem(case, None, None, problem.reason)
+                report.add_problem(case, problem.reason)
                 continue
             rows.update({(row, structure): values for structure, values in found.items()})
     index = pd.MultiIndex.from_tuples(list(rows), names=["row", "structure"])
@@ -59,30 +66,32 @@ def diagnose(
 
 
 def _diagnose_case(
-    case: Case, structures: dict[str, int], settings: Settings, ndim: int, report: Report
+    case: Case, structures: list[Structure], settings: Settings, ndim: int, report: Report
 ) -> dict[str, dict[str, Any]]:
     import SimpleITK as sitk
     from radiomics import featureextractor
 
-    image, mask = read_case(case, settings.setting.get("label_channel"), ndim)
+    images, mask = read_case(case, settings.setting.get("label_channel"), ndim)
+    image = images[0]
     if image.GetNumberOfComponentsPerPixel() > 1:
         image = sitk.VectorIndexSelectionCast(image, 0)
     present = present_labels(sitk.GetArrayViewFromImage(mask))
     found: dict[str, dict[str, Any]] = {}
-    for structure, label in structures.items():
-        if label not in present:
-            report.add_missing(case, structure, label, missing_reason(present))
+    for structure in structures:
+        if not set(structure.labels) & set(present):
+            report.add_missing(case, missing_reason(present), structure)
             continue
+        own, label = region_masks(mask, [structure])[structure.key]
         with private_runtime(), geometry_tolerance(settings.setting.get("geometryTolerance")):
             extractor = featureextractor.RadiomicsFeatureExtractor()
             # Without image types and classes its execute() gives the diagnostics alone.
             extractor.settings = {**settings.setting, "additionalInfo": True}
             extractor.enabledImagetypes, extractor.enabledFeatures = {}, {}
             try:
-                values = extractor.execute(image, mask, label=label)
+                values = extractor.execute(image, own, label=label)
             except (ValueError, RuntimeError) as error:
-                report.add_problem(case, structure, label, one_sentence(error))
+                report.add_problem(case, one_sentence(error), structure)
                 continue
         values["diagnostics_Configuration_EnabledImageTypes"] = settings.image_types
-        found[structure] = dict(values)
+        found[structure.name] = dict(values)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,7 +58,10 @@ class Region:
 
     Attributes
     ----------
+    key : str
+        Of the structure.
     label : int
+        Its value in `mask`.
     image : SimpleITK.Image
         What is filtered; the same object for labels that can share.
     mask, shape_mask : SimpleITK.Image
@@ -80,6 +83,7 @@ class Region:
         Why there are no features of this label but its shape. The other labels do not suffer.
     """
 
+    key: str
     label: int
     image: Any
     mask: Any
@@ -95,7 +99,7 @@ class Region:
 
 
 def prepare(
-    image: Any, mask: Any, labels: list[int], settings: Settings
+    image: Any, mask: Any, masks: Mapping[str, tuple[Any, int]], settings: Settings
 ) -> tuple[list[Region], list[ScanProblem]]:
     """Bring image and mask to the point where filters and features start.
 
@@ -103,17 +107,17 @@ def prepare(
 
     Parameters
     ----------
-    image : SimpleITK.Image
-    mask : SimpleITK.Image of 32-bit unsigned integers
-    labels : list of int
-        Present in `mask`.
+    image, mask : SimpleITK.Image
+        As they were read.
+    masks : mapping of str to (SimpleITK.Image of 32-bit unsigned integers, int)
+        Mask of each structure, by its key, on the grid of `mask`, and a label that is in it.
     settings : Settings
 
     Returns
     -------
     regions : list of Region
     problems : list of ScanProblem
-        Of the labels that are no region.
+        Of the structures that are no region.
 
     Raises
     ------
@@ -132,26 +136,25 @@ def prepare(
             image = imageoperations.normalizeImage(image, **setting)
             setting["normalize"] = False
         regions, problems = [], []
-        for label in labels:
+        for key, (own, label) in masks.items():
+            kwargs = {**setting, "label": label}
             try:
-                regions.append(
-                    _region(image, mask, label, setting, settings, resampled, difference)
-                )
+                regions.append(_region(key, image, own, kwargs, settings, resampled, difference))
             except ScanProblem as problem:
                 problems.append(problem)
             except MemoryError:
                 raise
             except Exception as error:  # what one label makes pyradiomics do costs that label
                 reason = f"pyradiomics refuses it: {_reason(error)}"
-                problems.append(ScanProblem(reason, label))
+                problems.append(ScanProblem(reason, key))
     return regions, problems
 
 
 def _region(
+    key: str,
     image: Any,
     mask: Any,
-    label: int,
-    setting: dict[str, Any],
+    kwargs: dict[str, Any],
     settings: Settings,
     resampled: bool,
     difference: str | None,
@@ -159,36 +162,36 @@ def _region(
     import SimpleITK as sitk
     from radiomics import featureextractor, imageoperations
 
-    kwargs = {**setting, "label": label}
+    label = kwargs["label"]
     if resampled:
         load = featureextractor.RadiomicsFeatureExtractor.loadImage
         image, mask = load(image, mask, None, **kwargs)
-        difference = geometry_difference(image, mask, setting.get("geometryTolerance"))
-        if difference is not None and not setting.get("correctMask"):
+        difference = geometry_difference(image, mask, kwargs.get("geometryTolerance"))
+        if difference is not None and not kwargs.get("correctMask"):
             raise geometry_problem(difference)
     if difference is not None:
         _, corrected = imageoperations.checkMask(image, mask, **kwargs)
         mask = mask if corrected is None else corrected
     region = sitk.GetArrayViewFromImage(mask) == label
-    box = region_box(region, kwargs, label)
-    if not settings.has_intensities and setting.get("resegmentRange") is None:
-        return Region(label, image, mask, mask, box)
-    changes_shape = setting.get("resegmentRange") is not None and setting.get("resegmentShape")
+    box = region_box(region, kwargs, key)
+    if not settings.has_intensities and kwargs.get("resegmentRange") is None:
+        return Region(key, label, image, mask, mask, box)
+    changes_shape = kwargs.get("resegmentRange") is not None and kwargs.get("resegmentShape")
     try:
-        check_intensities(sitk.GetArrayViewFromImage(image)[region], label)
+        check_intensities(sitk.GetArrayViewFromImage(image)[region], key)
     except ScanProblem as problem:
         if changes_shape or not settings.has_shape:
             raise
-        return Region(label, image, mask, mask, box, problem=problem)
+        return Region(key, label, image, mask, mask, box, problem=problem)
     shape_mask = mask
-    if setting.get("resegmentRange") is not None:
+    if kwargs.get("resegmentRange") is not None:
         mask = imageoperations.resegmentMask(image, mask, **kwargs)
         region = sitk.GetArrayViewFromImage(mask) == label
-        box = region_box(region, kwargs, label)
-        check_intensities(sitk.GetArrayViewFromImage(image)[region], label)
-        if setting.get("resegmentShape"):
+        box = region_box(region, kwargs, key)
+        check_intensities(sitk.GetArrayViewFromImage(image)[region], key)
+        if kwargs.get("resegmentShape"):
             shape_mask = mask
-    return Region(label, image, mask, shape_mask, box)
+    return Region(key, label, image, mask, shape_mask, box)
 
 
 def _reason(error: Exception) -> str:
@@ -236,7 +239,7 @@ def extract(
 def _compute_group(group: list[Region], settings: Settings, *, whole: bool) -> None:
     """Compute all but shape of regions that share an image."""
     distance = _largest_distance(settings)
-    places = {region.label: _voxels_of(region, distance) for region in group}
+    places = {region.key: _voxels_of(region, distance) for region in group}
     box = union([region.box for region in group])
     for image_type, custom in settings.image_types.items():
         kwargs = {**settings.setting, **custom}
@@ -247,14 +250,14 @@ def _compute_group(group: list[Region], settings: Settings, *, whole: bool) -> N
                     for filtered in filtered_images(
                         region.image, region.mask, image_type, own, region.box, whole=True
                     ):
-                        _compute_textures(region, filtered, places[region.label], settings)
+                        _compute_textures(region, filtered, places[region.key], settings)
             continue
         for filtered in filtered_images(
             group[0].image, group[0].mask, image_type, kwargs, box, whole=whole
         ):
             for region in group:
                 with _failing_alone(region):
-                    _compute_textures(region, filtered, places[region.label], settings)
+                    _compute_textures(region, filtered, places[region.key], settings)
 
 
 @contextmanager
@@ -272,7 +275,7 @@ def _failing_alone(*regions: Region) -> Iterator[None]:
             reason += " The region is smaller than the setting 'distances' reaches"
         for region in regions:
             region.problem = region.problem or ScanProblem(
-                f"pyradiomics cannot measure it: {reason}", region.label
+                f"pyradiomics cannot measure it: {reason}", region.key
             )
     finally:
         for region in regions:

@@ -19,10 +19,10 @@ from skcyto.exceptions import DroppedFeatureWarning, InvalidInputWarning
 from skcyto.feature_extraction._radiomics._batch import run_batch, scan_labels
 from skcyto.feature_extraction._radiomics._cases import (
     Case,
+    Columns,
     ScanProblem,
-    check_mask_labels,
+    check_columns,
     make_cases,
-    structure_name,
 )
 from skcyto.feature_extraction._radiomics._diagnostics import diagnose
 from skcyto.feature_extraction._radiomics._maps import (
@@ -34,7 +34,7 @@ from skcyto.feature_extraction._radiomics._maps import (
 from skcyto.feature_extraction._radiomics._problems import Report
 from skcyto.feature_extraction._radiomics._reading import first_gray, peek
 from skcyto.feature_extraction._radiomics._schema import (
-    CHANNELS,
+    channel_names,
     column_names,
     feature_table,
     lost_shape_class,
@@ -43,6 +43,12 @@ from skcyto.feature_extraction._radiomics._schema import (
 )
 from skcyto.feature_extraction._radiomics._settings import resolve_settings
 from skcyto.feature_extraction._radiomics._state import load_extractor_state, save_extractor_state
+from skcyto.feature_extraction._radiomics._structures import (
+    Structure,
+    check_mask_labels,
+    make_structures,
+    structure_name,
+)
 from skcyto.feature_extraction._radiomics._worker import Task
 from skcyto.utils._warnings import warn
 
@@ -62,10 +68,12 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    mask_labels : None, list of int, or dict of str to int, default=None
-        Labels of the masks to extract, with a structure's name each in a dict. A label without
-        a name is called ``label_<value>``. None takes the label that `settings` names, if any,
-        or else all labels found in the masks seen in `fit`.
+    mask_labels : None, list of int, or dict of str to int or list of int, default=None
+        Labels of the masks to extract, with a structure's name each in a dict; a list there is
+        the union of its labels, as in ``{"whole": [1, 2, 4], "core": [1, 4], "edema": 2}``, of
+        those that a mask holds. A label without a name is called ``label_<value>``. None takes
+        the label that `settings` names, if any, or else all labels found in the masks seen in
+        `fit`.
     settings : str, path-like or dict, default="ted1648"
         What to compute:
 
@@ -79,8 +87,17 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
 
         On 2-D images the presets compute `shape2D` instead of `shape`. Other settings are taken
         at their word, with a warning where their only shape class has no meaning for the images.
-    image_column, mask_column : str, default="image" and "mask"
-        Columns of `X` where it is a DataFrame.
+    image_column : str or list of str, default="image"
+        Column of `X` where it is a DataFrame. A list names several images a case that share a
+        mask, such as MR sequences: each gives textures of its own, and shape comes once.
+    mask_column : str, default="mask"
+        Column of `X` where it is a DataFrame.
+    label_column : str or None, default=None
+        Column of `X`, a DataFrame, with the label of each row, as :func:`split_lesions` and
+        pyradiomics' batch command have it. It also names the one structure; `mask_labels` is None.
+    largest_component : bool, default=False
+        Whether only the largest connected part of each structure is measured. Voxels that share a
+        face, an edge or a corner are connected.
     crop_filters : bool, default=True
         Filter a crop around the labels where the result is the same. False filters whole
         images: slower, for those who want to check.
@@ -103,12 +120,13 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
 
     Attributes
     ----------
-    mask_labels_ : dict of str to int
-        Structures and their labels, in the order of the columns.
+    mask_labels_ : dict of str to int or list of int
+        Structures and their labels, in the order of the columns; an empty list where each row has
+        a label of its own.
     feature_table_ : pandas.DataFrame
         Describes the columns, indexed by their names: `structure`, `image_type`,
-        `feature_class`, `feature`, and `channel` ("red", "green" or "blue" for colour images,
-        otherwise empty).
+        `feature_class`, `feature`, and `channel` ("red", "green" or "blue" for colour images, the
+        column of the image where `image_column` is a list, otherwise empty).
     settings_ : dict
         What pyradiomics is given: ``setting``, ``imageType`` and ``featureClass``, defaults
         filled in.
@@ -117,7 +135,7 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
     radiomics_version_ : str
         Version of the installed pyradiomics.
     n_features_in_ : int
-        Always 2, image and mask.
+        Number of columns that are read: 2 for image and mask.
 
     Raises
     ------
@@ -127,21 +145,24 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
 
     See Also
     --------
+    split_lesions : Make one row a lesion of one row a case.
     skcyto.feature_selection.CorrelationTTestFilter : The filter that follows in the TED study.
 
     Notes
     -----
     `X` is a DataFrame with an image and a mask column, an array of shape (n_samples, 2) of
-    paths, or a sequence of (image, mask) pairs. An image or a mask is a path, a SimpleITK image,
-    a numpy array (of unit spacing), or a pair ``(array, spacing)`` with the spacing in
-    millimetres **in the order of the array's axes**, (z, y, x) for a volume. PNG, JPEG, BMP,
-    WebP and TIFF pictures have unit spacing: lengths are in pixels. A uint8 array of shape
-    (H, W, 3) is an RGB image; textures are then computed on each channel.
+    paths, or a sequence of (image, mask) pairs. With several images a case an array has a column
+    for each before that of the mask, and a pair is ``({name: image}, mask)``. An image or a mask
+    is a path, a SimpleITK image, a numpy array (of unit spacing), or a pair ``(array, spacing)``
+    with the spacing in millimetres **in the order of the array's axes**, (z, y, x) for a volume.
+    PNG, JPEG, BMP, WebP and TIFF pictures have unit spacing: lengths are in pixels. A uint8 array
+    of shape (H, W, 3) is an RGB image; textures are then computed on each channel.
 
     A column is called ``structure__imagetype_class_feature``, as in
     ``superior_rectus__wavelet-LLH_glcm_Contrast``; behind the double underscore stands
     pyradiomics' own name. Colour images add the channel:
-    ``nucleus__red__original_glcm_Contrast``. pyradiomics' ``diagnostics_*`` are no features;
+    ``nucleus__red__original_glcm_Contrast``; several images a case their columns:
+    ``whole__flair__original_glcm_Contrast``. pyradiomics' ``diagnostics_*`` are no features;
     :meth:`diagnostics` gives them as a table.
 
     Values equal pyradiomics' to a relative 1e-9 (most of them bit for bit). On its first use
@@ -176,8 +197,10 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
     _parameter_constraints: dict[str, list[Any]] = {
         "mask_labels": [None, "array-like", Mapping],
         "settings": [str, os.PathLike, Mapping],
-        "image_column": [str],
+        "image_column": [str, Sequence],
         "mask_column": [str],
+        "label_column": [None, str],
+        "largest_component": ["boolean"],
         "crop_filters": ["boolean"],
         "on_missing_label": [StrOptions({"nan", "raise"})],
         "on_error": [StrOptions({"raise", "nan"})],
@@ -188,11 +211,13 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        mask_labels: Sequence[int] | Mapping[str, int] | None = None,
+        mask_labels: Sequence[int] | Mapping[str, int | Sequence[int]] | None = None,
         settings: str | os.PathLike[str] | Mapping[str, Any] = "ted1648",
         *,
-        image_column: str = "image",
+        image_column: str | Sequence[str] = "image",
         mask_column: str = "mask",
+        label_column: str | None = None,
+        largest_component: bool = False,
         crop_filters: bool = True,
         on_missing_label: str = "nan",
         on_error: str = "raise",
@@ -204,6 +229,8 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         self.settings = settings
         self.image_column = image_column
         self.mask_column = mask_column
+        self.label_column = label_column
+        self.largest_component = largest_component
         self.crop_filters = crop_filters
         self.on_missing_label = on_missing_label
         self.on_error = on_error
@@ -242,8 +269,9 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
             If the settings ask for `shape` on 2-D images, or for `shape2D` on 3-D ones, and not
             for the class that applies.
         """
-        labels = check_mask_labels(self.mask_labels)
-        cases = make_cases(X, self.image_column, self.mask_column)
+        labels = self._check_mask_labels()
+        columns = self._columns()
+        cases = make_cases(X, columns)
         self.radiomics_version_ = radiomics_version()
         self.n_dims_, n_channels = self._peek(cases)
         if n_channels > 1 and (name := first_gray(cases)) is not None:
@@ -253,7 +281,7 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
                 InvalidInputWarning,
             )
         self._settings = resolve_settings(self.settings, self.n_dims_)
-        channels = CHANNELS if n_channels > 1 else ("",)
+        channels = channel_names(self.image_column, n_channels)
         self._schema = make_schema(self._settings, self.n_dims_, channels)
         if (lost := lost_shape_class(self._settings, self._schema)) is not None:
             warn(
@@ -262,6 +290,8 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
                 "their shape",
                 DroppedFeatureWarning,
             )
+        if labels is None and columns.label is not None:
+            labels = {columns.label: []}
         if labels is None and self._settings.label is not None:
             labels = {structure_name(self._settings.label): self._settings.label}
         if labels is None:
@@ -286,7 +316,7 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
             "imageType": dict(self._settings.image_types),
             "featureClass": dict(self._settings.feature_classes),
         }
-        self.n_features_in_ = 2
+        self.n_features_in_ = len(columns.images) + (1 if columns.label is None else 2)
         if self.verbose and self._settings.per_label_reason is not None:
             print(
                 "[RadiomicsExtractor] labels do not share filtered images, with "
@@ -314,11 +344,11 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
             missing, with ``on_missing_label="raise"``.
         """
         check_is_fitted(self)
-        cases = make_cases(X, self.image_column, self.mask_column)
+        cases = make_cases(X, self._columns())
         report = Report(len(cases), self.on_error, self.on_missing_label)
         values = run_batch(
             cases,
-            self.mask_labels_,
+            self._structures(),
             Task(self._settings, self._schema, whole=not self.crop_filters),
             report,
             n_jobs=self.n_jobs,
@@ -347,6 +377,8 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
     def diagnostics(self, X: Any) -> pd.DataFrame:
         """Tabulate pyradiomics' ``diagnostics_*``: versions, hashes, sizes, voxel counts.
 
+        Where there are several images a case, those of the first one.
+
         Parameters
         ----------
         X : DataFrame, ndarray of shape (n_samples, 2), or sequence of pairs
@@ -359,10 +391,10 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
             and `structure`.
         """
         check_is_fitted(self)
-        cases = make_cases(X, self.image_column, self.mask_column)
+        cases = make_cases(X, self._columns())
         report = Report(len(cases), self.on_error, self.on_missing_label)
         table = diagnose(
-            cases, self.mask_labels_, self._settings, self.n_dims_, report, verbose=self.verbose
+            cases, self._structures(), self._settings, self.n_dims_, report, verbose=self.verbose
         )
         report.finish(what="diagnostics")
         return table
@@ -431,16 +463,21 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         if self.n_dims_ != 3:
             raise ValueError("voxel_map needs 3-D images; the extractor was fitted on 2-D ones")
-        label = choose_structure(self.mask_labels_, structure)
+        if self.label_column is not None:
+            raise ValueError(
+                "voxel_map cannot tell the label of a row: with "
+                f"label_column={self.label_column!r} there are no mask_labels"
+            )
+        chosen_structure = choose_structure(self._structures(), structure)
         kernel = Kernel(kernel_radius, masked_kernel)
         names = [each.radiomics_name for each in self._schema.features]
         chosen = choose_features(names, features)
-        (case,) = make_cases([(image, mask)], self.image_column, self.mask_column)
+        (case,) = make_cases([(image, mask)], Columns(("image",), "mask"))
         try:
-            return map_case(case, label, self._settings, kernel, chosen, init_value)
+            return map_case(case, chosen_structure, self._settings, kernel, chosen, init_value)
         except ScanProblem as problem:
             report = Report(1, "raise", "raise")
-            report.add_problem(case, structure, label, problem.reason)
+            report.add_problem(case, problem.reason, chosen_structure)
             report.raise_error("no map")
 
     def _save_state(self, weights: Path) -> dict[str, Any]:
@@ -449,6 +486,28 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
     def _load_state(self, state: dict[str, Any], weights: Path | None) -> None:
         self.__dict__.update(load_extractor_state(state))
 
+    def _check_mask_labels(self) -> dict[str, int | list[int]] | None:
+        labels = check_mask_labels(self.mask_labels)
+        if self.label_column is None:
+            return labels
+        if labels is not None:
+            raise ValueError(
+                f"label_column={self.label_column!r} gives each row a label of its own: leave "
+                "mask_labels at None"
+            )
+        if not self.label_column or "__" in self.label_column:
+            raise ValueError(
+                f"label_column={self.label_column!r} also names the structure: it must be a string "
+                "without '__'"
+            )
+        return None
+
+    def _columns(self) -> Columns:
+        return check_columns(self.image_column, self.mask_column, self.label_column)
+
+    def _structures(self) -> list[Structure]:
+        return make_structures(self.mask_labels_, largest=self.largest_component)
+
     def _peek(self, cases: list[Case]) -> tuple[int, int]:  # noqa: RET503
         """Dimension and channels of the first image that can be read."""
         report = Report(len(cases), "raise", self.on_missing_label)
@@ -456,10 +515,13 @@ class RadiomicsExtractor(TransformerMixin, BaseEstimator):
             try:
                 ndim, channels = peek(case)
             except ScanProblem as problem:
-                report.add_problem(case, None, None, problem.reason)
+                report.add_problem(case, problem.reason)
                 continue
-            if ndim in (2, 3) and channels in ((1, 3) if ndim == 2 else (1,)):
+            if channels == 3 and not isinstance(self.image_column, str):
+                reason = "the image has 3 channels; several images a case must be gray"
+            elif ndim in (2, 3) and channels in ((1, 3) if ndim == 2 else (1,)):
                 return ndim, channels
-            reason = f"the image has {ndim} dimensions and {channels} channels"
-            report.add_problem(case, None, None, reason)
+            else:
+                reason = f"the image has {ndim} dimensions and {channels} channels"
+            report.add_problem(case, reason)
         report.raise_error("no image can be used")

@@ -30,6 +30,7 @@ from skcyto.feature_extraction._radiomics._filters import (
 from skcyto.feature_extraction._radiomics._reading import read_case
 from skcyto.feature_extraction._radiomics._runtime import private_runtime
 from skcyto.feature_extraction._radiomics._settings import Settings
+from skcyto.feature_extraction._radiomics._structures import Structure, region_masks
 from skcyto.feature_extraction._radiomics._textures import BinnedRegion, trusted_classes
 from skcyto.feature_extraction._radiomics._voxels import Voxels
 
@@ -57,27 +58,28 @@ class Kernel:
             raise ValueError(f"kernel_radius must be an integer of at least 1, got {self.radius!r}")
 
 
-def choose_structure(mask_labels: dict[str, int], structure: str | None) -> int:
-    """Look up the label of a structure, which only one structure alone need not be named.
+def choose_structure(structures: list[Structure], name: str | None) -> Structure:
+    """Look up a structure, which only one structure alone need not be named.
 
     Parameters
     ----------
-    mask_labels : dict of str to int
-    structure : str or None
+    structures : list of Structure
+    name : str or None
 
     Returns
     -------
-    label : int
+    structure : Structure
 
     Raises
     ------
     ValueError
     """
-    if structure is None and len(mask_labels) == 1:
-        return next(iter(mask_labels.values()))
-    if structure not in mask_labels:
-        raise ValueError(f"structure must be one of {list(mask_labels)}, got {structure!r}")
-    return mask_labels[structure]
+    if name is None and len(structures) == 1:
+        return structures[0]
+    named = {structure.name: structure for structure in structures}
+    if name is None or name not in named:
+        raise ValueError(f"structure must be one of {list(named)}, got {name!r}")
+    return named[name]
 
 
 def choose_features(known: Sequence[str], features: Sequence[str] | None) -> set[str]:
@@ -132,18 +134,19 @@ def columns() -> dict[str, tuple[str, ...]]:
 
 def map_case(
     case: Case,
-    label: int,
+    structure: Structure,
     settings: Settings,
     kernel: Kernel,
     features: set[str],
     init_value: float,
 ) -> dict[str, Any]:
-    """Compute the maps of one label of a case.
+    """Compute the maps of one structure of a case.
 
     Parameters
     ----------
     case : Case
-    label : int
+        With one image.
+    structure : Structure
     settings : Settings
     kernel : Kernel
     features : set of str
@@ -162,14 +165,14 @@ def map_case(
     import SimpleITK as sitk
 
     with private_runtime():
-        image, mask = read_case(case, settings.setting.get("label_channel"), 3)
+        (image,), mask = read_case(case, settings.setting.get("label_channel"), 3)
         check_dimensions(image, mask, 3, 1)
         present = present_labels(sitk.GetArrayViewFromImage(mask))
-        if label not in present:
-            raise ScanProblem(missing_reason(present), label)
+        if not set(structure.labels) & set(present):
+            raise ScanProblem(missing_reason(present), structure.key)
         spreads = settings.setting.get("normalize") or set(settings.image_types) != {"Original"}
         check_finite(image, everywhere=bool(spreads) or not kernel.masked)
-        regions, problems = prepare(image, mask, [label], settings)
+        regions, problems = prepare(image, mask, region_masks(mask, [structure]), settings)
         for problem in [*problems, *(each.problem for each in regions if each.problem is not None)]:
             raise problem
         return _map_region(regions[0], settings, kernel, features, init_value)

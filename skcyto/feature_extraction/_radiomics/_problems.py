@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from skcyto.exceptions import InvalidInputWarning, InvalidScanError
 from skcyto.feature_extraction._radiomics._cases import Case
+from skcyto.feature_extraction._radiomics._structures import Structure
 from skcyto.utils._warnings import warn
 
 _MAX_LISTED = 20
@@ -27,7 +28,7 @@ class Entry:
     reason: str
 
     def __str__(self) -> str:
-        separator = ", " if self.reason.startswith("label ") else ": "
+        separator = ", " if self.reason.startswith(("label ", "labels ")) else ": "
         return f"{self.case.name}{separator}{self.reason}"
 
 
@@ -56,19 +57,17 @@ class Report:
         self.notes: list[Entry] = []
         self.lost: set[int] = set()
 
-    def add_problem(
-        self, case: Case, structure: str | None, label: int | None, reason: str
-    ) -> None:
-        """Note why a case, or one label of it, gives no features."""
-        self.problems.append(Entry(case, _with_label(structure, label, reason)))
+    def add_problem(self, case: Case, reason: str, structure: Structure | None = None) -> None:
+        """Note why a case, or one structure of it, gives no features."""
+        self.problems.append(Entry(case, _with_label(structure, reason)))
 
-    def add_missing(self, case: Case, structure: str, label: int, reason: str) -> None:
-        """Note that a label is not in a case's mask."""
-        self.missing.append(Entry(case, _with_label(structure, label, reason)))
+    def add_missing(self, case: Case, reason: str, structure: Structure) -> None:
+        """Note that a structure is not in a case's mask."""
+        self.missing.append(Entry(case, _with_label(structure, reason)))
 
-    def add_note(self, case: Case, structure: str, label: int, note: str) -> None:
+    def add_note(self, case: Case, note: str, structure: Structure) -> None:
         """Note something about values that were computed."""
-        self.notes.append(Entry(case, _with_label(structure, label, note)))
+        self.notes.append(Entry(case, _with_label(structure, note)))
 
     def finish(self, *, what: str) -> None:
         """Raise the error or give the warnings.
@@ -111,11 +110,8 @@ class Report:
         raise InvalidScanError(f"{sentence}:" + _listed(self.problems), _by_row(self.problems))
 
 
-def _with_label(structure: str | None, label: int | None, reason: str) -> str:
-    if label is None:
-        return reason
-    named = "" if structure in (None, f"label_{label}") else f" ({structure})"
-    return f"label {label}{named}: {reason}"
+def _with_label(structure: Structure | None, reason: str) -> str:
+    return reason if structure is None else f"{structure.title}: {reason}"
 
 
 def _by_row(entries: list[Entry]) -> dict[int, list[str]]:

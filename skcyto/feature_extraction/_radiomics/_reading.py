@@ -19,6 +19,7 @@ from skcyto.feature_extraction._radiomics._cases import (
     is_colour_array,
 )
 from skcyto.feature_extraction._radiomics._checks import geometry_difference, geometry_problem
+from skcyto.feature_extraction._radiomics._dicom_series import read_series, slice_files
 from skcyto.feature_extraction._radiomics._pictures import check_stored, intensities, labels
 from skcyto.feature_extraction._radiomics._reasons import itk_reason
 from skcyto.feature_extraction._radiomics._truncated import (
@@ -27,6 +28,8 @@ from skcyto.feature_extraction._radiomics._truncated import (
     suffix_of,
 )
 
+_STRUCTURE_SET = b"1.2.840.10008.5.1.4.1.1.481.3"
+_SEGMENTATION = b"1.2.840.10008.5.1.4.1.1.66."
 # Read with Pillow: their pixels have no size in millimetres, whatever resolution a file claims.
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
@@ -88,6 +91,11 @@ def read_mask(source: Source, label_channel: int | None) -> Any:
         raise ScanProblem(
             "the mask is a JPEG file, which does not keep label values: save masks as PNG"
         )
+    if source.path is not None and _is_dicom_of(source.path, _SEGMENTATION):
+        raise ScanProblem(
+            f"the mask file {source.path} is a DICOM segmentation (SEG), of which ITK reads frames "
+            "and no labels; skcyto.feature_extraction.masks_from_dicom makes a mask of it"
+        )
     mask = _read(source, "mask")
     channels = mask.GetNumberOfComponentsPerPixel()
     if channels > 1:
@@ -111,8 +119,8 @@ def read_mask(source: Source, label_channel: int | None) -> Any:
     return sitk.Cast(mask, sitk.sitkUInt32)
 
 
-def read_case(case: Case, label_channel: int | None, ndim: int) -> tuple[Any, Any]:
-    """Read an image and its mask.
+def read_case(case: Case, label_channel: int | None, ndim: int) -> tuple[list[Any], Any]:
+    """Read the images of a case and its mask.
 
     A single slice of a volume, as scanners store radiographs, goes with a flat mask where images
     are flat, and a picture of a mask takes the place of its image: a picture has none.
@@ -127,27 +135,34 @@ def read_case(case: Case, label_channel: int | None, ndim: int) -> tuple[Any, An
 
     Returns
     -------
-    image, mask : SimpleITK.Image
+    images : list of SimpleITK.Image
+    mask : SimpleITK.Image
 
     Raises
     ------
     ScanProblem
     """
-    image = read_image(case.image)
+    images = [read_image(source) for source in case.images]
     mask = read_mask(case.mask, label_channel)
+    images = [_beside_mask(image, mask, ndim) for image in images]
+    if images[0].GetDimension() == 2:
+        if is_slice(mask.GetSize()):
+            mask = _flatten(mask)
+        path = case.mask.path
+        if path is not None and images[0].GetSize() == mask.GetSize() and _is_picture(path):
+            mask.CopyInformation(images[0])
+    return images, mask
+
+
+def _beside_mask(image: Any, mask: Any, ndim: int) -> Any:
+    """Take a slice of a volume for flat where images are, if it lies where the mask does."""
     if ndim == 2 and is_slice(image.GetSize()):
         if is_slice(mask.GetSize()):
             difference = geometry_difference(image, mask, None)
             if difference is not None:
                 raise geometry_problem(difference)
         image = _flatten(image)
-    if image.GetDimension() == 2:
-        if is_slice(mask.GetSize()):
-            mask = _flatten(mask)
-        path = case.mask.path
-        if path is not None and image.GetSize() == mask.GetSize() and _is_picture(path):
-            mask.CopyInformation(image)
-    return image, mask
+    return image
 
 
 def is_slice(size: tuple[int, ...]) -> bool:
@@ -174,7 +189,7 @@ def peek(case: Case) -> tuple[int, int]:
     ------
     ScanProblem
     """
-    size, channels = _peek_at(case.image, "image")
+    size, channels = _peek_at(case.images[0], "image")
     if is_slice(size) and (channels == 3 or len(_peek_at(case.mask, "mask")[0]) == 2):
         return 2, channels
     return len(size), channels
@@ -187,12 +202,18 @@ def _peek_at(source: Source, role: str) -> tuple[tuple[int, ...], int]:
     if source.path is None or _is_picture(source.path):
         image = _read(source, role)
         return image.GetSize(), image.GetNumberOfComponentsPerPixel()
+    path, n_slices = source.path, 1
+    if os.path.isdir(path):
+        names = slice_files(path, role)
+        path, n_slices = names[0], len(names)
     reader = sitk.ImageFileReader()
-    reader.SetFileName(source.path)
+    reader.SetFileName(path)
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise _unreadable(source.path, role, f"ITK says: {itk_reason(error)}") from error
+        raise _unreadable(path, role, f"ITK says: {itk_reason(error)}") from error
+    if n_slices > 1:
+        return (*reader.GetSize()[:2], n_slices), reader.GetNumberOfComponents()
     return reader.GetSize(), reader.GetNumberOfComponents()
 
 
@@ -202,7 +223,7 @@ def first_gray(cases: list[Case]) -> str | None:
 
     for case in cases:
         try:
-            image = read_image(case.image)
+            image = read_image(case.images[0])
         except ScanProblem:
             continue
         values = sitk.GetArrayViewFromImage(image)
@@ -217,10 +238,7 @@ def _check_there(source: Source, role: str, *, quick: bool = False) -> None:
     if source.path is None:
         return
     if os.path.isdir(source.path):
-        raise ScanProblem(
-            f"the {role} {source.path} is a folder: convert a DICOM series to one NIfTI or NRRD "
-            "file, or read it with SimpleITK and pass the image"
-        )
+        return  # of DICOM slices, or who reads them says what is missing
     if not os.path.isfile(source.path):
         raise ScanProblem(f"the {role} file {source.path} does not exist")
     try:
@@ -245,11 +263,10 @@ _NOT_TRUNCATED = (
 
 
 def _unreadable(path: str, role: str, reason: str) -> ScanProblem:
-    if _is_structure_set(path):
+    if _is_dicom_of(path, _STRUCTURE_SET):
         return ScanProblem(
             f"the {role} file {path} is a DICOM structure set (RTSTRUCT): it holds contours, no "
-            "voxels; draw them into a mask on the image's grid, for instance with rt-utils or "
-            "3D Slicer, and save that as NIfTI or NRRD"
+            "voxels; skcyto.feature_extraction.masks_from_dicom draws them on the image's grid"
         )
     for words, what in _NOT_TRUNCATED:
         if words in reason:
@@ -261,13 +278,13 @@ def _unreadable(path: str, role: str, reason: str) -> ScanProblem:
     )
 
 
-def _is_structure_set(path: str) -> bool:
+def _is_dicom_of(path: str, kind: bytes) -> bool:
     try:
         with open(path, "rb") as file:
             head = file.read(1 << 12)
     except OSError:
         return False
-    return head[128:132] == b"DICM" and b"1.2.840.10008.5.1.4.1.1.481.3" in head
+    return head[128:132] == b"DICM" and kind in head
 
 
 def _read(source: Source, role: str) -> Any:
@@ -282,6 +299,8 @@ def _read(source: Source, role: str) -> Any:
     if source.array is not None:
         return _from_array(source.array, source.spacing, role)
     path = str(source.path)
+    if os.path.isdir(path):
+        return read_series(path, role)
     if _is_picture(path):
         return _from_array(_read_picture(path, role), None, role)
     try:

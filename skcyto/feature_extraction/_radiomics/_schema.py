@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +27,8 @@ class Feature:
     image_type, feature_class, name : str
         As pyradiomics calls them.
     channel : str
-        Colour channel the feature is computed on; empty for gray images and for shape.
+        Colour channel or sequence the feature is computed on; empty for shape, and where there is
+        one gray image a case.
     """
 
     image_type: str
@@ -50,13 +51,32 @@ class Schema:
     ndim : {2, 3}
         Dimension of the images.
     channels : tuple of str
-        Colour channels; one empty name for gray images.
+        Colour channels or sequences; one empty name for one gray image a case.
     features : tuple of Feature
     """
 
     ndim: int
     channels: tuple[str, ...]
     features: tuple[Feature, ...]
+
+
+def channel_names(image_column: Any, n_channels: int) -> tuple[str, ...]:
+    """Name what there is of each texture: colours, sequences, or one without a name.
+
+    Parameters
+    ----------
+    image_column : str or sequence of str
+        Parameter of the extractor.
+    n_channels : int
+        Of an image.
+
+    Returns
+    -------
+    channels : tuple of str
+    """
+    if not isinstance(image_column, str):
+        return tuple(image_column)
+    return CHANNELS if n_channels > 1 else ("",)
 
 
 def make_schema(settings: Settings, ndim: int, channels: tuple[str, ...]) -> Schema:

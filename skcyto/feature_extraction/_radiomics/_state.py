@@ -8,7 +8,7 @@ from typing import Any
 
 from skcyto.exceptions import InvalidModelError
 from skcyto.feature_extraction._radiomics._schema import (
-    CHANNELS,
+    channel_names,
     column_names,
     feature_table,
     make_schema,
@@ -63,7 +63,8 @@ def load_extractor_state(state: dict[str, Any]) -> dict[str, Any]:
         If the settings are none, or the installed pyradiomics does not give the saved columns.
     """
     state = {k: v for k, v in state.items() if k not in ("_settings", "_schema")}
-    state["cache"] = None
+    # The later two have come since the first models were saved.
+    state = {"label_column": None, "largest_component": False} | state | {"cache": None}
     columns = state.pop("_saved_columns", None)
     if columns is None:
         return state
@@ -75,7 +76,8 @@ def load_extractor_state(state: dict[str, Any]) -> dict[str, Any]:
         )
     try:
         settings = resolve_settings(state["settings_"], state["n_dims_"])
-        channels = CHANNELS if "__red__" in str(columns) else ("",)
+        n_channels = 3 if "__red__" in str(columns) else 1
+        channels = channel_names(state["image_column"], n_channels)
         schema = make_schema(settings, state["n_dims_"], channels)
         table = feature_table(schema, list(state["mask_labels_"]))
     except (ValueError, TypeError, KeyError, AttributeError) as error:

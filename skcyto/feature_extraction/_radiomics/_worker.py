@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from skcyto.feature_extraction._radiomics._reading import read_case, read_mask
 from skcyto.feature_extraction._radiomics._runtime import private_runtime
 from skcyto.feature_extraction._radiomics._schema import Schema
 from skcyto.feature_extraction._radiomics._settings import Settings
+from skcyto.feature_extraction._radiomics._structures import Structure, region_masks
+from skcyto.utils._wording import list_some
 
 _MAX_NOTES = 3
 # What pyradiomics says of features that it computes all the same.
@@ -34,23 +37,23 @@ class CaseResult:
 
     Attributes
     ----------
-    values : dict of int to ndarray
-        Values of each label, in the order of the schema.
-    notes : dict of int to list of str
+    values : dict of str to ndarray
+        Values of each structure, by its key, in the order of the schema.
+    notes : dict of str to list of str
         Remarks about them.
-    problems : list of (int or None, str)
-        Label, or None for the whole case, and what is wrong. Such a label may have its shape.
-    missing : dict of int to str
-        Labels that are not in the mask, and what is there instead.
+    problems : list of (str or None, str)
+        Key, or None for the whole case, and what is wrong. Such a structure may have its shape.
+    missing : dict of str to str
+        Structures of which nothing is in the mask, and what is there instead.
     """
 
-    values: dict[int, NDArray[np.float64]] = field(default_factory=dict)
-    notes: dict[int, list[str]] = field(default_factory=dict)
-    problems: list[tuple[int | None, str]] = field(default_factory=list)
-    missing: dict[int, str] = field(default_factory=dict)
+    values: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    problems: list[tuple[str | None, str]] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
 
     def update(self, other: CaseResult) -> None:
-        """Add what came of other labels of the same case."""
+        """Add what came of other structures of the same case."""
         self.values.update(other.values)
         self.notes.update(other.notes)
         self.problems += other.problems
@@ -66,13 +69,16 @@ class Task:
     whole: bool
 
 
-def run_case(case: Case, labels: list[int], task: Task, *, check_only: bool = False) -> CaseResult:
-    """Extract the given labels of one case.
+def run_case(
+    case: Case, structures: list[Structure], task: Task, *, check_only: bool = False
+) -> CaseResult:
+    """Extract the given structures of one case.
 
     Parameters
     ----------
     case : Case
-    labels : list of int
+    structures : list of Structure
+        With different keys.
     task : Task
     check_only : bool, default=False
         Look for problems and compute nothing.
@@ -84,9 +90,9 @@ def run_case(case: Case, labels: list[int], task: Task, *, check_only: bool = Fa
     result = CaseResult()
     with private_runtime():
         try:
-            _run(case, labels, task, result, check_only)
+            _run(case, structures, task, result, check_only)
         except ScanProblem as problem:
-            result.problems.append((problem.label, problem.reason))
+            result.problems.append((problem.key, problem.reason))
         except MemoryError:
             reason = "not enough memory; fewer processes (n_jobs) or a larger binWidth need less"
             result.problems.append((None, reason))
@@ -98,7 +104,7 @@ def run_case(case: Case, labels: list[int], task: Task, *, check_only: bool = Fa
 
 def _run(
     case: Case,
-    labels: list[int],
+    structures: list[Structure],
     task: Task,
     result: CaseResult,
     check_only: bool,
@@ -106,41 +112,65 @@ def _run(
     import SimpleITK as sitk
 
     settings, schema = task.settings, task.schema
-    image, mask = read_case(case, settings.setting.get("label_channel"), schema.ndim)
-    check_dimensions(image, mask, schema.ndim, len(schema.channels))
+    images, mask = read_case(case, settings.setting.get("label_channel"), schema.ndim)
+    planes = planes_of(images, mask, schema)
     present = present_labels(sitk.GetArrayViewFromImage(mask))
-    result.missing = {label: missing_reason(present) for label in labels if label not in present}
-    labels = [label for label in labels if label in present]
-    found: dict[int, dict[tuple[str, str], float]] = {label: {} for label in labels}
-    messages: dict[int, list[str]] = {label: [] for label in labels}
+    there = [each for each in structures if set(each.labels) & set(present)]
+    result.missing = {each.key: missing_reason(present) for each in structures if each not in there}
+    masks = region_masks(mask, there)
+    found: dict[str, dict[tuple[str, str], float]] = {key: {} for key in masks}
+    messages: dict[str, list[str]] = {key: [] for key in masks}
     if len(schema.channels) > 1 and _changes_shape(settings):
         raise ScanProblem(
-            "resegmentShape=True would give each channel of a colour image a shape of its own: set "
-            "it to False, or pass the channels one by one"
+            "resegmentShape=True would give each channel of a colour image, or each sequence, a "
+            "shape of its own: set it to False, or pass them one by one"
         )
-    for number, channel in enumerate(schema.channels):
-        plane = sitk.VectorIndexSelectionCast(image, number) if channel else image
-        check_finite(plane, everywhere=_spreads(settings))
-        regions, problems = prepare(plane, mask, labels, settings)
+    for number, (channel, where, plane) in enumerate(planes):
+        try:
+            check_finite(plane, everywhere=_spreads(settings))
+            regions, problems = prepare(plane, mask, masks, settings)
+        except ScanProblem as problem:
+            raise ScanProblem(problem.reason + where) from problem
         if not check_only:
             extract(regions, settings, shape=number == 0, whole=task.whole)
             problems += [region.problem for region in regions if region.problem is not None]
         for problem in problems:
-            where = f" in the {channel} channel" if channel else ""
-            result.problems.append((problem.label, problem.reason + where))
-            labels = [label for label in labels if label != problem.label]
+            result.problems.append((problem.key, problem.reason + where))
+            masks = {key: own for key, own in masks.items() if key != problem.key}
         if check_only:
             continue
         for region in regions:
-            _collect(region, channel, found[region.label], result)
-            messages[region.label] += region.messages
+            _collect(region, channel, found[region.key], result)
+            messages[region.key] += region.messages
     if check_only:
         return
-    for label, values in found.items():
-        if label in labels:
-            result.values[label] = _vector(label, values, schema, result, messages[label])
+    for key, values in found.items():
+        if key in masks:
+            result.values[key] = _vector(key, values, schema, result, messages[key])
         elif shape := {name: value for name, value in values.items() if _is_shape(name[1])}:
-            result.values[label] = _fill(shape, schema)
+            result.values[key] = _fill(shape, schema)
+
+
+def planes_of(images: list[Any], mask: Any, schema: Schema) -> list[tuple[str, str, Any]]:
+    """List what textures are computed on: channel, how a problem names it, image.
+
+    Raises
+    ------
+    ScanProblem
+        If dimensions or channels are not those of the schema.
+    """
+    import SimpleITK as sitk
+
+    is_colour = len(schema.channels) > len(images)
+    for image in images:
+        check_dimensions(image, mask, schema.ndim, len(schema.channels) if is_colour else 1)
+    if is_colour:
+        return [
+            (name, f" in the {name} channel", sitk.VectorIndexSelectionCast(images[0], number))
+            for number, name in enumerate(schema.channels)
+        ]
+    names = schema.channels
+    return [(n, f" in {n}" if n else "", image) for n, image in zip(names, images, strict=True)]
 
 
 def _spreads(settings: Settings) -> bool:
@@ -165,7 +195,7 @@ def _collect(
     if region.problem is not None:
         return
     for note in region.notes:
-        result.notes.setdefault(region.label, []).append(f"{channel}: {note}" if channel else note)
+        result.notes.setdefault(region.key, []).append(f"{channel}: {note}" if channel else note)
 
 
 def _is_shape(name: str) -> bool:
@@ -179,25 +209,25 @@ def _fill(found: dict[tuple[str, str], float], schema: Schema) -> NDArray[np.flo
 
 
 def _vector(
-    label: int,
+    key: str,
     found: dict[tuple[str, str], float],
     schema: Schema,
     result: CaseResult,
     messages: list[str],
 ) -> NDArray[np.float64]:
     values = _fill(found, schema)
-    notes = result.notes.setdefault(label, [])
+    notes = result.notes.setdefault(key, [])
     bad = np.flatnonzero(np.isnan(values))
     if bad.size:
-        shown = ", ".join(schema.features[index].radiomics_name for index in bad[:_MAX_NOTES])
-        more = f" and {bad.size - _MAX_NOTES} more" if bad.size > _MAX_NOTES else ""
+        names = (schema.features[index].radiomics_name for index in bad)
+        shown = list_some(names, _MAX_NOTES)
         telling = dict.fromkeys(
             _last_line(message) for message in messages if not _NO_REASON.search(message)
         )
         reasons = "; ".join(list(telling)[:_MAX_NOTES])
-        notes.append(f"no value of {shown}{more}" + (f" ({reasons})" if reasons else ""))
+        notes.append(f"no value of {shown}" + (f" ({reasons})" if reasons else ""))
     if not notes:
-        del result.notes[label]
+        del result.notes[key]
     return values
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from skcyto.utils._pipelines import last_step
 from skcyto.utils._plotting import PALETTE, get_figure_and_axes
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class ImportanceThresholdDisplay:
             selector.importances_,
             selector.threshold_,
             support=selector.support_,
-            estimator_name=_model_name(selector.estimator),
+            estimator_name=type(last_step(selector.estimator)).__name__,
         ).plot(ax=ax)
 
     def plot(self, *, ax: Axes | None = None) -> ImportanceThresholdDisplay:
@@ -157,9 +158,3 @@ class ImportanceThresholdDisplay:
             self.ax_.set_title(f"Feature importances ({self.estimator_name})")
         self.ax_.legend(loc="upper right")
         return self
-
-
-def _model_name(estimator: Any) -> str:
-    while hasattr(estimator, "steps"):
-        estimator = estimator.steps[-1][1]
-    return type(estimator).__name__

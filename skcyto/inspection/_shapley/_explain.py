@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
@@ -197,23 +198,16 @@ def explain(
     'petal length (cm)'
     """
     background, n_repeats = int(background), int(n_repeats)  # True is 1, as everywhere
-    if isinstance(l1_reg, str) and not re.fullmatch(r"auto|aic|bic|num_features\(\d+\)", l1_reg):
-        raise ValueError(
-            f"l1_reg={l1_reg!r} must be a number or, as for shap, 'auto', 'aic', 'bic' or "
-            "'num_features(10)'"
-        )
+    _check_l1_reg(l1_reg)
     steps, classifier = split_pipeline(pipeline)
     if level == "features":
-        model = classifier
-        rows = transform_to_features(steps, X)
-        feature_names = name_features(steps, X, rows)
+        model, rows, names_of = classifier, transform_to_features(steps, X), steps
         source = rows if background_data is None else transform_to_features(steps, background_data)
     else:
-        model = pipeline
-        rows = X
+        model, rows, names_of = pipeline, X, []
         _check_table(X)
-        feature_names = name_features([], X, X)
         source = X if background_data is None else background_data
+    feature_names = name_features(names_of, X, rows)
 
     encoder = TableEncoder(rows, source)
     rows, source = encoder.encode(rows), encoder.encode(source)
@@ -225,10 +219,7 @@ def explain(
         exact = exact_method(untuned, encoder.decode(source), source, weighted=weighted)
     if exact is not None and response_method not in ("auto", exact[1]):
         exact = None
-    if exact is not None:
-        response_method = exact[1]
-    response_method = choose_response_method(model, response_method)
-
+    response_method = choose_response_method(model, exact[1] if exact else response_method)
     if background_method == "kmeans" and encoder.is_categorical.any():
         raise ValueError(
             "background_method='kmeans' needs numbers, and some columns are categories: use "
@@ -242,10 +233,11 @@ def explain(
 
     labels = np.asarray(model.predict(encoder.decode(source)))
     rng = check_random_state(random_state)
-    values, base_values, importances = [], [], []
+    estimates: list[tuple[np.ndarray, np.ndarray]] = []
     with progress_bar(
         total=n_repeats * len(rows), desc="Explaining", unit="row", verbose=verbose
     ) as bar:
+        kernel = _KernelMethod(predict, n_samples, l1_reg, n_jobs, bar)
         for _ in range(n_repeats):
             chosen, weights = choose_background(
                 source, labels, background, background_method, draw_seed(rng)
@@ -255,54 +247,63 @@ def explain(
                 estimate = explain_exactly(exact[0], untuned, rows, source[chosen], weights)
                 bar.update(len(rows))
             else:
-                estimate = _explain_by_kernel(
-                    predict, rows, source[chosen], weights, seeds, n_samples, l1_reg, n_jobs, bar
-                )
-            values.append(estimate)
-            base_values.append(weights @ predict(source[chosen]))
-            importances.append(np.abs(estimate).mean(axis=0))
+                estimate = kernel.explain(rows, source[chosen], weights, seeds)
+            estimates.append((estimate, weights @ predict(source[chosen])))
 
-    mean_values, mean_base = np.mean(values, axis=0), np.mean(base_values, axis=0)
+    values, base_values = (np.mean(parts, axis=0) for parts in zip(*estimates, strict=True))
     return Explanation(
-        mean_values,
-        mean_base,
+        values,
+        base_values,
         rows,
         feature_names=feature_names,
         class_names=names,
         method="kernel" if exact is None else exact[0],
         response_method=response_method,
-        additivity_error=_check_additivity(mean_values, mean_base, outputs),
-        repeat_importances=np.stack(importances),
+        additivity_error=_check_additivity(values, base_values, outputs),
+        repeat_importances=np.stack([np.abs(estimate).mean(axis=0) for estimate, _ in estimates]),
     )
 
 
-def _explain_by_kernel(
-    predict: Response,
-    rows: np.ndarray,
-    background: np.ndarray,
-    weights: np.ndarray,
-    seeds: np.ndarray,
-    n_samples: int | str,
-    l1_reg: float | str,
-    n_jobs: int | None,
-    bar: Any,
-) -> np.ndarray:
-    # Imported here, since shap takes seconds to load.
-    from skcyto.inspection._shapley._kernel import ChunkedKernelExplainer
+def _check_l1_reg(l1_reg: float | str) -> None:
+    if isinstance(l1_reg, str) and not re.fullmatch(r"auto|aic|bic|num_features\(\d+\)", l1_reg):
+        raise ValueError(
+            f"l1_reg={l1_reg!r} must be a number or, as for shap, 'auto', 'aic', 'bic' or "
+            "'num_features(10)'"
+        )
 
-    explainer = ChunkedKernelExplainer(predict, background, weights)
-    # Several rows a task: the model travels to another process with each.
-    size = int(np.clip(len(rows) // (4 * effective_n_jobs(n_jobs)), 1, _MAX_ROWS_A_TASK))
-    batches = list(gen_batches(len(rows), size))
-    results = WatchedParallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_explain_rows)(explainer, rows[batch], seeds[batch], n_samples, l1_reg)
-        for batch in batches
-    )
-    values = []
-    for result in results:
-        values.append(result)
-        bar.update(len(result))
-    return np.concatenate(values)
+
+@dataclass(frozen=True)
+class _KernelMethod:
+    """Kernel SHAP, and how it is run."""
+
+    predict: Response
+    n_samples: int | str
+    l1_reg: float | str
+    n_jobs: int | None
+    bar: Any
+
+    def explain(
+        self, rows: np.ndarray, background: np.ndarray, weights: np.ndarray, seeds: np.ndarray
+    ) -> np.ndarray:
+        """Estimate the values of rows against a weighted background."""
+        # Imported here, since shap takes seconds to load.
+        from skcyto.inspection._shapley._kernel import ChunkedKernelExplainer
+
+        explainer = ChunkedKernelExplainer(self.predict, background, weights)
+        # Several rows a task: the model travels to another process with each.
+        size = int(np.clip(len(rows) // (4 * effective_n_jobs(self.n_jobs)), 1, _MAX_ROWS_A_TASK))
+        batches = list(gen_batches(len(rows), size))
+        results = WatchedParallel(n_jobs=self.n_jobs, return_as="generator")(
+            delayed(_explain_rows)(
+                explainer, rows[batch], seeds[batch], self.n_samples, self.l1_reg
+            )
+            for batch in batches
+        )
+        values = []
+        for result in results:
+            values.append(result)
+            self.bar.update(len(result))
+        return np.concatenate(values)
 
 
 def _explain_rows(

@@ -283,7 +283,8 @@ class Explanation:
         Raises
         ------
         ValueError
-            If the explanation was made with fewer than two repeats.
+            If the explanation was made with fewer than two repeats, or `top` is no int of at
+            least 1.
         """
         order = self._order(label)
         table = ranking_stability(self._repeats(label), top)
@@ -310,7 +311,8 @@ class Explanation:
         Raises
         ------
         ValueError
-            If the explanation was made with fewer than two repeats.
+            If the explanation was made with fewer than two repeats, or `top` is no int of at
+            least 1.
         """
         return rank_agreement(self._repeats(label), top)
 

@@ -25,6 +25,7 @@ def ranking_stability(importances: np.ndarray, top: int) -> pd.DataFrame:
     stability : pandas.DataFrame
         One row a feature.
     """
+    _check_top(top)
     ranks = rankdata(-importances, axis=1, method="average")
     return pd.DataFrame(
         {

@@ -17,6 +17,7 @@ from skcyto.exceptions import MissingClassWarning
 from skcyto.model_selection._splits import Split
 from skcyto.utils._validation import plain_vector
 from skcyto.utils._warnings import warn
+from skcyto.utils._wording import list_some
 
 _MOST_SHOWN = 5
 
@@ -229,5 +230,4 @@ def _check_shared_groups(what: str, own: NDArray[Any], internal: NDArray[Any] | 
 
 
 def _shorten(items: Sequence[Any]) -> str:
-    shown = ", ".join(repr(item) for item in items[:_MOST_SHOWN])
-    return shown + (f" and {len(items) - _MOST_SHOWN} more" if len(items) > _MOST_SHOWN else "")
+    return list_some(map(repr, items), _MOST_SHOWN)

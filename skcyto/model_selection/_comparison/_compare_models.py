@@ -183,7 +183,7 @@ def compare_models(
     ... )
     >>> print(comparison.table()["f1_macro"].round(2).reset_index().to_string(index=False))
           model  mean  std  ci_low  ci_high
-       majority  0.39 0.00    0.35     0.42
+       majority  0.39 0.00    0.34     0.44
     naive Bayes  0.93 0.02    0.90     0.96
     >>> test = comparison.ttest().loc[("naive Bayes", "majority")]
     >>> round(float(test["difference"]), 2), bool(test["p_holm"] < 0.001)

@@ -9,11 +9,13 @@ from skcyto.model_selection._plot._panels import (
     axes_for_curves,
     draw_legend,
     line_style,
+    name_panels,
     panel_grid,
     wrap,
 )
 from skcyto.model_selection._results._curves import CalibrationCurve, calibration_curves
 from skcyto.model_selection._results._data import ComparisonData
+from skcyto.utils._plotting import choose_fonts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -121,9 +123,10 @@ class CalibrationComparisonDisplay:
                 self.ax_, curve, label=f"{wrap(name)} (ECE {curve.error:.3f})", **line_style(number)
             )
         self._frame(self.ax_)
-        self.ax_.set(xlabel=self._titles()[0], ylabel=self._titles()[1])
+        self.ax_.set(xlabel=wrap(self._titles()[0], 46), ylabel=wrap(self._titles()[1], 46))
         if legend:
             draw_legend(self.ax_, "upper left", len(self.curves), own_figure=ax is None)
+        choose_fonts(self.ax_.figure.canvas.figure)
         return self
 
     def plot_grid(self, *, n_columns: int | None = None) -> CalibrationComparisonDisplay:
@@ -151,8 +154,7 @@ class CalibrationComparisonDisplay:
 
         self.figure_, self.axes_ = panel_grid(list(self.curves), draw, n_columns=n_columns)
         x_title, y_title = self._titles()
-        self.figure_.supxlabel(f"{x_title}; grey bars: share of cases", fontsize=9)
-        self.figure_.supylabel(y_title, fontsize=9)
+        name_panels(self.figure_, f"{x_title}; grey bars: share of cases", y_title)
         return self
 
     def _titles(self) -> tuple[str, str]:

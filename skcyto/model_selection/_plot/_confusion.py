@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import ConfusionMatrixDisplay
 
-from skcyto.model_selection._plot._panels import panel_grid
+from skcyto.model_selection._plot._panels import name_panels, panel_grid, wrap
 from skcyto.model_selection._results._curves import confusion_matrices
 from skcyto.model_selection._results._data import ComparisonData
+from skcyto.utils._plotting import text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,17 +98,20 @@ class ConfusionComparisonDisplay:
         -------
         display : ConfusionComparisonDisplay
         """
-        labels = [str(label) for label in np.asarray(self.display_labels).tolist()]
+        labels = [wrap(str(label), 20) for label in np.asarray(self.display_labels).tolist()]
         n_classes = len(labels)
         if n_columns is None and n_classes > 4:
             n_columns = min(3, len(self.matrices))
-        side = max(2.6, 0.9 + 0.42 * n_classes)
+        n_lines = max((label.count("\n") for label in labels), default=0) + 1
+        side = max(2.6, 0.9 + max(0.42, 0.06 + 0.15 * n_lines) * n_classes)
+        room = text_width(labels, 8)
+        upright = room > (side - 0.9) / n_classes
+        whole = all(np.all(m == np.round(m)) for m in map(np.asarray, self.matrices.values()))
 
         def draw(ax: Axes, name: str) -> None:
             counts = np.asarray(self.matrices[name], dtype=float)
             total = counts.sum(axis=1, keepdims=True)
             shown = counts / np.where(total == 0, 1, total) if normalize else counts
-            whole = np.all(counts == counts.round())
             panel = ConfusionMatrixDisplay(shown, display_labels=labels).plot(
                 ax=ax,
                 cmap=cmap,
@@ -125,16 +129,16 @@ class ConfusionComparisonDisplay:
             ax.set_xticks(
                 range(n_classes),
                 labels,
-                rotation=40 if n_classes > 2 else 0,
-                ha="right" if n_classes > 2 else "center",
-                rotation_mode="anchor",
+                rotation=90 if upright else 0,
             )
 
         self.figure_, self.axes_ = panel_grid(
-            list(self.matrices), draw, n_columns=n_columns, size=(side, side)
+            list(self.matrices),
+            draw,
+            n_columns=n_columns,
+            size=(side, side),
+            extra=(room, room if upright else 0.0),
         )
-        self.figure_.supxlabel("predicted", fontsize=9)
-        self.figure_.supylabel(
-            "true (each row sums to 1)" if normalize else "true (cases)", fontsize=9
-        )
+        cases = "true (cases)" if whole else "true (cases, mean over rounds)"
+        name_panels(self.figure_, "predicted", "true (each row sums to 1)" if normalize else cases)
         return self

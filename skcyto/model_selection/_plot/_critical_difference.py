@@ -12,10 +12,14 @@ from skcyto.model_selection._plot._panels import wrap
 from skcyto.model_selection._results._data import ComparisonData, check_metric
 from skcyto.model_selection._results._table import score_table
 from skcyto.model_selection._statistics._ranks import friedman_nemenyi_test
-from skcyto.utils._plotting import get_figure_and_axes
+from skcyto.utils._plotting import choose_fonts, get_figure_and_axes, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+_SIZE = 8.5  # points
+_STEP = 0.55  # between two names, in units of the axes
 
 
 class CriticalDifferenceDisplay:
@@ -138,53 +142,66 @@ class CriticalDifferenceDisplay:
         ranks = self.result.average_ranks
         order = np.argsort(ranks, kind="stable")
         groups = self._groups(ranks[order])
-        half = (k + 1) // 2
+        cd, half = self.result.critical_difference, (k + 1) // 2
+        names = [wrap(self.models[model], 40) for model in order]
+        start = 0.35 + 0.3 * len(groups)
+        bottom = start + _STEP * half + 0.3
+        # In inches: names left and right of the scale; lines as far apart as they are high.
+        scale = max(3.0, 0.45 * k)
+        sides = [text_width(part, _SIZE) + 0.8 for part in (names[:half], names[half:])]
+        said = wrap(self._caption(), int((scale + sides[1]) / text_width("x", _SIZE)))
+        n_lines = max(name.count("\n") for name in names) + 1
+        unit = max(0.44, (0.16 * n_lines + 0.05) / _STEP)
+        top = -1.5 - (said.count("\n") + 1) * 0.18 / unit
         self.figure_, self.ax_ = get_figure_and_axes(
-            ax, figsize=(7.5, 1.5 + 0.24 * half + 0.12 * len(groups))
+            ax, figsize=(sum(sides) + scale, unit * (bottom - top))
         )
         ax = self.ax_
-        ax.plot([1, k], [0, 0], color="black", linewidth=1)
-        for rank in range(1, k + 1):
-            ax.plot([rank, rank], [0, -0.18], color="black", linewidth=1)
-            ax.text(rank, -0.28, str(rank), ha="center", va="bottom", fontsize=8)
-        start = 0.35 + 0.3 * len(groups)
         margin = 0.06 * max(k - 1, 1)
-        for place, model in enumerate(order):
+        for place, (model, name) in enumerate(zip(order, names, strict=True)):
             left = place < half
-            depth = start + 0.55 * (place if left else k - 1 - place) + 0.25
+            depth = start + _STEP * (place if left else k - 1 - place) + 0.25
             edge = 1 - margin if left else k + margin
             ax.plot([ranks[model]] * 2 + [edge], [0, depth, depth], color="#444444", linewidth=0.9)
-            name = wrap(self.models[model], 40)
             ax.text(
                 edge,
                 depth,
                 f"{name} {ranks[model]:.2f} " if left else f" {ranks[model]:.2f} {name}",
                 ha="right" if left else "left",
                 va="center",
-                fontsize=8.5,
+                fontsize=_SIZE,
             )
         for number, (first, last) in enumerate(groups):
             y = 0.3 + 0.3 * number
             ends = ranks[order[first]] - 0.03, ranks[order[last]] + 0.03
             ax.plot(ends, [y, y], color="#D55E00", linewidth=3.2, solid_capstyle="round")
-        cd = self.result.critical_difference
-        ax.plot([1, 1 + cd], [-1.1, -1.1], color="black", linewidth=1.4, clip_on=False)
-        for end in (1, 1 + cd):
-            ax.plot([end, end], [-1.2, -1.0], color="black", linewidth=1.4, clip_on=False)
-        ax.text(
-            1,
-            -1.3,
-            f"critical difference {cd:.2f} (Nemenyi, alpha {self.alpha:g}); Friedman p "
-            f"{'< 0.001' if self.result.pvalue < 0.001 else f'= {self.result.pvalue:.3f}'}, "
-            f"{len(self.datasets)} data sets",
-            va="bottom",
-            fontsize=8.5,
-        )
-        ax.set_ylim(start + 0.55 * half + 0.3, -1.9)
-        span = max(k - 1, cd)
-        ax.set_xlim(1 - 0.35 * span, max(k, 1 + cd) + 0.35 * span)
+        self._draw_difference(ax, said)
+        ax.set_ylim(bottom, top)
+        inch = max(k - 1, cd) / scale
+        ax.set_xlim(1 - sides[0] * inch, max(k, 1 + cd) + sides[1] * inch)
         ax.axis("off")
+        choose_fonts(ax.figure.canvas.figure)
         return self
+
+    def _draw_difference(self, ax: Axes, said: str) -> None:
+        """Draw the scale of ranks, and above it how long the critical difference is."""
+        k, end = len(self.models), 1 + self.result.critical_difference
+        ax.plot([1, k], [0, 0], color="black", linewidth=1)
+        for rank in range(1, k + 1):
+            ax.plot([rank, rank], [0, -0.18], color="black", linewidth=1)
+            ax.text(rank, -0.28, str(rank), ha="center", va="bottom", fontsize=8)
+        ax.plot([1, end], [-1.1, -1.1], color="black", linewidth=1.4, clip_on=False)
+        for x in (1, end):
+            ax.plot([x, x], [-1.2, -1.0], color="black", linewidth=1.4, clip_on=False)
+        ax.text(1, -1.3, said, va="bottom", fontsize=_SIZE)
+
+    def _caption(self) -> str:
+        pvalue = self.result.pvalue
+        return (
+            f"critical difference {self.result.critical_difference:.2f} (Nemenyi, alpha "
+            f"{self.alpha:g}); Friedman p {'< 0.001' if pvalue < 0.001 else f'= {pvalue:.3f}'}, "
+            f"{len(self.datasets)} data sets"
+        )
 
     def _groups(self, ranks: np.ndarray) -> list[tuple[int, int]]:
         """Find the longest runs of sorted ranks that lie within the critical difference."""

@@ -13,11 +13,13 @@ from skcyto.model_selection._plot._panels import (
     axes_for_curves,
     draw_legend,
     line_style,
+    name_panels,
     panel_grid,
     wrap,
 )
 from skcyto.model_selection._results._curves import GRID, precision_recall_curves, roc_curves
 from skcyto.model_selection._results._data import ComparisonData
+from skcyto.utils._plotting import choose_fonts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,6 +99,7 @@ class _FoldCurveDisplay:
         self._frame(self.ax_)
         if legend:
             draw_legend(self.ax_, self._legend, len(self.curves), own_figure=ax is None)
+        choose_fonts(self.ax_.figure.canvas.figure)
         return self
 
     def plot_grid(self, *, n_columns: int | None = None) -> Self:
@@ -135,8 +138,9 @@ class _FoldCurveDisplay:
             self._frame(ax, titles=False)
 
         self.figure_, self.axes_ = panel_grid(list(self.curves), draw, n_columns=n_columns)
-        self.figure_.supxlabel(self._with_caption(self._x_title), fontsize=9)
-        self.figure_.supylabel(self._with_caption(self._y_title), fontsize=9)
+        name_panels(
+            self.figure_, self._with_caption(self._x_title), self._with_caption(self._y_title)
+        )
         return self
 
     def _with_caption(self, title: str) -> str:
@@ -172,9 +176,8 @@ class _FoldCurveDisplay:
         ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
         ax.grid(color="#eeeeee", linewidth=0.6, zorder=0)
         if titles:
-            ax.set(
-                xlabel=self._with_caption(self._x_title), ylabel=self._with_caption(self._y_title)
-            )
+            x_title, y_title = (self._with_caption(t) for t in (self._x_title, self._y_title))
+            ax.set(xlabel=wrap(x_title, 46), ylabel=wrap(y_title, 46))
 
 
 class ROCComparisonDisplay(_FoldCurveDisplay):

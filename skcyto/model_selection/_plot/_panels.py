@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skcyto.utils._plotting import PALETTE, get_figure_and_axes
+from skcyto.utils._plotting import PALETTE, choose_fonts, get_figure_and_axes, text_width
+from skcyto.utils._plotting import wrap as break_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +42,8 @@ def panel_grid(
     draw: Callable[[Axes, str], None],
     *,
     n_columns: int | None = None,
-    size: tuple[float, float] = (2.7, 2.7),
+    size: tuple[float, float] | None = None,
+    extra: tuple[float, float] = (0.0, 0.0),
     sharex: bool = True,
     sharey: bool = True,
 ) -> tuple[Figure, np.ndarray]:
@@ -56,8 +57,10 @@ def panel_grid(
         Called with axes and name.
     n_columns : int or None, default=None
         Panels in a row; None takes at most four, as equally filled as they come.
-    size : tuple of float, default=(2.7, 2.7)
-        Width and height of a panel in inches.
+    size : tuple of float or None, default=None
+        Width and height of a panel in inches; None takes 2.7, and more for one alone.
+    extra : tuple of float, default=(0.0, 0.0)
+        Room for the labels of all panels in inches.
     sharex, sharey : bool, default=True
         Whether panels share their axes.
     """
@@ -67,10 +70,12 @@ def panel_grid(
         n_rows = int(np.ceil(len(names) / 4))
         n_columns = int(np.ceil(len(names) / n_rows))
     n_rows = int(np.ceil(len(names) / n_columns))
+    if size is None:
+        size = (3.6, 3.6) if len(names) == 1 else (2.7, 2.7)
     figure, axes = plt.subplots(
         n_rows,
         n_columns,
-        figsize=(size[0] * n_columns, size[1] * n_rows),
+        figsize=(size[0] * n_columns + extra[0], size[1] * n_rows + extra[1]),
         sharex=sharex,
         sharey=sharey,
         squeeze=False,
@@ -81,7 +86,7 @@ def panel_grid(
         ax.set_visible(False)
     for ax, name in zip(panels, names, strict=False):
         draw(ax, name)
-        ax.set_title(wrap(name), fontsize=9)
+        ax.set_title(wrap(name, int(0.75 * size[0] / text_width("x", 9))), fontsize=9)
         ax.tick_params(labelsize=8)
     if sharex:
         # A column whose last panel is empty keeps its ticks on the panel above.
@@ -118,12 +123,46 @@ def draw_legend(ax: Axes, loc: str, n_curves: int, *, own_figure: bool) -> None:
     own_figure : bool
         Whether there is room beside: the figure was made for these axes alone.
     """
-    if n_curves <= _MOST_INSIDE or not own_figure:
+    if n_curves <= _MOST_INSIDE:
         ax.legend(loc=loc, fontsize=8, framealpha=0.9)
-    else:
+    elif own_figure:
         ax.figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    else:
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=7, frameon=False)
+        figure = ax.figure.canvas.figure
+        if figure.get_layout_engine() is None:  # else the legend would lie outside of the figure
+            figure.set_layout_engine("constrained")
 
 
 def wrap(name: str, width: int = 30) -> str:
-    """Break a long name over lines."""
-    return textwrap.fill(name, width, break_long_words=True)
+    """Break a name into lines.
+
+    Parameters
+    ----------
+    name : str
+        Name of a model.
+    width : int, default=30
+        Characters a line.
+
+    Returns
+    -------
+    name : str
+    """
+    return break_lines(name, width)
+
+
+def name_panels(figure: Figure, x_title: str, y_title: str) -> None:
+    """Write common titles beside and below panels, in as many lines as they need.
+
+    Parameters
+    ----------
+    figure : Figure
+        The panels.
+    x_title, y_title : str
+        Titles of all axes.
+    """
+    # Short of the corner, where they would meet.
+    width, height = (int(0.8 * side / text_width("x", 9)) for side in figure.get_size_inches())
+    figure.supxlabel(break_lines(x_title, width), fontsize=9)
+    figure.supylabel(break_lines(y_title, height), fontsize=9)
+    choose_fonts(figure)

@@ -16,6 +16,7 @@ from skcyto.model_selection._results._one_set import one_set_tests
 from skcyto.model_selection._results._rounds import pooled_scores
 from skcyto.model_selection._results._table import score_table
 from skcyto.model_selection._results._wording import format_pvalue, heading
+from skcyto.utils._plotting import choose_fonts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -188,8 +189,9 @@ class ScoreComparisonDisplay:
         right.axvline(0, color="#444444", linewidth=0.9, zorder=2)
         if self.rope:
             right.axvspan(-self.rope, self.rope, color="#f0e9d2", zorder=0.5)
-        left.set_xlabel(self.title)
-        right.set_xlabel(f"difference in {self.title} from {wrap(self.reference, 40)}")
+        left.set_xlabel(wrap(self.title, 40))
+        right.set_xlabel(wrap(f"difference in {self.title} from {self.reference}", 46))
+        choose_fonts(left.figure.canvas.figure)
         return self
 
     def _draw_row(

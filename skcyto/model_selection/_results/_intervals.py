@@ -26,6 +26,8 @@ from skcyto.model_selection._statistics._intervals import (
 
 # The cases of a class with fewer independent ones than this change little of each other's model.
 _ENOUGH = 25
+# Models that learn from fewer of a class differ much, however well they do.
+_FEW = 10
 # A score over classes carries at most this many times the information of the rarest one.
 _TIMES_RAREST = 4
 
@@ -161,14 +163,15 @@ def _most_cases(comparison: ComparisonData, model: str, score: float) -> float:
     return times * min(effective) / _widening(comparison, score)
 
 
-def _widening(comparison: ComparisonData, share: float) -> float:
+def _widening(comparison: ComparisonData, share: float, least: float = 0.0) -> float:
     """By how much the variance of a share or area grows since its cases train the models, too.
 
-    A model that knows all is the same in every fold; one that knows little is not. Chosen by the
-    coverage measured in ``benchmarks/null_calibration.py``.
+    A model that knows all is the same in every fold; one that knows little, or learns from few
+    cases of a class, is not: `least` is for these. Chosen by the coverage that
+    ``benchmarks/null_calibration.py`` measures.
     """
     loss = shared_training_factor(comparison.splits) - 1
-    return 1 + loss * min(1.0, 8 * share * (1 - share))
+    return 1 + loss * max(least, min(1.0, 8 * share * (1 - share)))
 
 
 def _hits_interval(
@@ -186,9 +189,10 @@ def _hits_interval(
     )
     if found.n_clusters == 0:
         return np.nan, np.nan
-    widening = _widening(comparison, found.estimate)
+    least = 1.0 if rarest_units(comparison) < _FEW else 0.0
+    widening = _widening(comparison, found.estimate, least)
     if found.n_clusters < _ENOUGH:
-        widening = (1 + widening) / 2
+        widening = (1 + _widening(comparison, found.estimate)) / 2
     n = max(found.n_effective / widening, 1.0)
     return mid_p_interval(found.estimate * n, n, confidence_level=confidence_level)
 
@@ -211,6 +215,7 @@ def _area_limits(
     if not gives_scores(comparison, model):
         return np.nan, np.nan
     pooled = {model: pool(comparison, model)}
+    least = 1.4 if rarest_units(comparison) < _FEW else 0.0
     limits = []
     for code in range(len(comparison.classes)) if len(comparison.classes) > 2 else (1,):
         try:
@@ -221,7 +226,7 @@ def _area_limits(
         limits.append(
             area_interval(
                 area,
-                _widening(comparison, area) * float(found.covariance[0, 0]),
+                _widening(comparison, area, least) * float(found.covariance[0, 0]),
                 found.sizes_positive,
                 found.sizes_negative,
                 confidence_level=confidence_level,

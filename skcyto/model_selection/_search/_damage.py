@@ -72,7 +72,7 @@ def name_lost_storage(storage: Any) -> Iterator[None]:
 
     try:
         yield
-    except (DBAPIError, optuna.exceptions.StorageInternalError) as error:
+    except (DBAPIError, sqlite3.Error, optuna.exceptions.StorageInternalError) as error:
         cause: BaseException = error
         while cause.__cause__ is not None and not isinstance(cause, DBAPIError):
             cause = cause.__cause__

@@ -316,16 +316,7 @@ class OptunaSearchCV(BaseSearchCV):
         )
         self.n_splits_ = len(splits)
         estimator = clone(self.estimator)
-        settings = {
-            "scorer": scorers,
-            "fit_params": routed.estimator.fit,
-            "score_params": routed.scorer.score,
-            "return_train_score": self.return_train_score,
-            "return_times": True,
-            "error_score": self.error_score,
-            # At 1 there is the progress bar.
-            "verbose": self.verbose if self.verbose > 1 else 0,
-        }
+        settings = self._fold_settings(scorers, routed)
         key = ""
         if self.study is not None or self.storage is not None:
             measured = [self.scoring, objectives, self.return_train_score, *marks]
@@ -363,6 +354,19 @@ class OptunaSearchCV(BaseSearchCV):
         self.scorer_ = getattr(scorers, "_scorers", scorers)
         self.cv_results_ = results
         return self
+
+    def _fold_settings(self, scorers: Any, routed: Any) -> dict[str, Any]:
+        """Return the keywords of scikit-learn's ``_fit_and_score`` that all folds share."""
+        return {
+            "scorer": scorers,
+            "fit_params": routed.estimator.fit,
+            "score_params": routed.scorer.score,
+            "return_train_score": self.return_train_score,
+            "return_times": True,
+            "error_score": self.error_score,
+            # At 1 there is the progress bar.
+            "verbose": self.verbose if self.verbose > 1 else 0,
+        }
 
     def _get_scorers(self) -> Any:
         # The base class knows scikit-learn's names only. It is asked about a copy, since fit must

@@ -20,7 +20,7 @@ from torch.func import functional_call
 
 from skcyto.exceptions import ImbalanceWarning
 from skcyto.losses import Criterion, Loss, get_loss
-from skcyto.neural_network._imbalance import build_criterion, class_counts, class_weight_in_order
+from skcyto.neural_network._imbalance import build_criterion, class_counts
 from skcyto.neural_network._inner_split import inner_split
 from skcyto.neural_network._mlp._prepared import (
     BatchMaker,
@@ -394,14 +394,7 @@ class ImbalancedMLPClassifier(NeuralClassifierMixin, BaseEstimator):
         self.class_counts_ = class_counts(encoded, n_classes, sample_weight)
         self.loss_ = get_loss(self.loss)
         criterion = build_criterion(
-            self.loss_,
-            self.class_counts_,
-            class_weight=class_weight_in_order(self.class_weight, self.classes_),
-            reduction=self.reduction,
-            max_epochs=self.max_epochs,
-            sampler=self.sampler,
-            batch_size=min(self.batch_size, len(encoded)),
-            classes=self.classes_,
+            self.loss_, self.class_counts_, self.classes_, len(encoded), self
         )
         self.class_weight_ = criterion.class_weight.numpy(force=True).astype(np.float64)
         self.draws_per_row_ = draws_per_row(self.sampler, encoded, n_classes, self.batch_size)

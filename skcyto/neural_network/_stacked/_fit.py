@@ -13,16 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from skcyto.losses import get_loss
 from skcyto.neural_network._mlp._classifier import ImbalancedMLPClassifier
-from skcyto.neural_network._mlp._prepared import (
-    PreparedFit,
-    layer_sizes,
-    network_memory,
-    training_memory,
-)
+from skcyto.neural_network._mlp._prepared import layer_sizes, network_memory, training_memory
 from skcyto.neural_network._stacked._training import StackedTraining
 from skcyto.neural_network._training import OPTIMIZERS
 from skcyto.utils._devices._device import resolve_device
@@ -38,38 +32,17 @@ _GPU_SHARE = 0.5
 
 @dataclass
 class StackedFit:
-    """A classifier and what its ``fit`` was given.
-
-    Parameters
-    ----------
-    classifier : ImbalancedMLPClassifier
-        Fitted in place.
-    X, y : array-like
-        Training data; fits with the very same array store it once.
-    sample_weight, groups : array-like or None
-        As of ``fit``.
-    """
+    """A classifier, which is fitted in place, and what its ``fit`` is given."""
 
     classifier: ImbalancedMLPClassifier
-    X: ArrayLike
-    y: ArrayLike
-    sample_weight: ArrayLike | None = None
-    groups: ArrayLike | None = None
+    X: Any
+    y: Any
+    sample_weight: Any = None
+    groups: Any = None
 
 
 def why_not_stackable(classifier: Any) -> str | None:
-    """Say why a classifier can't be trained in a stack.
-
-    Parameters
-    ----------
-    classifier : estimator
-        With its parameters set.
-
-    Returns
-    -------
-    reason : str or None
-        None where it can.
-    """
+    """Say why a classifier can't be trained in a stack; None where it can."""
     if type(classifier) is not ImbalancedMLPClassifier:
         return f"only ImbalancedMLPClassifier can be stacked, not {type(classifier).__name__}"
     if classifier.callbacks:
@@ -82,28 +55,18 @@ def why_not_stackable(classifier: Any) -> str | None:
 
 
 def make_stacks(fits: Sequence[StackedFit]) -> list[list[int]]:
-    """Sort classifiers into stacks that train together.
+    """Sort classifiers into stacks, lists of positions, that train together.
 
-    Networks share a stack if their shapes, batch size and optimiser are the same. Large
-    groups are cut: on the CPU so that a stack stays small enough to be quick, on a
-    GPU so that it fits in memory. How does not depend on the number of processes.
-
-    Parameters
-    ----------
-    fits : list of StackedFit
-        The classifiers.
-
-    Returns
-    -------
-    stacks : list of list of int
-        Positions in `fits`.
+    Networks share a stack if their shapes, batch size and optimiser are the same. Large groups are
+    cut: on the CPU so that a stack stays small enough to be quick, on a GPU so that it fits in
+    memory. How does not depend on the number of processes.
     """
     groups: dict[Hashable, list[int]] = {}
     for number, fit in enumerate(fits):
         groups.setdefault(_shape_of(fit), []).append(number)
     stacks = []
-    for members in groups.values():
-        n_stacks = -(-len(members) // _largest_stack(fits[members[0]]))
+    for shape, members in groups.items():
+        n_stacks = -(-len(members) // _largest_stack(shape, fits[members[0]]))
         # As equal as can be: a small remainder would take nearly as long as a full stack.
         edges = [len(members) * i // n_stacks for i in range(n_stacks + 1)]
         stacks += [members[a:b] for a, b in itertools.pairwise(edges)]
@@ -115,84 +78,62 @@ def train_stack(
 ) -> tuple[list[ImbalancedMLPClassifier], list[Exception | None]]:
     """Fit the classifiers of one stack.
 
-    Parameters
-    ----------
-    fits : list of StackedFit
-        The classifiers, which are fitted in place.
-
-    Returns
-    -------
-    classifiers : list of ImbalancedMLPClassifier
-        The same, for callers in another process.
-    errors : list of Exception or None
-        What ``fit`` would have raised; None for those that are fitted now.
+    They come back too, for callers in another process, with what ``fit`` would have raised; None
+    for those that are fitted now.
     """
     tables = {id(fit.X): _writable(fit.X) for fit in fits}
     fits = [replace(fit, X=tables[id(fit.X)]) for fit in fits]
-    if len(fits) == 1:
-        return [fits[0].classifier], [_fit_alone(fits[0])]
     errors: list[Exception | None] = [None] * len(fits)
-    prepared: dict[int, PreparedFit] = {}
-    for number, fit in enumerate(fits):
+    alone, prepared = set(range(len(fits))), {}
+    for number, fit in enumerate(fits if len(fits) > 1 else ()):
         try:
             fit.classifier._validate_params()
-            prepared[number] = fit.classifier._prepare_fit(
-                fit.X, fit.y, fit.sample_weight, fit.groups
-            )
+            data = (fit.X, fit.y, fit.sample_weight, fit.groups)
+            prepared[number] = fit.classifier._prepare_fit(*data)
         except Exception as error:  # one that fails must not take the others with it
             errors[number] = error
+        alone.remove(number)
     if prepared:
-        numbers, starts = list(prepared), list(prepared.values())
+        starts = list(prepared.values())
         needed = training_memory(starts, fits[0].classifier.batch_size)
         with reserve_memory(starts[0].device, needed):
-            training = StackedTraining([(fits[i].classifier, prepared[i]) for i in numbers])
+            training = StackedTraining([(i, fits[i].classifier, p) for i, p in prepared.items()])
             training.run()
-        for position, error in training.errors.items():
-            errors[numbers[position]] = error
-        for position in training.unfit:
-            errors[numbers[position]] = _fit_alone(fits[numbers[position]])
+        alone |= training.unfit
+        for number, error in training.errors.items():
+            errors[number] = error
+    for number in alone:
+        fit = fits[number]
+        try:
+            fit.classifier.fit(fit.X, fit.y, sample_weight=fit.sample_weight, groups=fit.groups)
+        except Exception as error:
+            errors[number] = error
     return [fit.classifier for fit in fits], errors
-
-
-def _fit_alone(fit: StackedFit) -> Exception | None:
-    try:
-        fit.classifier.fit(fit.X, fit.y, sample_weight=fit.sample_weight, groups=fit.groups)
-    except Exception as error:
-        return error
-    return None
 
 
 def _shape_of(fit: StackedFit) -> Hashable:
     """Return what networks of one stack have in common; None where the fit will fail anyway."""
-    classifier = fit.classifier
+    classifier, n_features = fit.classifier, np.shape(fit.X)[-1]
     try:
-        n_features = np.shape(fit.X)[1]
-        head = classifier.cosine_head
-        shape = (
-            n_features,
-            tuple(layer_sizes(classifier.hidden_layer_sizes, n_features)),
-            len(np.unique(np.asarray(fit.y))),
-            get_loss(classifier.loss).needs_cosine_head if head == "auto" else bool(head),
-            classifier.activation,
-            classifier.batch_norm,
-            bool(classifier.dropout),
-            classifier.optimizer,
-            classifier.batch_size,
-            str(resolve_device(classifier.device)),
-        )
+        hidden = layer_sizes(classifier.hidden_layer_sizes, n_features)
+        widths = (n_features, *hidden, len(np.unique(np.asarray(fit.y))))
+        with_cosines = classifier.cosine_head
+        if with_cosines == "auto":
+            with_cosines = get_loss(classifier.loss).needs_cosine_head
+        names = ("activation", "batch_norm", "optimizer", "batch_size")
+        common = (getattr(classifier, name) for name in names)
+        device = resolve_device(classifier.device)
+        shape = (widths, device, bool(with_cosines), bool(classifier.dropout), *common)
         hash(shape)
-        return shape
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError):
         return None
+    return shape
 
 
-def _largest_stack(fit: StackedFit) -> int:
-    shape = _shape_of(fit)
+def _largest_stack(shape: Any, fit: StackedFit) -> int:
     if shape is None:
         return 1
-    n_features, hidden, n_classes = shape[:3]  # type: ignore[index]
-    widths = [n_features, *hidden, n_classes]
-    device = resolve_device(fit.classifier.device)
+    widths, device, *_ = shape
     if device.type == "cpu":
         n_parameters = sum(a * b for a, b in itertools.pairwise(widths))
         return 1 if n_parameters > _LARGE_NETWORK else max(1, _CPU_PARAMETERS // n_parameters)
@@ -202,6 +143,5 @@ def _largest_stack(fit: StackedFit) -> int:
 
 def _writable(table: Any) -> Any:
     """Copy what joblib has handed over as a read-only map, which torch warns of."""
-    if isinstance(table, np.ndarray) and not table.flags.writeable:
-        return np.array(table)
-    return table
+    is_locked = isinstance(table, np.ndarray) and not table.flags.writeable
+    return np.array(table) if is_locked else table

@@ -13,8 +13,7 @@ from sklearn.utils.validation import _check_sample_weight, column_or_1d
 from skcyto.exceptions import ImbalanceWarning
 from skcyto.neural_network._row_checks import check_groups, check_labels
 from skcyto.utils._warnings import warn
-
-_MAX_NAMED = 5
+from skcyto.utils._wording import list_some
 
 
 @dataclass(frozen=True)
@@ -123,10 +122,7 @@ def _check_single_images(classes: NDArray, is_validated: bool) -> None:
     """Say before the training that a class with one image can be neither validated nor scored."""
     if not len(classes):
         return
-    names = [repr(label) for label in classes[:_MAX_NAMED].tolist()]
-    if len(classes) > _MAX_NAMED:
-        names.append(f"and {len(classes) - _MAX_NAMED} more")
-    found = f"{len(classes)} class(es) with one image: {', '.join(names)}"
+    found = f"{len(classes)} class(es) with one image: {list_some(map(repr, classes.tolist()))}"
     remedy = "give more images, merge the class with another, or leave it out"
     if is_validated:
         raise ValueError(

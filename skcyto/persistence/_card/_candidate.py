@@ -14,6 +14,7 @@ from sklearn.model_selection._search import BaseSearchCV
 from skcyto.model_selection._fingerprints import fingerprint_estimator
 from skcyto.model_selection._results._data import check_model
 from skcyto.persistence._card._model import OF_A_MACHINE
+from skcyto.utils._wording import list_some
 
 if TYPE_CHECKING:
     from skcyto.model_selection import ModelComparison
@@ -220,5 +221,4 @@ def _show(value: Any) -> str:
 
 
 def _list(found: Sequence[Difference]) -> str:
-    more = f"; and {len(found) - _MOST_SHOWN} more" if len(found) > _MOST_SHOWN else ""
-    return "; ".join(str(item) for item in found[:_MOST_SHOWN]) + more
+    return list_some(found, _MOST_SHOWN, "; ")

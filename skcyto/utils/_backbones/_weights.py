@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from skcyto.exceptions import PretrainedWeightsError
 from skcyto.utils._backbones._tensor_checksum import check_checksum
+from skcyto.utils._wording import list_some
 
 if TYPE_CHECKING:
     from torch import nn
@@ -199,8 +200,11 @@ def _read_state_dict(path: str) -> dict[str, Any]:
     except PretrainedWeightsError:
         raise
     except Exception as error:  # Each format's reader has errors of its own.
+        # PyTorch advises to let the file run code.
+        advises = "weights_only" in str(error)
+        reason = type(error).__name__ if advises else textwrap.shorten(str(error), 1000)
         raise PretrainedWeightsError(
-            f"{path} could not be read as weights: {textwrap.shorten(str(error), 1000)}. Only "
+            f"{path} could not be read as weights: {reason}. Only "
             "tensors are loaded, never pickled code: save model.state_dict(), not the model"
         ) from error
     if isinstance(state_dict, dict):
@@ -338,13 +342,10 @@ def _shorten_mismatch(error: Exception) -> str:
         found = re.search(rf"{kind} key\(s\) in state_dict: (.*?)\.\s", f"{text}\n", re.DOTALL)
         if found:
             names = [name.strip(' "') for name in found[1].split(",")]
-            shown = ", ".join(names[:3])
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            parts.append(f"{kind.lower()} {shown}{more}")
+            parts.append(f"{kind.lower()} {list_some(names, 3)}")
     sizes = re.findall(r"size mismatch for ([^:]+):", text)
     if sizes:
-        more = f" and {len(sizes) - 3} more" if len(sizes) > 3 else ""
-        parts.append(f"of another shape {', '.join(sizes[:3])}{more}")
+        parts.append(f"of another shape {list_some(sizes, 3)}")
     return "; ".join(parts) if parts else textwrap.shorten(text, 400)
 
 

@@ -10,6 +10,7 @@ from PIL import Image, ImageFile
 
 from skcyto.exceptions import InvalidInputWarning
 from skcyto.utils._warnings import warn
+from skcyto.utils._wording import list_some
 
 Note = Callable[[str], None]
 
@@ -140,10 +141,9 @@ class ImageNotes:
     def __str__(self) -> str:
         lines = []
         for text, names in sorted(self._names.items()):
-            shown = ", ".join(sorted(names)[:_MAX_NAMED])
-            more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+            shown = list_some(sorted(names), _MAX_NAMED)
             head = "1 image is" if len(names) == 1 else f"{len(names)} images are"
-            lines.append(f"{head} read, but: {text}. Namely {shown}{more}")
+            lines.append(f"{head} read, but: {text}. Namely {shown}")
         return "\n".join(lines)
 
     def warn(self) -> None:

@@ -51,7 +51,7 @@ def computed(monkeypatch):
     run = _worker.run_case
 
     def counting(case, wanted, task, *, check_only=False):
-        labels.extend(wanted)
+        labels.extend(label for structure in wanted for label in structure.labels)
         return run(case, wanted, task, check_only=check_only)
 
     monkeypatch.setattr(_batch, "run_case", counting)

@@ -237,7 +237,7 @@ BAD = {
         FIRST,
         "image file nowhere.nii.gz does not exist",
     ),
-    "a folder": (lambda i, m: (".", m), FIRST, "is a folder: convert a DICOM series"),
+    "a folder": (lambda i, m: (".", m), FIRST, "is a folder without a DICOM series"),
 }
 
 
