@@ -244,7 +244,8 @@ def scores_to_html(comparison: ComparisonData, summary: str) -> str:
     """
     shown = [metric for metric in comparison.metrics if "[" not in metric][:_COLUMNS]
     cells = formatted_scores(comparison, shown or comparison.metrics[:_COLUMNS], 0.95)
-    table = cells.rename(columns=heading).rename_axis(None).to_html()
+    named = cells.rename(columns=lambda metric: heading(comparison, metric))
+    table = named.rename_axis(None).to_html()
     more = len(comparison.metrics) - len(cells.columns)
     left = f"; {more} more in <code>table()</code> and <code>to_html(path)</code>" if more else ""
     note = f"mean ± standard deviation [95 % interval]{left}"

@@ -130,7 +130,7 @@ def _losses(estimator: Any) -> dict[str, Any]:
         return {"loss": [name for name in available() if _go_together(name, weighted, sampler)]}
     space = {f"loss__{key}": value for key, value in _LOSS_PARAMETERS.get(loss.name, {}).items()}
     if sampler is None:
-        samplers = (None, "balanced", "stratified", "grouped")
+        samplers = (None, "balanced", "stratified")  # "grouped" fails without groups
         fitting = [item for item in samplers if _go_together(loss.name, weighted, item)]
         if len(fitting) > 1:
             space["sampler"] = fitting

@@ -27,6 +27,7 @@ from skcyto.utils import all_estimators
 # Estimators of skcyto without a space of their own, and why.
 WITHOUT = {
     "OptunaSearchCV": "searches by itself",
+    "ReproducibilityFilter": "its threshold is a rule of the field, fixed beforehand",
     "RadiomicsExtractor": "its settings define what is measured",
     "TunedLogitBiasClassifierCV": "tunes itself; its model has a space",
 }
