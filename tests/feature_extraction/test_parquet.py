@@ -230,7 +230,7 @@ def test_a_damaged_manifest_is_set_aside(embedder, image_paths, tmp_path, conten
         pytest.warns(DamagedFileWarning),
         pytest.raises(ValueError, match=r"part-00000000\.parquet is of another data set"),
     ):
-        embed_to_parquet(make_embedder(normalize=False), image_paths, folder, part_size=6)
+        embed_to_parquet(make_embedder(tokens="class"), image_paths, folder, part_size=6)
     assert len(list(folder.glob("part-*.parquet"))) == 2
 
 
