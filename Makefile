@@ -14,12 +14,12 @@ OFFLINE := HF_HUB_OFFLINE=1
 
 # Where results depend on the kernels of BLAS, torch and numpy.
 NUMERIC := tests/feature_selection tests/losses tests/metrics tests/neural_network \
-	$(wildcard tests/model_selection/test_statistics*.py) \
+	tests/model_selection/statistics \
 	tests/feature_extraction/radiomics/test_radiomics_values.py
 # What tells within a minute or two whether a Python will do.
 FAST := tests/test_package.py tests/losses tests/metrics \
-	$(wildcard tests/model_selection/test_statistics*.py) \
-	tests/model_selection/test_optuna_search_storage.py tests/persistence/test_save_and_load.py
+	tests/model_selection/statistics \
+	tests/model_selection/search/test_storage.py tests/persistence/test_save_and_load.py
 
 .PHONY: help demo test test-slow test-gpu coverage mutation test-kernels test-pythons test-newest-python check \
 	check-lower-bounds lint types contracts docs examples \

@@ -5,13 +5,15 @@ types. Compared are pyradiomics' ``execute`` label by label, the extractor of sk
 reimplementations where `--rivals-python` names an interpreter that has them:
 
     python -m venv rivals
-    rivals/bin/pip install flash-radiomics fastrad SimpleITK PyWavelets pykwalify h5py scipy \
-        scikit-image scikit-learn trimesh psutil
+    rivals/bin/pip install flash-radiomics fastrad numpyradiomics SimpleITK PyWavelets pykwalify \
+        h5py scipy scikit-image scikit-learn trimesh psutil
     python benchmarks/radiomics.py --rivals-python rivals/bin/python
 
-fastrad has no filters and no normalisation, and its memory grows with the whole volume: it is
-measured on the unfiltered image of a smaller scan, in a table of its own. Every contestant runs in
-a process of its own and reads the same files.
+fastrad and numpyradiomics have no such filters, and fastrad's memory grows with the whole volume:
+they are measured on the unfiltered image of a smaller scan, in a table of its own. Other peers
+install and have no part here: MIRP, z-rad and pictologics (Python 3.12 and later) follow IBSI, with
+features, names and filters other than pyradiomics', so that there is no common set of numbers.
+Every contestant runs in a process of its own and reads the same files.
 """
 
 import argparse
@@ -109,18 +111,44 @@ def fastrad(cases, labels, params):
             yield {f"original_{k.replace(':', '_', 1)}": float(v) for k, v in found.items()}
 
 
+def numpyradiomics(cases, labels, params):
+    import numpyradiomics as rival
+    import SimpleITK as sitk
+
+    width = params["setting"]["binWidth"]
+    for image_path, mask_path in cases:
+        image, mask = sitk.ReadImage(image_path), sitk.ReadImage(mask_path)
+        voxels, regions = (sitk.GetArrayFromImage(each) for each in (image, mask))
+        spacing = image.GetSpacing()[::-1]
+        for label in labels:
+            region = regions == label
+            box = tuple(slice(axis.min(), axis.max() + 1) for axis in np.nonzero(region))
+            part, region = voxels[box].astype(float), region[box]
+            found = {f"shape_{k}": v for k, v in rival.shape(region, spacing).items()}
+            found |= {
+                f"firstorder_{k}": v
+                for k, v in rival.firstorder(part, region, float(np.prod(spacing)), width).items()
+            }
+            for name in ("glcm", "glrlm", "glszm", "gldm"):
+                values = getattr(rival, name)(part, region, binWidth=width)
+                found |= {f"{name}_{k}": v for k, v in values.items()}
+            yield {f"original_{k}": float(v) for k, v in found.items()}
+
+
 CONTESTANTS = {
     "pyradiomics, label by label": pyradiomics_loop,
     "skcyto, 1 process": lambda *args: skcyto_extractor(*args, n_jobs=1),
     "skcyto, 2 processes": lambda *args: skcyto_extractor(*args, n_jobs=2),
     "flash-radiomics": flash_radiomics,
     "fastrad": fastrad,
+    "numpyradiomics": numpyradiomics,
 }
-RIVALS = ("flash-radiomics", "fastrad")
+RIVALS = ("flash-radiomics", "fastrad", "numpyradiomics")
 PACKAGES = {
     "pyradiomics": ("pyradiomics-bhklab", "pyradiomics"),
     "flash-radiomics": ("flash-radiomics",),
     "fastrad": ("fastrad",),
+    "numpyradiomics": ("numpyradiomics",),
     "skcyto": ("skcyto",),
 }
 
@@ -293,7 +321,7 @@ def main():
             TED: (
                 arguments.cases,
                 arguments.size,
-                [name for name in CONTESTANTS if name != "fastrad"],
+                [name for name in CONTESTANTS if name not in ("fastrad", "numpyradiomics")],
                 "1,648 features a label from 19 image types (preset ted1648)",
             ),
             UNFILTERED: (

@@ -57,7 +57,7 @@ def expected_failed_checks(estimator):
             "check_classifiers_train": (
                 "the decision is tuned and the probabilities are left alone, as in scikit-learn's "
                 "TunedThresholdClassifierCV, so predict is not their argmax: "
-                "tests/model_selection/test_logit_bias.py::test_predict_is_argmax_of_biased_scores"
+                "tests/model_selection/logit_bias/test_logit_bias.py::test_predict_is_argmax_of_biased_scores"
             )
         }
     if not isinstance(estimator, ImbalancedMLPClassifier):

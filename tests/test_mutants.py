@@ -31,13 +31,18 @@ class Counter:
 
 
 @pytest.fixture(scope="module")
-def mutants():
+def tool():
     spec = importlib.util.spec_from_file_location("mutants", PATH)
     module = importlib.util.module_from_spec(spec)
     sys.modules["mutants"] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
-    yield list(module.mutants_of(SOURCE))
+    yield module
     del sys.modules["mutants"]
+
+
+@pytest.fixture(scope="module")
+def mutants(tool):
+    return list(tool.mutants_of(SOURCE))
 
 
 def test_every_fault_is_named_with_its_place(mutants):
@@ -75,3 +80,13 @@ def test_each_differs_in_one_place_and_compiles(mutants):
         changed = ast.unparse(mutant.tree).splitlines()
         assert len(changed) == len(original)
         assert sum(a != b for a, b in zip(original, changed, strict=True)) == 1
+
+
+def test_a_method_without_its_super_can_still_take_the_place_of_the_one_with_it(tool):
+    source = "class Loud:\n    def __repr__(self):\n        return super().__repr__().upper()\n"
+    space = {}
+    exec(source, space)
+    silent = next(m for m in tool.mutants_of(source) if m.name.endswith("to `return None`"))
+    exec(compile(silent.tree_with_class, "loud.py", "exec"), changed := {})
+    space["Loud"].__repr__.__code__ = changed["Loud"].__repr__.__code__
+    assert space["Loud"]().__repr__() is None

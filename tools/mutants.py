@@ -7,6 +7,7 @@ import copy
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 COMPARISONS = {
     ast.Lt: ast.LtE,
@@ -49,14 +50,33 @@ class Mutant:
         Of the statement that holds it; the first lines only where others are nested in it.
     name : str
         What is changed, and into what.
-    tree : ast.Module
-        The module with the fault.
     """
 
     scope: str
     lines: range
     name: str
-    tree: ast.Module
+    _module: ast.Module
+    _place: _Place
+    _replacement: ast.AST
+
+    @property
+    def tree(self) -> ast.Module:
+        """The module with the fault, made anew each time."""
+        self._place.put(self._replacement)
+        try:
+            return ast.fix_missing_locations(copy.deepcopy(self._module))
+        finally:
+            self._place.put(self._place.node)
+
+    @property
+    def tree_with_class(self) -> ast.Module:
+        """The same, the function's reference to its class kept where its only ``super()`` went."""
+        tree: Any = self.tree
+        function = tree
+        for name in self.scope.split("."):
+            function = next(each for each in function.body if getattr(each, "name", "") == name)
+        function.body += ast.parse("if False:\n    __class__").body
+        return ast.fix_missing_locations(tree)
 
 
 def mutants_of(source: str) -> Iterator[Mutant]:
@@ -65,14 +85,11 @@ def mutants_of(source: str) -> Iterator[Mutant]:
     seen: Counter[str] = Counter()
     for place in list(_places(tree, (), False, None)):
         for replacement in _replacements(place.node):
-            place.put(replacement)
-            changed = ast.fix_missing_locations(copy.deepcopy(tree))
-            place.put(place.node)
             where = place.scope or place.path
             name = f"{where}: `{_text(place.node)}` to `{_text(replacement)}`"
             seen[name] += 1
             name += f" ({seen[name]})" if seen[name] > 1 else ""
-            yield Mutant(place.scope, place.lines, name, changed)
+            yield Mutant(place.scope, place.lines, name, tree, place, replacement)
 
 
 @dataclass

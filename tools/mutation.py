@@ -43,7 +43,6 @@ TABLE = ROOT / "benchmarks" / "results" / "mutation.md"
 # What numba compiles is left out: a changed copy would have to be compiled anew each time.
 KERNELS = [
     "_classes",
-    "_compact_region",
     "_engine",
     "_filters",
     "_first_order",
@@ -62,11 +61,13 @@ PACKAGES = {
     "metrics": ("skcyto/metrics/*.py", ["tests/metrics", "skcyto/metrics"]),
     "statistics": (
         "skcyto/model_selection/_statistics/*.py",
-        ["tests/model_selection/test_statistics_*.py", "skcyto/model_selection/_statistics"],
+        ["tests/model_selection/statistics", "skcyto/model_selection/_statistics"],
     ),
     "radiomics": (
         "skcyto/feature_extraction/_radiomics/**/*.py",
         [
+            "tests/feature_extraction/radiomics/test_ibsi.py",
+            "tests/feature_extraction/radiomics/test_radiomics_regions.py",
             "tests/feature_extraction/radiomics/test_radiomics_values.py",
             "tests/feature_extraction/radiomics/test_radiomics_kernels.py",
             "tests/feature_extraction/radiomics/test_radiomics_settings.py",
@@ -226,11 +227,17 @@ class Runner:
         if not order or mutant.scope not in functions:
             return UNREACHED
         codes = function_codes(compile(mutant.tree, str(path), "exec"))
+        keys = [(mutant.scope, each.__code__.co_firstlineno) for each in functions[mutant.scope]]
+        if any(
+            codes[key].co_freevars != each.__code__.co_freevars
+            for key, each in zip(keys, functions[mutant.scope], strict=True)
+        ):
+            codes = function_codes(compile(mutant.tree_with_class, str(path), "exec"))
 
         def work() -> str:
             quiet()
-            for function in functions[mutant.scope]:
-                function.__code__ = codes[mutant.scope, function.__code__.co_firstlineno]
+            for key, function in zip(keys, functions[mutant.scope], strict=True):
+                function.__code__ = codes[key]
             for name in order:
                 items[name].config.hook.pytest_runtest_protocol(item=items[name], nextitem=None)
                 if self.failed:

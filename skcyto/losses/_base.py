@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from abc import ABC, abstractmethod
+from abc import ABC
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -23,13 +23,17 @@ class Loss(ABC):
     don't change one that is a key of a dict.
 
     To write a loss of your own, give the class a `name`, let ``__init__`` assign its parameters,
-    check them in `_validate` and return a :class:`Criterion` from :meth:`make_criterion`. If its
-    values change their meaning during the training, override :meth:`Criterion.training_stage`.
+    check them in `_validate` and name the :class:`Criterion` that takes them as `criterion_class`,
+    or return one from :meth:`make_criterion`. If its values change their meaning during the
+    training, override :meth:`Criterion.training_stage`.
 
     Attributes
     ----------
     name : str
         Short name, as in ``get_loss(name)``.
+    criterion_class : type or None
+        Class of the criterion, called with the class counts, `class_weight`, `reduction` and the
+        parameters of the loss.
     needs_cosine_head : bool
         The loss expects logits that are cosines: weights and features of the last layer
         normalised.
@@ -63,14 +67,10 @@ class Loss(ABC):
     ...         return super().sample_losses(logits / self.temperature, target)
     >>> class Tempered(Loss):
     ...     name = "tempered"
+    ...     criterion_class = TemperedCriterion
     ...
     ...     def __init__(self, temperature=1.0):
     ...         self.temperature = temperature
-    ...
-    ...     def make_criterion(self, class_counts, *, class_weight, reduction, max_epochs):
-    ...         return TemperedCriterion(
-    ...             class_counts, self.temperature, class_weight=class_weight, reduction=reduction
-    ...         )
     >>> loss = Tempered(temperature=2.0)
     >>> loss
     Tempered(temperature=2.0)
@@ -80,6 +80,7 @@ class Loss(ABC):
     """
 
     name: ClassVar[str]
+    criterion_class: ClassVar[type[Criterion] | None] = None
     needs_cosine_head: ClassVar[bool] = False
     uses_class_counts: ClassVar[bool] = False
     needs_every_class_in_batch: ClassVar[bool] = False
@@ -145,7 +146,6 @@ class Loss(ABC):
             max_epochs=max_epochs,
         )
 
-    @abstractmethod
     def make_criterion(
         self,
         class_counts: torch.Tensor,
@@ -155,6 +155,8 @@ class Loss(ABC):
         max_epochs: int | None,
     ) -> Criterion:
         """Make the criterion from arguments that :meth:`build` has checked.
+
+        That is one of `criterion_class`, given all parameters of the loss, unless overridden.
 
         Parameters
         ----------
@@ -171,6 +173,11 @@ class Loss(ABC):
         -------
         criterion : Criterion
         """
+        if self.criterion_class is None:
+            raise NotImplementedError(f"{type(self).__name__} has no criterion_class")
+        return self.criterion_class(
+            class_counts, class_weight=class_weight, reduction=reduction, **self.get_params()
+        )
 
     def _validate(self) -> None:  # noqa: B027
         """Check the parameters; raise ValueError where one is out of range."""

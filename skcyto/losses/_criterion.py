@@ -69,6 +69,15 @@ class Criterion(torch.nn.Module):
     #: Set to False where a row's weight has no meaning; sample weights are then refused.
     supports_sample_weight: bool = True
 
+    #: Whether the value is a weighted mean of rows, so that a row can be of several classes. One of
+    #: your own that overrides :meth:`compute` or :meth:`reduce` sets it to True where it still is.
+    takes_soft_targets: bool = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if {"compute", "reduce"} & vars(cls).keys() and "takes_soft_targets" not in vars(cls):
+            cls.takes_soft_targets = False
+
     def __init__(
         self,
         class_counts: Any,
@@ -143,6 +152,41 @@ class Criterion(torch.nn.Module):
                 )
             sample_weight = sample_weight.to(logits)
         return self.compute(logits, target, sample_weight)
+
+    def soft_loss(
+        self,
+        logits: torch.Tensor,
+        shares: torch.Tensor,
+        sample_weight: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Compute the loss of rows that are of several classes each.
+
+        A row counts once for each class, weighted by the share of that class: of the cross-entropy
+        this is the one against the shares.
+
+        Parameters
+        ----------
+        logits : torch.Tensor of shape (n_samples, n_classes)
+            The network's output, before any softmax.
+        shares : torch.Tensor of shape (n_samples, n_classes)
+            Of the classes; rows sum to one.
+        sample_weight : torch.Tensor of shape (n_samples,) or None, default=None
+            Weights of the rows, not negative.
+
+        Returns
+        -------
+        loss : torch.Tensor, scalar
+
+        Raises
+        ------
+        ValueError
+            If the loss is no weighted mean of rows.
+        """
+        if not self.takes_soft_targets:
+            raise ValueError(f"{type(self).__name__} has no value for rows of several classes")
+        target, weight = spread(shares, sample_weight)
+        loss = self(logits.repeat_interleave(self.n_classes, dim=0), target, weight)
+        return loss * self.n_classes if self.reduction == "count" else loss
 
     def compute(
         self, logits: torch.Tensor, target: torch.Tensor, sample_weight: torch.Tensor | None
@@ -373,6 +417,28 @@ class Criterion(torch.nn.Module):
             return tensor.to(device, torch.float32 if device.type == "mps" else torch.float64)
 
         return super()._apply(move, recurse)
+
+
+def spread(
+    shares: torch.Tensor, sample_weight: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Turn rows of several classes into one row a class, and shares into their weights.
+
+    Parameters
+    ----------
+    shares : torch.Tensor of shape (n_samples, n_classes)
+        Of the classes.
+    sample_weight : torch.Tensor of shape (n_samples,) or None
+        Weights of the rows.
+
+    Returns
+    -------
+    target : torch.Tensor of shape (n_samples * n_classes,)
+    weight : torch.Tensor of shape (n_samples * n_classes,)
+    """
+    target = torch.arange(shares.shape[1], device=shares.device).repeat(len(shares))
+    weight = shares if sample_weight is None else shares * sample_weight[:, None]
+    return target, weight.flatten()
 
 
 def one_hot(target: torch.Tensor, n_classes: int, like: torch.Tensor) -> torch.Tensor:

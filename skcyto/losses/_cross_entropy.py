@@ -9,7 +9,6 @@ from torch.nn import functional
 
 from skcyto.losses._base import Loss, check_number
 from skcyto.losses._criterion import Criterion
-from skcyto.losses._weights import ClassWeight
 
 
 class CrossEntropyCriterion(Criterion):
@@ -28,6 +27,8 @@ class CrossEntropyCriterion(Criterion):
     def adjust(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Change the logits before the cross-entropy of the training."""
         return logits
+
+    takes_soft_targets = True  # `compute` is overridden for speed alone
 
     def active_class_weight(self) -> torch.Tensor | None:
         """Class weights in force; None stands for ones."""
@@ -90,28 +91,13 @@ class CrossEntropy(Loss):
     """
 
     name = "ce"
+    criterion_class = CrossEntropyCriterion
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         self.label_smoothing = label_smoothing
 
     def _validate(self) -> None:
         check_number("label_smoothing", self.label_smoothing, 0, 1, include_high=False)
-
-    def make_criterion(
-        self,
-        class_counts: torch.Tensor,
-        *,
-        class_weight: ClassWeight,
-        reduction: str,
-        max_epochs: int | None,
-    ) -> Criterion:
-        """Make the criterion; see :meth:`Loss.make_criterion`."""
-        return CrossEntropyCriterion(
-            class_counts,
-            class_weight=class_weight,
-            reduction=reduction,
-            label_smoothing=self.label_smoothing,
-        )
 
 
 class WeightedCrossEntropy(CrossEntropy):

@@ -8,7 +8,6 @@ import torch
 
 from skcyto.losses._base import Loss, check_number
 from skcyto.losses._criterion import Criterion
-from skcyto.losses._cross_entropy import CrossEntropyCriterion
 from skcyto.losses._weights import DEFAULT_BETA, ClassWeight, class_weight_from_counts
 
 
@@ -31,6 +30,9 @@ class FocalCriterion(Criterion):
         rest = rest.clamp(min=torch.finfo(rest.dtype).tiny)
         return rest**self.gamma * cross_entropy
 
+    def _log_train_correction(self) -> torch.Tensor:
+        return super()._log_train_correction() if self.gamma else self._log_weight_correction()
+
 
 class Poly1Criterion(Criterion):
     """Cross-entropy with the first term of its expansion changed."""
@@ -47,12 +49,8 @@ class Poly1Criterion(Criterion):
         cross_entropy = super().sample_losses(logits, target)
         return cross_entropy - self.epsilon * torch.expm1(-cross_entropy)
 
-
-def _focal_criterion(class_counts: torch.Tensor, gamma: float, **kwargs: Any) -> Criterion:
-    # gamma 0 is the cross-entropy, its way back to a prior included.
-    if gamma == 0:
-        return CrossEntropyCriterion(class_counts, **kwargs)
-    return FocalCriterion(class_counts, gamma=gamma, **kwargs)
+    def _log_train_correction(self) -> torch.Tensor:
+        return super()._log_train_correction() if self.epsilon else self._log_weight_correction()
 
 
 class Focal(Loss):
@@ -88,25 +86,13 @@ class Focal(Loss):
     """
 
     name = "focal"
+    criterion_class = FocalCriterion
 
     def __init__(self, gamma: float = 2.0) -> None:
         self.gamma = gamma
 
     def _validate(self) -> None:
         check_number("gamma", self.gamma, 0)
-
-    def make_criterion(
-        self,
-        class_counts: torch.Tensor,
-        *,
-        class_weight: ClassWeight,
-        reduction: str,
-        max_epochs: int | None,
-    ) -> Criterion:
-        """Make the criterion; see :meth:`Loss.make_criterion`."""
-        return _focal_criterion(
-            class_counts, self.gamma, class_weight=class_weight, reduction=reduction
-        )
 
 
 class ClassBalanced(Loss):
@@ -168,9 +154,9 @@ class ClassBalanced(Loss):
                 f"ClassBalanced sets the class weights itself, got class_weight={class_weight!r}: "
                 "leave it None, or use CrossEntropy or Focal with these weights"
             )
-        return _focal_criterion(
+        return FocalCriterion(
             class_counts,
-            self.gamma,
+            gamma=self.gamma,
             class_weight=class_weight_from_counts("effective", class_counts, beta=self.beta),
             reduction=reduction,
         )
@@ -207,6 +193,7 @@ class Poly1(Loss):
     """
 
     name = "poly1"
+    criterion_class = Poly1Criterion
 
     def __init__(self, epsilon: float = 1.0) -> None:
         self.epsilon = epsilon
@@ -214,20 +201,3 @@ class Poly1(Loss):
     def _validate(self) -> None:
         # Below -1 the gradient pushes sure rows away from their class.
         check_number("epsilon", self.epsilon, -1)
-
-    def make_criterion(
-        self,
-        class_counts: torch.Tensor,
-        *,
-        class_weight: ClassWeight,
-        reduction: str,
-        max_epochs: int | None,
-    ) -> Criterion:
-        """Make the criterion; see :meth:`Loss.make_criterion`."""
-        if self.epsilon == 0:
-            return CrossEntropyCriterion(
-                class_counts, class_weight=class_weight, reduction=reduction
-            )
-        return Poly1Criterion(
-            class_counts, class_weight=class_weight, reduction=reduction, epsilon=self.epsilon
-        )

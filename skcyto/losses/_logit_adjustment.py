@@ -184,6 +184,7 @@ class VectorScaling(Loss):
     """
 
     name = "vector_scaling"
+    criterion_class = VectorScalingCriterion
     uses_class_counts = True
 
     def __init__(self, gamma: float = 0.3, tau: float = 1.0) -> None:
@@ -193,20 +194,3 @@ class VectorScaling(Loss):
     def _validate(self) -> None:
         check_number("gamma", self.gamma, 0)
         check_number("tau", self.tau, 0)
-
-    def make_criterion(
-        self,
-        class_counts: torch.Tensor,
-        *,
-        class_weight: ClassWeight,
-        reduction: str,
-        max_epochs: int | None,
-    ) -> Criterion:
-        """Make the criterion; see :meth:`Loss.make_criterion`."""
-        return VectorScalingCriterion(
-            class_counts,
-            class_weight=class_weight,
-            reduction=reduction,
-            gamma=float(self.gamma),
-            tau=float(self.tau),
-        )

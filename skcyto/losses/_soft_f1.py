@@ -6,7 +6,6 @@ import torch
 
 from skcyto.losses._base import Loss
 from skcyto.losses._criterion import Criterion, one_hot
-from skcyto.losses._weights import ClassWeight
 
 
 class SoftF1Criterion(Criterion):
@@ -63,18 +62,8 @@ class SoftF1(Loss):
     """
 
     name = "soft_f1"
+    criterion_class = SoftF1Criterion
     needs_every_class_in_batch = True
 
     def __init__(self) -> None:
         pass
-
-    def make_criterion(
-        self,
-        class_counts: torch.Tensor,
-        *,
-        class_weight: ClassWeight,
-        reduction: str,
-        max_epochs: int | None,
-    ) -> Criterion:
-        """Make the criterion; see :meth:`Loss.make_criterion`."""
-        return SoftF1Criterion(class_counts, class_weight=class_weight, reduction=reduction)

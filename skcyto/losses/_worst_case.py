@@ -281,6 +281,7 @@ class Minimax(Loss):
     """
 
     name = "minimax"
+    criterion_class = MinimaxCriterion
     needs_every_class_in_batch = True
 
     def __init__(self, grouping: str = "class", temperature: float = 0.0) -> None:
@@ -296,23 +297,6 @@ class Minimax(Loss):
         if self.grouping not in GROUPINGS:
             raise ValueError(f"grouping={self.grouping!r} must be one of {list(GROUPINGS)}")
         check_number("temperature", self.temperature, 0)
-
-    def make_criterion(
-        self,
-        class_counts: torch.Tensor,
-        *,
-        class_weight: ClassWeight,
-        reduction: str,
-        max_epochs: int | None,
-    ) -> Criterion:
-        """Make the criterion; see :meth:`Loss.make_criterion`."""
-        return MinimaxCriterion(
-            class_counts,
-            class_weight=class_weight,
-            reduction=reduction,
-            grouping=self.grouping,
-            temperature=self.temperature,
-        )
 
 
 class GroupDRO(Loss):
@@ -359,6 +343,7 @@ class GroupDRO(Loss):
     """
 
     name = "group_dro"
+    criterion_class = GroupDROCriterion
     needs_every_class_in_batch = True
 
     def __init__(self, step_size: float = 0.01) -> None:
@@ -366,22 +351,6 @@ class GroupDRO(Loss):
 
     def _validate(self) -> None:
         check_number("step_size", self.step_size, 0)
-
-    def make_criterion(
-        self,
-        class_counts: torch.Tensor,
-        *,
-        class_weight: ClassWeight,
-        reduction: str,
-        max_epochs: int | None,
-    ) -> Criterion:
-        """Make the criterion; see :meth:`Loss.make_criterion`."""
-        return GroupDROCriterion(
-            class_counts,
-            class_weight=class_weight,
-            reduction=reduction,
-            step_size=self.step_size,
-        )
 
 
 class CVaR(Loss):

@@ -13,6 +13,7 @@ import pytest
 
 from skcyto.exceptions import RandomWeightsWarning
 from skcyto.feature_extraction import EVA02TokenEmbedder
+from skcyto.model_selection import OptunaSearchCV
 from skcyto.neural_network import EVA02Classifier, ImbalancedMLPClassifier
 
 ROOT = Path(__file__).parents[2]
@@ -23,12 +24,13 @@ BLOCK = re.compile(r"^(% not run: [^\n]+\n)?```py(?:thon)?\n(.*?)^```", re.MULTI
 SMALLER = [
     (r"n_trials=\d+", "n_trials=2"),
     (r"trials_per_batch=\d+", "trials_per_batch=2"),
+    (r"max_epochs=20", "max_epochs=2"),
     (r"n_jobs=(-1|\d+)", "n_jobs=1"),
     (r"make_orbit_mri\(\d+", "make_orbit_mri(6"),
     (r"make_cell_images\(\s*\d{3,}", "make_cell_images(90"),
     (r"(RandomForestClassifier\()300", r"\1 20"),
     (r'settings="ted1648"', 'settings="original"'),
-    (r'EVA02TokenEmbedder\("eva02_tiny_patch14_336"', "EVA02TokenEmbedder("),
+    ('"eva02_tiny_patch14_336"', '"test_vit"'),
     (r"image_size=112", "image_size=32"),
     # Weights that the reader has.
     (r'"vit_small_patch16_224",\n    weights="lunit/model.safetensors"', '"test_vit"'),
@@ -37,6 +39,7 @@ DEFAULTS = {
     EVA02TokenEmbedder: {"weights": None, "image_size": 32, "random_state": 0},
     EVA02Classifier: {"weights": None, "image_size": 32, "max_epochs": 1},
     ImbalancedMLPClassifier: {"max_epochs": 3},
+    OptunaSearchCV: {"n_trials": 2},
 }
 
 
@@ -66,8 +69,8 @@ def small(monkeypatch, tmp_path):
     for estimator, settings in DEFAULTS.items():
         for name, value in settings.items():
             monkeypatch.setitem(estimator.__init__.__kwdefaults__, name, value)
-        defaults = estimator.__init__.__defaults__
-        if estimator is not ImbalancedMLPClassifier:
+        if "weights" in settings:
+            defaults = estimator.__init__.__defaults__
             monkeypatch.setattr(estimator.__init__, "__defaults__", ("test_vit", *defaults[1:]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RandomWeightsWarning)

@@ -102,7 +102,7 @@ def test_heatmap_groups_features_around_those_kept(table, filter_):
     names = list(display.feature_names)
     assert names[:3] == ["f0", "f4", "f5"]
     assert_allclose(display.correlations, np.corrcoef(X[names].T), atol=1e-12)
-    assert_array_equal(np.unique(display.groups, return_counts=True)[1].max(), 3)
+    assert_array_equal(np.unique(display.blocks, return_counts=True)[1].max(), 3)
     assert len(display.ax_.patches) == 1
     assert [label.get_text() for label in display.ax_.get_yticklabels()] == names
     fewer = CorrelationHeatmapDisplay.from_estimator(filter_, X, max_features=2)

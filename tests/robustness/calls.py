@@ -40,7 +40,8 @@ MANY_WORKERS = "joblib starts as many workers as it is asked for"
 MUCH_WORK = "a large number is much work and no fault"
 _COUNTS = (
     "max_epochs", "n_iter_no_change", "n_resamples", "n_trials", "n_candidates",
-    "n_splits", "n_repeats", "n_samples", "top", "max_features", "image_size",
+    "n_splits", "n_repeats", "n_samples", "top", "max_features", "image_size", "head_hidden_size",
+    "views",
 )  # fmt: skip
 LEFT_OUT = {
     ("n_jobs", "huge"): MANY_WORKERS,

@@ -95,14 +95,17 @@ class FineTunedSource:
         return self.identity
 
     def create(self) -> nn.Module:
-        """Copy the backbone, in float32 on the CPU and in evaluation mode.
+        """Copy the backbone, its adapters merged, in float32 on the CPU and in evaluation mode.
 
         Returns
         -------
         model : torch.nn.Module
             A timm model without a classifier.
         """
+        from skcyto.neural_network._transformer._lora import merge_adapters
+
         model = copy.deepcopy(self.classifier.network_.backbone).cpu()
+        merge_adapters(model)
         if hasattr(model, "set_grad_checkpointing"):
             model.set_grad_checkpointing(False)
         return model.float().eval()

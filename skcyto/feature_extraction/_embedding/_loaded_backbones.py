@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from skcyto.exceptions import PretrainedWeightsError
 from skcyto.feature_extraction._embedding._fine_tuned import FineTunedSource
-from skcyto.feature_extraction._embedding._tokens import TokenBackbone
+from skcyto.feature_extraction._embedding._tokens import RAW, TokenBackbone
 from skcyto.utils._backbones._source import BackboneSource
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _loaded: OrderedDict[_Key, TokenBackbone] = OrderedDict()
 
 
 def get_backbone(
-    source: BackboneSource | FineTunedSource, identity: str, device: torch.device, kind: str
+    source: BackboneSource | FineTunedSource, identity: str, device: torch.device, kind: str = RAW
 ) -> TokenBackbone:
     """Return a backbone, loading it unless this process still has it.
 
@@ -34,7 +34,7 @@ def get_backbone(
         What `source.identify_weights()` said when the estimator was fitted.
     device : torch.device
         Where it shall be.
-    kind : {"raw", "normed", "pooled"}
+    kind : {"raw", "normed", "pooled"}, default="raw"
         What it shall give.
 
     Returns

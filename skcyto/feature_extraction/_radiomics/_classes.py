@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skcyto.feature_extraction._radiomics._compact_region import LOCAL_CLASSES
 from skcyto.feature_extraction._radiomics._runtime import import_radiomics, private_runtime
 from skcyto.feature_extraction._radiomics._shape import measure_mesh
 
 SHARED = "_skcyto_shared"  # key of the settings under which one label's classes share their bins
+# Those that bin gray levels.
+BINNED_CLASSES = ("firstorder", "glcm", "gldm", "glrlm", "glszm", "ngtdm")
 _TOLERANCE = 1e-10
 
 
@@ -209,7 +210,7 @@ def feature_classes() -> SimpleNamespace:
     slow: list[str] = []
     for name, parent in import_radiomics().getFeatureClasses().items():
         classes[name] = parent
-        if name != "shape" and name not in LOCAL_CLASSES:
+        if name != "shape" and name not in BINNED_CLASSES:
             continue
         try:
             members = _fast_shape(parent) if name == "shape" else _members(_SharedBins)

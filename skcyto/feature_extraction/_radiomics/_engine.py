@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,12 @@ from skcyto.feature_extraction._radiomics._checks import (
     region_box,
 )
 from skcyto.feature_extraction._radiomics._classes import (
+    BINNED_CLASSES,
     SHARED,
     feature_classes,
     share_bins,
     to_float,
 )
-from skcyto.feature_extraction._radiomics._compact_region import LOCAL_CLASSES, Patch
 from skcyto.feature_extraction._radiomics._filters import (
     Box,
     Filtered,
@@ -97,23 +96,6 @@ class Region:
     n_binned: int = 0
     messages: list[str] = field(default_factory=list)
     problem: ScanProblem | None = None
-
-
-class _Where:
-    """Where a region is: for kernels, and for pyradiomics' own classes where these are needed."""
-
-    def __init__(self, region: Region, distance: int) -> None:
-        import SimpleITK as sitk
-
-        self._mask, self._label, self._distance = region.mask, region.label, distance
-        self._box = region.box
-        mask = crop(region.mask, region.box)  # a view does not keep its image alive
-        inside = sitk.GetArrayViewFromImage(mask) == region.label
-        self.voxels = Voxels(inside, region.box, distance)
-
-    @cached_property
-    def patch(self) -> Patch:
-        return Patch(crop(self._mask, self._box), self._label, self._distance)
 
 
 def prepare(
@@ -257,7 +239,7 @@ def extract(
 def _compute_group(group: list[Region], settings: Settings, *, whole: bool) -> None:
     """Compute all but shape of regions that share an image."""
     distance = _largest_distance(settings)
-    places = {region.key: _Where(region, distance) for region in group}
+    places = {region.key: _voxels_of(region, distance) for region in group}
     box = union([region.box for region in group])
     for image_type, custom in settings.image_types.items():
         kwargs = {**settings.setting, **custom}
@@ -351,6 +333,14 @@ def _compute_shape(region: Region, settings: Settings) -> None:
         region.values.update({name: to_float(value) for name, value in values.items()})
 
 
+def _voxels_of(region: Region, distance: int) -> Voxels:
+    import SimpleITK as sitk
+
+    mask = crop(region.mask, region.box)  # a view does not keep its image alive
+    inside = sitk.GetArrayViewFromImage(mask) == region.label
+    return Voxels(inside, region.box, distance)
+
+
 def _largest_distance(settings: Settings) -> int:
     """Voxels between neighbours, at most, in any image type."""
     everywhere = [settings.setting, *settings.image_types.values()]
@@ -358,10 +348,10 @@ def _largest_distance(settings: Settings) -> int:
 
 
 def _compute_textures(
-    region: Region, filtered: Filtered, where: _Where, settings: Settings
+    region: Region, filtered: Filtered, voxels: Voxels, settings: Settings
 ) -> None:
     kwargs = {**filtered.kwargs, "label": region.label}
-    values = where.voxels.values(filtered.image, filtered.frame)
+    values = voxels.values(filtered.image, filtered.frame)
     shared = share_bins(values, kwargs, max_levels=_MAX_LEVELS)
     levels = shared["levels"]
     region.n_binned += 1
@@ -384,7 +374,7 @@ def _compute_textures(
         return
     wanted = settings.feature_classes
     binned = BinnedRegion(
-        where.voxels,
+        voxels,
         values,
         shared["ranks"],
         shared["present"],
@@ -400,28 +390,31 @@ def _compute_textures(
             if each not in left:
                 region.values[f"{filtered.name}_{name}_{each}"] = features[each]
         if left:
-            _compute_by_radiomics(region, filtered, where, shared, name, left)
-    if "glcm" in classes and "glcm" not in found and not where.patch.has_neighbours(kwargs):
+            _compute_by_radiomics(region, filtered, shared, name, left)
+    if (
+        "glcm" in classes
+        and "glcm" not in found
+        and not voxels.has_neighbours(binned.distances, binned.flat)
+    ):
         region.messages.append("no two of its voxels are neighbours, which the GLCM counts")
 
 
 def _compute_by_radiomics(
     region: Region,
     filtered: Filtered,
-    where: _Where,
     shared: dict[str, Any],
     class_name: str,
     names: list[str],
 ) -> None:
     """Compute by pyradiomics' own class what no kernel computes, or not surely enough."""
     kwargs = {**filtered.kwargs, "label": region.label}
-    image = crop(filtered.image, region.box.within(filtered.frame))
-    mask = crop(region.mask, region.box)
-    if class_name in LOCAL_CLASSES:
+    if class_name in BINNED_CLASSES:
         kwargs[SHARED] = shared
-        if class_name != "glrlm" or where.patch.keeps_runs(kwargs):
-            image, mask = where.patch.take(image), where.patch.mask
-    _run_class(region, class_name, names, filtered.name, image, mask, kwargs)
+    # The whole box, as pyradiomics has it: digits that rounding makes depend on its shape.
+    image = crop(filtered.image, region.box.within(filtered.frame))
+    _run_class(
+        region, class_name, names, filtered.name, image, crop(region.mask, region.box), kwargs
+    )
 
 
 def _are_too_few(shared: dict[str, Any], values: NDArray[Any], image_type: str) -> bool:

@@ -150,6 +150,7 @@ def _cooccurrence(region: BinnedRegion) -> Found | None:
         voxels.offsets(steps),
         weights,
         region.levels,
+        int(region.levels[-1]),
         bool(region.settings.get("symmetricalGLCM", True)),
         matrices,
     )

@@ -29,13 +29,14 @@ class Voxels:
         In the flattened padded box.
     dense : ndarray of int32
         The flattened padded box, all zero between uses.
+    reach : int
     """
 
     def __init__(self, inside: NDArray[np.bool_], box: Box, reach: int) -> None:
         self._coordinates = np.argwhere(inside)
         self._shape = inside.shape
         self._start = np.array(box.start[::-1])
-        self._reach = reach
+        self.reach = reach
         padded = np.array(inside.shape) + 2 * reach
         self._strides = _strides(tuple(padded))
         self.positions = (self._coordinates + reach) @ self._strides
@@ -105,15 +106,22 @@ class Voxels:
         """Turn steps into distances in the flattened padded box."""
         return steps @ self._strides
 
+    def has_neighbours(self, distances: tuple[int, ...], flat: int | None) -> bool:
+        """Say whether any two voxels are as far apart as one of the distances."""
+        inside = np.zeros(len(self.dense), dtype=bool)
+        inside[self.positions] = True
+        offsets = self.offsets(self.steps(distances, flat))
+        return any(inside[self.positions + offset].any() for offset in offsets)
+
     def with_pairs(self, flat: int | None) -> NDArray[np.int64]:
         """List those steps to direct neighbours that have two voxels in line, gaps allowed."""
         from skcyto.feature_extraction._radiomics._kernels._sizes import lines_with_pairs
 
         steps = self.steps((1,), flat)
         if flat not in self._with_pairs:
-            padded = tuple(np.array(self._shape) + 2 * self._reach)
+            padded = tuple(np.array(self._shape) + 2 * self.reach)
             dense = np.full(padded, -1, dtype=np.int32)
-            dense[(slice(self._reach, -self._reach),) * len(padded)] = 0
+            dense[(slice(self.reach, -self.reach),) * len(padded)] = 0
             dense.reshape(-1)[self.positions] = 1
             self._with_pairs[flat] = lines_with_pairs(
                 dense.reshape(-1), self.positions, self.offsets(steps)

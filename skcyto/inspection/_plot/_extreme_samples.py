@@ -27,7 +27,7 @@ from skcyto.inspection._plot._image_grid import (
 from skcyto.inspection._shapley._explain import explain
 from skcyto.inspection._shapley._explanation import Explanation
 from skcyto.inspection._tables import TableEncoder
-from skcyto.utils._plotting import PALETTE, choose_fonts, get_figure_and_axes, wrap
+from skcyto.utils._plotting import PALETTE, choose_fonts, get_figure_and_axes, text_width, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -279,10 +279,12 @@ class ExtremeSamplesDisplay:
         n_rows = int(np.ceil(n / n_columns))
         captions = [_caption(sample) for sample in self.samples.itertuples()]
         below = LINE * (max(text.count("\n") for text in captions) + 1) + 0.08
-        figsize = (_CELL * (2 * n_columns + 0.5), 0.8 + (_CELL + below) * n_rows)
-        self.figure_, self.ax_ = get_figure_and_axes(ax, figsize=figsize)
+        width = _CELL * (2 * n_columns + 0.5)
+        title = wrap(f"Feature {self.feature_name}", int(0.9 * width / text_width("x", 12)))
+        height = 0.9 + 0.22 * title.count("\n") + (_CELL + below) * n_rows
+        self.figure_, self.ax_ = get_figure_and_axes(ax, figsize=(width, height))
         self.ax_.set_axis_off()
-        self.ax_.set_title(wrap(f"Feature {self.feature_name}", 16 * n_columns), pad=20)
+        self.ax_.set_title(title, pad=24, va="bottom")
         self.image_axes_: dict[str, list[Axes]] = {side: [] for side in _SIDES}
         for picture, sample, caption in zip(
             self.images, self.samples.itertuples(), captions, strict=True

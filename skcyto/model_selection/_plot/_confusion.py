@@ -102,9 +102,10 @@ class ConfusionComparisonDisplay:
         n_classes = len(labels)
         if n_columns is None and n_classes > 4:
             n_columns = min(3, len(self.matrices))
-        side = max(2.6, 0.9 + 0.42 * n_classes)
+        n_lines = max((label.count("\n") for label in labels), default=0) + 1
+        side = max(2.6, 0.9 + max(0.42, 0.06 + 0.15 * n_lines) * n_classes)
         room = text_width(labels, 8)
-        slanted = n_classes > 2 or room > (side - 0.9) / n_classes
+        upright = room > (side - 0.9) / n_classes
         whole = all(np.all(m == np.round(m)) for m in map(np.asarray, self.matrices.values()))
 
         def draw(ax: Axes, name: str) -> None:
@@ -128,9 +129,7 @@ class ConfusionComparisonDisplay:
             ax.set_xticks(
                 range(n_classes),
                 labels,
-                rotation=40 if slanted else 0,
-                ha="right" if slanted else "center",
-                rotation_mode="anchor",
+                rotation=90 if upright else 0,
             )
 
         self.figure_, self.axes_ = panel_grid(
@@ -138,7 +137,7 @@ class ConfusionComparisonDisplay:
             draw,
             n_columns=n_columns,
             size=(side, side),
-            extra=(room, 0.65 * room if slanted else 0.0),
+            extra=(room, room if upright else 0.0),
         )
         cases = "true (cases)" if whole else "true (cases, mean over rounds)"
         name_panels(self.figure_, "predicted", "true (each row sums to 1)" if normalize else cases)

@@ -116,7 +116,8 @@ class StackedCriteria:
                 *own: torch.Tensor,
                 template: Criterion = template,
             ) -> torch.Tensor:
-                template.__dict__.update(numbers)
+                for name, value in numbers.items():
+                    setattr(template, name, value)
                 return functional_call(template, buffers, own)
 
             rows = slice(low - start, high - start)

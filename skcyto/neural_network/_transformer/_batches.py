@@ -21,7 +21,7 @@ from skcyto.exceptions import InvalidImageError
 from skcyto.neural_network._samplers import make_batch_sampler
 from skcyto.neural_network._training import ShuffledBatches
 from skcyto.utils._backbones._source import BackboneInfo
-from skcyto.utils._backbones._transforms import make_transform
+from skcyto.utils._backbones._transforms import Augment, make_transform
 from skcyto.utils._backbones._views import View, show
 from skcyto.utils._images._inputs import ImageInputs, explain, list_bad_images
 from skcyto.utils._images._notes import ImageNotes
@@ -30,7 +30,7 @@ from skcyto.utils._random import all_seeded
 
 _BATCHES_AHEAD = 2  # of each reading process
 # Purposes that have seeds of their own.
-_ORDER, _AUGMENTATION, DROPOUT = range(3)
+_ORDER, _AUGMENTATION, DROPOUT, MIXING = range(4)
 
 
 class Draw(NamedTuple):
@@ -159,7 +159,7 @@ class _PreparedImages(Dataset):
     """Views of images, or the reason why one cannot be had, and notes on them."""
 
     def __init__(
-        self, inputs: ImageInputs, info: BackboneInfo, augment: str | None, views: list[View]
+        self, inputs: ImageInputs, info: BackboneInfo, augment: Augment, views: list[View]
     ) -> None:
         self._inputs = inputs
         self._views = views
@@ -202,7 +202,7 @@ class ImageStream:
         What each batch holds; consumed only as far as the work ahead needs.
     info : BackboneInfo
         Description of the network.
-    augment : str or None, default=None
+    augment : str, callable or None, default=None
         Kind of augmentation for the draws that have a seed.
     views : sequence of View, default=(View(),)
         How an image is shown for the draws that have none; all views of an image follow one
@@ -228,7 +228,7 @@ class ImageStream:
         draws: Iterable[list[Draw]],
         *,
         info: BackboneInfo,
-        augment: str | None = None,
+        augment: Augment = None,
         views: Sequence[View] = (View(),),
         n_workers: int = 0,
         pin_memory: bool = False,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from sklearn.utils import check_random_state
 
 from skcyto.exceptions import InvalidImageError
@@ -25,6 +26,7 @@ from skcyto.neural_network._transformer._batches import (
 )
 from skcyto.neural_network._transformer._checkpoint import Checkpoint, hash_rows
 from skcyto.neural_network._transformer._loop import FineTuning, compute_logits
+from skcyto.neural_network._transformer._mixing import check_mixing
 from skcyto.neural_network._transformer._network import TransformerClassifier
 from skcyto.neural_network._transformer._settings import FineTuneSettings
 from skcyto.neural_network._transformer._targets import Targets
@@ -33,6 +35,7 @@ from skcyto.utils._backbones._source import (
     BackboneInfo,
     BackboneSource,
 )
+from skcyto.utils._backbones._transforms import make_transform
 from skcyto.utils._backbones._views import list_views
 from skcyto.utils._devices._batch_halver import BatchHalver, describe_shortage, shortage_raises
 from skcyto.utils._devices._device import resolve_device, resolve_precision
@@ -42,7 +45,7 @@ from skcyto.utils._images._decoding import describe_reader
 from skcyto.utils._images._inputs import ImageInputs, list_bad_images
 from skcyto.utils._prefetch import resolve_n_threads
 from skcyto.utils._progress import progress_bar
-from skcyto.utils._random import draw_seed, torch_seed
+from skcyto.utils._random import all_seeded, draw_seed, torch_seed
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ def fine_tune(settings: FineTuneSettings, inputs: ImageInputs, targets: Targets)
     -------
     result : FineTuned
     """
+    _check_settings(settings)
     device = resolve_device(settings.device)
     precision = resolve_precision(settings.precision, device)
     # Independent of one another: a change of the split does not change the initial weights.
@@ -106,6 +110,7 @@ def fine_tune(settings: FineTuneSettings, inputs: ImageInputs, targets: Targets)
     source = settings.request.resolve(seeds[1])
     info = source.describe()
     network = _make_network(settings, source, len(targets.classes), seeds[1])
+    _try_augmentation(settings, info)
     digests = _check_images(settings, inputs, targets)
     checkpoint, state = None, None
     if settings.checkpoint is not None:
@@ -113,6 +118,8 @@ def fine_tune(settings: FineTuneSettings, inputs: ImageInputs, targets: Targets)
         checkpoint = Checkpoint(settings.checkpoint, fingerprint)
         state = checkpoint.load()
         seeds = seeds if state is None else state["seeds"]
+        if source.weights is None:
+            source = replace(source, seed=seeds[1])
 
     plan = _plan_epochs(settings, targets, seeds)
     counts, criterion = _fit_loss(settings, targets, plan.train)
@@ -141,6 +148,8 @@ def fine_tune(settings: FineTuneSettings, inputs: ImageInputs, targets: Targets)
                 targets.sample_weight,
                 precision=precision,
                 batches=batches,
+                # Random weights come from nowhere else, should no seed have been asked for.
+                keeps_trained_alone=network.is_adapted and source.weights is not None,
             )
             if state is not None:
                 tuning.load_state_dict(state)
@@ -171,7 +180,32 @@ def _make_network(
             freeze=settings.freeze,
             drop_path=settings.drop_path,
             gradient_checkpointing=settings.gradient_checkpointing,
+            head_hidden_size=settings.head_hidden_size,
+            lora_rank=settings.lora_rank,
+            lora_alpha=settings.lora_alpha,
+            lora_targets=settings.lora_targets,
         )
+
+
+def _check_settings(settings: FineTuneSettings) -> None:
+    """Refuse what contradicts itself."""
+    if settings.warmup_epochs >= settings.max_epochs:
+        raise ValueError(
+            f"warmup_epochs={settings.warmup_epochs} must be less than "
+            f"max_epochs={settings.max_epochs}: the learning rate would never be reached"
+        )
+    if hasattr(settings.augment, "get_params"):
+        raise ValueError(
+            f"augment={settings.augment!r} cannot be cloned: scikit-learn takes its get_params "
+            "for that of an estimator. Give torchvision.transforms.Compose([transform])"
+        )
+
+
+def _try_augmentation(settings: FineTuneSettings, info: BackboneInfo) -> None:
+    """Apply a transform of the user's once: what it does wrong is no image's fault."""
+    if callable(settings.augment):
+        with all_seeded(0):
+            make_transform(info, settings.augment)(Image.new("RGB", (64, 48)))
 
 
 def _check_images(settings: FineTuneSettings, inputs: ImageInputs, targets: Targets) -> list[bytes]:
@@ -216,6 +250,8 @@ def _fit_loss(
     weight = None if targets.sample_weight is None else targets.sample_weight[train]
     counts = class_counts(targets.encoded[train], len(targets.classes), weight)
     criterion = build_criterion(settings.loss, counts, targets.classes, len(train), settings)
+    if settings.mixup_alpha or settings.cutmix_alpha:
+        check_mixing(criterion, settings.loss)
     return counts, criterion
 
 

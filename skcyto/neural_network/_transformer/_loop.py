@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
+from timm.utils import ModelEmaV3
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
 from skcyto.losses import Criterion
+from skcyto.losses._criterion import spread
 from skcyto.neural_network._samplers import draws_per_row, validation_weight
 from skcyto.neural_network._stages import (
     begins_stage,
@@ -24,7 +26,8 @@ from skcyto.neural_network._stages import (
     stage_start,
 )
 from skcyto.neural_network._training import optimizer_settings
-from skcyto.neural_network._transformer._batches import DROPOUT, EpochPlan, derive_seed
+from skcyto.neural_network._transformer._batches import DROPOUT, MIXING, EpochPlan, derive_seed
+from skcyto.neural_network._transformer._mixing import Mixer
 from skcyto.neural_network._transformer._network import TransformerClassifier
 from skcyto.neural_network._transformer._settings import FineTuneSettings
 from skcyto.utils._devices._batch_halver import BatchHalver
@@ -55,6 +58,8 @@ class FineTuning:
         What the network computes in.
     batches : BatchHalver
         Images that go through the network at once.
+    keeps_trained_alone : bool, default=False
+        Whether the state leaves out what is frozen.
 
     Attributes
     ----------
@@ -75,6 +80,7 @@ class FineTuning:
         *,
         precision: torch.dtype,
         batches: BatchHalver,
+        keeps_trained_alone: bool = False,
     ) -> None:
         self.history: list[dict[str, Any]] = []
         self._network = network
@@ -97,6 +103,10 @@ class FineTuning:
         self._valid_weight = None
         if valid_weight is not None:
             self._valid_weight = torch.from_numpy(valid_weight.astype(np.float32)).to(self._device)
+        self._mixer = None
+        if settings.mixup_alpha or settings.cutmix_alpha:
+            self._mixer = Mixer(settings.mixup_alpha, settings.cutmix_alpha, criterion.n_classes)
+        self._average = None if settings.ema_decay is None else _average(network, settings)
         self._forward: Callable[[torch.Tensor], torch.Tensor] = network
         if settings.compile:
             # Static shapes: an epoch has three at most, and each gets kernels of its own.
@@ -108,9 +118,13 @@ class FineTuning:
             ),
             **optimizer_kwargs,
         )
+        for group in self._optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
         self._scheduler = _make_scheduler(self._optimizer, settings)
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=precision == torch.float16)
         self._best: dict[str, torch.Tensor] | None = None
+        self._keeps_trained_alone = keeps_trained_alone
+        self._n_updates = 0
 
     def run(
         self,
@@ -167,9 +181,11 @@ class FineTuning:
         return n_vain >= settings.patience
 
     def restore_best(self) -> None:
-        """Put the weights of the best epoch back, if that was asked for."""
+        """Give the network the weights of the best epoch, or the averaged ones, as asked for."""
         if self._settings.restore_best_weights and self._best is not None:
-            self._network.load_state_dict(self._best)
+            self._network.load_trained_state(self._best)
+        elif self._average is not None:
+            self._network.load_trained_state(self._average.module.trained_state())
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the rest of the training depends on; of a training that is done, its results.
@@ -183,11 +199,13 @@ class FineTuning:
         if self.is_done and self._best is not None:
             return state
         return state | {
-            "network": self._network.state_dict(),
+            "network": self._state(self._network),
+            "average": None if self._average is None else self._state(self._average.module),
             "criterion": self._criterion.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "scheduler": None if self._scheduler is None else self._scheduler.state_dict(),
             "scaler": self._scaler.state_dict(),
+            "n_updates": self._n_updates,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -203,12 +221,36 @@ class FineTuning:
         self._criterion.set_epoch(len(self.history) - 1)
         if "network" not in state:
             return
-        self._network.load_state_dict(state["network"])
+        self._network.load_trained_state(state["network"])
+        if self._average is not None:
+            self._average.module.load_trained_state(state["average"])
         self._criterion.load_state_dict(state["criterion"])
         self._optimizer.load_state_dict(state["optimizer"])
         if self._scheduler is not None:
             self._scheduler.load_state_dict(state["scheduler"])
         self._scaler.load_state_dict(state["scaler"])
+        self._n_updates = state["n_updates"]
+
+    def _state(self, network: TransformerClassifier) -> dict[str, torch.Tensor]:
+        """Return what a network has learnt; the rest is where it came from."""
+        return network.trained_state() if self._keeps_trained_alone else network.state_dict()
+
+    def _warm_up(self, epoch: int, number: int, n_batches: int) -> None:
+        """Let the learning rates rise evenly, up to the end of the last epoch of the warm-up."""
+        n_epochs = self._settings.warmup_epochs
+        if epoch >= n_epochs:
+            return
+        share = (epoch * n_batches + number + 1) / (n_epochs * n_batches)
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * share
+
+    def _mix(
+        self, images: torch.Tensor, rows: torch.Tensor, seed: int
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Mix the images of a batch, where that is asked for; also return the shares of classes."""
+        if self._mixer is None:
+            return images, None
+        return self._mixer.mix(images, self._target[rows], seed)
 
     def _train(
         self, epoch: int, stream: Iterator[torch.Tensor], advance: Callable[[int], Any]
@@ -218,14 +260,20 @@ class FineTuning:
         total = torch.zeros((), device=self._device)
         n_images = 0
         targets, predictions = [], []
-        for batch in self._plan.train_batches(epoch):
-            images = next(stream)
-            rows = torch.from_numpy(self._plan.train[batch]).to(self._device)
-            loss, predicted = self._batches.run(partial(self._step, images, rows))
+        batches = self._plan.train_batches(epoch)
+        mixing = np.random.SeedSequence([self._plan.seed, epoch, MIXING])
+        for number, seed in enumerate(mixing.generate_state(len(batches)).tolist()):
+            self._warm_up(epoch, number, len(batches))
+            rows = torch.from_numpy(self._plan.train[batches[number]]).to(self._device)
+            images, shares = self._mix(next(stream), rows, seed)
+            loss, predicted = self._batches.run(partial(self._step, images, rows, shares))
+            if self._average is not None:
+                self._n_updates += 1
+                self._average.update(self._network, step=self._n_updates)
             # Nothing is asked of the device before the end of the epoch.
             total += loss * len(rows)
             n_images += len(rows)
-            targets.append(self._target[rows])
+            targets.append(self._target[rows] if shares is None else shares.argmax(dim=1))
             predictions.append(predicted)
             advance(len(rows))
         return {
@@ -234,21 +282,26 @@ class FineTuning:
         }
 
     def _step(
-        self, images: torch.Tensor, rows: torch.Tensor, size: int
+        self, images: torch.Tensor, rows: torch.Tensor, shares: torch.Tensor | None, size: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Take one step of the optimiser on a batch that goes through the network in parts."""
         self._optimizer.zero_grad(set_to_none=True)
-        whole = self._share(rows)
+        whole = self._share(rows, shares)
         total = torch.zeros((), device=self._device)
         predictions = []
-        for part, part_rows in zip(images.split(size), rows.split(size), strict=True):
+        for start in range(0, len(rows), size):
+            part = slice(start, start + size)
+            of_part = None if shares is None else shares[part]
             with self._autocast():
-                logits = self._forward(part)
-            weight = None if self._weight is None else self._weight[part_rows]
-            loss = self._criterion(logits, self._target[part_rows], weight)
+                logits = self._forward(images[part])
+            weight = None if self._weight is None else self._weight[rows[part]]
+            if of_part is None:
+                loss = self._criterion(logits, self._target[rows[part]], weight)
+            else:
+                loss = self._criterion.soft_loss(logits, of_part, weight)
             # The criterion divides by the weights of the part: the sum over all parts is then the
             # loss of the whole batch, for every loss that is a weighted mean over rows.
-            loss = loss * (self._share(part_rows) / whole)
+            loss = loss * (self._share(rows[part], of_part) / whole)
             self._scaler.scale(loss).backward()
             total += loss.detach()
             predictions.append(logits.detach().argmax(dim=1))
@@ -256,14 +309,18 @@ class FineTuning:
         self._scaler.update()
         return total, torch.cat(predictions)
 
-    def _share(self, rows: torch.Tensor) -> torch.Tensor | float:
+    def _share(self, rows: torch.Tensor, shares: torch.Tensor | None) -> torch.Tensor | float:
         """Return what the criterion divides the summed losses of some rows by."""
-        weight = None if self._weight is None else self._weight[rows]
+        target, weight = self._target[rows], None
+        if self._weight is not None:
+            weight = self._weight[rows]
+        if shares is not None:
+            target, weight = spread(shares, weight)
         # Class weights may be in force from a later epoch on only.
         active = getattr(self._criterion, "active_class_weight", None)
         if active is None or active() is not None:
             like = torch.zeros((), device=self._device)
-            weight = self._criterion.row_weight(self._target[rows], weight, like)
+            weight = self._criterion.row_weight(target, weight, like)
         if weight is None:
             return float(len(rows))
         return self._criterion.divisor(weight, len(rows))
@@ -272,11 +329,14 @@ class FineTuning:
         valid = self._plan.valid
         if not len(valid):
             return {}
+        forward = self._forward
         self._network.eval()
+        if self._average is not None:
+            forward = self._average.module
         n_batches = -(-len(valid) // self._plan.valid_batch_size)
         with torch.no_grad():
             logits = compute_logits(
-                self._forward, islice(stream, n_batches), self._precision, self._batches
+                forward, islice(stream, n_batches), self._precision, self._batches
             )
             rows = torch.from_numpy(valid).to(self._device)
             loss = self._criterion(logits, self._target[rows], self._valid_weight)
@@ -299,15 +359,14 @@ class FineTuning:
         epoch = len(self.history)
         comparable = self.history[stage_start(self._criterion, epoch) :]
         if all(row[monitor] < before[monitor] for before in comparable):
-            self._best = (
-                {
-                    name: tensor.detach().to("cpu", copy=True)
-                    for name, tensor in self._network.state_dict().items()
-                }
-                if self._settings.restore_best_weights
-                else None
-            )
+            self._best = None
+            if self._settings.restore_best_weights:
+                network = self._network if self._average is None else self._average.module
+                state = self._state(network)
+                self._best = {k: v.detach().to("cpu", copy=True) for k, v in state.items()}
         self.history.append(row)
+        if epoch < self._settings.warmup_epochs:
+            return
         if isinstance(self._scheduler, ReduceLROnPlateau):
             if begins_stage(self._criterion, epoch):
                 forget_best(self._scheduler)
@@ -363,6 +422,15 @@ def compute_logits(
     return torch.cat(logits)
 
 
+def _average(network: TransformerClassifier, settings: FineTuneSettings) -> ModelEmaV3:
+    """Make the moving average of a network's weights; what is frozen is shared with it."""
+    average = ModelEmaV3(network, decay=settings.ema_decay, use_warmup=True)
+    for own, copied in zip(network.parameters(), average.module.parameters(), strict=True):
+        if not own.requires_grad:
+            copied.data = own.data
+    return average
+
+
 def _score(target: torch.Tensor, predicted: torch.Tensor) -> float:
     y_true, y_pred = target.numpy(force=True), predicted.numpy(force=True)
     return float(f1_score(y_true, y_pred, average="macro", zero_division=0))
@@ -377,5 +445,5 @@ def _make_scheduler(
             optimizer, patience=_PLATEAU_PATIENCE, factor=_PLATEAU_FACTOR, eps=0.0
         )
     if settings.lr_scheduler == "cosine":
-        return CosineAnnealingLR(optimizer, T_max=settings.max_epochs)
+        return CosineAnnealingLR(optimizer, T_max=settings.max_epochs - settings.warmup_epochs)
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import timm.optim
@@ -10,12 +11,13 @@ import torch
 from torch import nn
 
 from skcyto.neural_network._modules import CosineLinear
+from skcyto.neural_network._transformer._lora import add_adapters
 from skcyto.utils._backbones._source import BackboneInfo, BackboneSource
 from skcyto.utils._backbones._transforms import normalize_pixels
 
 
 class TransformerClassifier(nn.Module):
-    """A timm transformer with timm's own pooling and norm, and a linear head.
+    """A network of timm with its own pooling and norm, and a head.
 
     Parameters
     ----------
@@ -33,11 +35,20 @@ class TransformerClassifier(nn.Module):
         Rate of stochastic depth at the last block; it grows linearly from the first.
     gradient_checkpointing : bool, default=False
         Compute activations again in the backward pass instead of keeping them.
+    head_hidden_size : int or None, default=None
+        Width of a hidden layer of the head; None for a linear head.
+    lora_rank : int, default=0
+        Breadth of adapters that are trained in place of the network; 0 for none.
+    lora_alpha : float or None, default=None
+        Divided by the rank, the factor of what they add; None for a factor of 1.
+    lora_targets : {"qkv", "attention", "all"} or sequence of str, default="qkv"
+        Which layers get one.
 
     Raises
     ------
     ValueError
-        If the model has no blocks to freeze, or fewer, or cannot checkpoint its gradients.
+        If the model has no blocks to freeze, or fewer, no layers to adapt, or cannot checkpoint its
+        gradients.
     """
 
     def __init__(
@@ -50,21 +61,29 @@ class TransformerClassifier(nn.Module):
         freeze: int = 0,
         drop_path: float = 0.0,
         gradient_checkpointing: bool = False,
+        head_hidden_size: int | None = None,
+        lora_rank: int = 0,
+        lora_alpha: float | None = None,
+        lora_targets: str | Sequence[str] = "qkv",
     ) -> None:
         super().__init__()
         self.backbone = source.create(**({"drop_path_rate": drop_path} if drop_path else {}))
         if gradient_checkpointing:
             _checkpoint_gradients(self.backbone, info.model_name)
-        if cosine_head:
-            self.head: nn.Module = CosineLinear(info.pooled_dim, n_classes)
-        else:
-            self.head = nn.Linear(info.pooled_dim, n_classes)
-            nn.init.trunc_normal_(self.head.weight, std=0.02)
-            nn.init.zeros_(self.head.bias)
+        self.head = _make_head(info.pooled_dim, head_hidden_size, n_classes, cosine_head)
         for name in ("mean", "std"):
             value = torch.tensor(info.data_config[name]).reshape(1, 3, 1, 1)
             self.register_buffer(name, value, persistent=False)
         self._frozen = _freeze(self.backbone, freeze, info.model_name) if freeze else []
+        self.is_adapted = lora_rank > 0
+        if lora_rank:
+            add_adapters(
+                self.backbone, lora_rank, lora_alpha, lora_targets, freeze, info.model_name
+            )
+            norms = (
+                m for m in self.backbone.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
+            )
+            self._frozen.extend(norms)
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -87,7 +106,7 @@ class TransformerClassifier(nn.Module):
         features = self.backbone(pixels)
         if isinstance(self.head, nn.Linear):
             return self.head(features)
-        # Cosines of half precision would lose the digits that margins are made of.
+        # Small, and cosines of half precision would lose the digits that margins are made of.
         with torch.autocast(features.device.type, enabled=False):
             return self.head(features.float())
 
@@ -97,6 +116,19 @@ class TransformerClassifier(nn.Module):
         for module in self._frozen:
             module.eval()
         return self
+
+    def trained_state(self) -> dict[str, torch.Tensor]:
+        """Return the state without what is frozen: with adapters, these and the head."""
+        frozen = {name for name, p in self.named_parameters() if not p.requires_grad}
+        return {name: value for name, value in self.state_dict().items() if name not in frozen}
+
+    def load_trained_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take back what :meth:`trained_state` gave; a whole state is taken, too."""
+        missing, unexpected = self.load_state_dict(state, strict=False)
+        if unexpected or set(missing) & self.trained_state().keys():
+            raise ValueError(
+                f"weights of another network: {', '.join([*unexpected, *missing][:3])}"
+            )
 
     def parameter_groups(
         self, learning_rate: float, weight_decay: float, layer_decay: float
@@ -127,6 +159,20 @@ class TransformerClassifier(nn.Module):
         for group in groups:
             group["lr"] = learning_rate * group["lr_scale"]
         return groups
+
+
+def _make_head(n_features: int, n_hidden: int | None, n_classes: int, cosine: bool) -> nn.Module:
+    width = n_features if n_hidden is None else n_hidden
+    last: nn.Module
+    if cosine:
+        last = CosineLinear(width, n_classes)
+    else:
+        last = nn.Linear(width, n_classes)
+        nn.init.trunc_normal_(last.weight, std=0.02)
+        nn.init.zeros_(last.bias)
+    if n_hidden is None:
+        return last
+    return nn.Sequential(nn.Linear(n_features, n_hidden), nn.GELU(), last)
 
 
 def head_names(backbone: nn.Module) -> tuple[str, ...]:

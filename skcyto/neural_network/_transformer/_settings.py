@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 
 from skcyto.losses import Loss, get_loss
 from skcyto.utils._backbones._request import BackboneRequest
+from skcyto.utils._backbones._transforms import Augment
 
 
 @dataclass(frozen=True)
@@ -26,21 +27,28 @@ class FineTuneSettings:
 
     request: BackboneRequest
     loss: Loss
-    augment: str | None
+    augment: Augment
     batch_size: int
     checkpoint: str | os.PathLike[str] | None
     class_weight: str | Mapping[Any, float] | None
     compile: bool
+    cutmix_alpha: float
     device: str | torch.device
     drop_path: float
     early_stopping: bool
+    ema_decay: float | None
     freeze: int
     grad_accumulation: int
     gradient_checkpointing: bool
+    head_hidden_size: int | None
     layer_decay: float
     learning_rate: float
+    lora_alpha: float | None
+    lora_rank: int
+    lora_targets: str | Sequence[str]
     lr_scheduler: str | None
     max_epochs: int
+    mixup_alpha: float
     n_iter_no_change: int
     n_jobs: int | None
     precision: str
@@ -51,6 +59,7 @@ class FineTuneSettings:
     validation_fraction: float | None
     verbose: int | bool
     views: Any
+    warmup_epochs: int
     weight_decay: float
 
     @classmethod
@@ -75,6 +84,15 @@ class FineTuneSettings:
         """Epochs without improvement that end the training."""
         return self.n_iter_no_change if self.early_stopping else None
 
+    def _describe_augment(self) -> str | None:
+        """Name a transform, without the place that it has in this process's memory."""
+        if self.augment is None or isinstance(self.augment, str):
+            return self.augment
+        text = repr(self.augment)
+        if " at 0x" not in text:
+            return text
+        return f"{self.augment.__module__}.{getattr(self.augment, '__qualname__', text)}"
+
     def fingerprint(self) -> dict[str, Any]:
         """Return what the result of a fit depends on, beside network, data and seeds."""
         left_out = {
@@ -87,5 +105,7 @@ class FineTuneSettings:
             if field.name not in left_out
         } | {
             "loss": repr(self.loss),
+            "augment": self._describe_augment(),
+            "lora_targets": repr(self.lora_targets),
             "class_weight": None if self.class_weight is None else repr(self.class_weight),
         }

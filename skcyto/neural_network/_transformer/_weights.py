@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from skcyto.neural_network._transformer._lora import merged_state
 from skcyto.neural_network._transformer._network import TransformerClassifier, head_names
 from skcyto.utils._atomic import written_whole
 from skcyto.utils._backbones._folder import CONFIG
@@ -52,7 +53,7 @@ def write_weights(
             raise ValueError(f"path={path!r} must end with '.safetensors', or be a folder")
         folder, path = path, os.path.join(path, "model.safetensors")
         os.makedirs(folder, exist_ok=True)
-    state = network.backbone.state_dict()
+    state = merged_state(network.backbone)
     if isinstance(network.head, torch.nn.Linear):
         # Models with a distillation token average two heads: both get the same weights.
         for head in head_names(network.backbone):

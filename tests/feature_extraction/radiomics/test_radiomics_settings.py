@@ -230,7 +230,7 @@ def test_bad_labels_are_named(labels, message):
 
 @pytest.mark.parametrize(
     "parameters",
-    [{"on_error": "ignore"}, {"on_missing_label": 0}, {"settings": 5}, {"labels": "1"}],
+    [{"on_error": "ignore"}, {"on_missing_label": 0}, {"settings": 5}, {"mask_labels": "1"}],
 )
 def test_bad_parameters_are_named(parameters):
     with pytest.raises(ValueError, match=next(iter(parameters))):

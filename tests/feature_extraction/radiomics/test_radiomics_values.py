@@ -13,10 +13,6 @@ from skcyto.exceptions import InvalidInputWarning
 from skcyto.feature_extraction import RadiomicsExtractor
 from skcyto.feature_extraction._radiomics import _classes
 from skcyto.feature_extraction._radiomics._classes import feature_classes
-from skcyto.feature_extraction._radiomics._compact_region import (
-    has_pair_in_every_direction,
-    planes_to_keep,
-)
 from skcyto.feature_extraction._radiomics._settings import PRESETS, resolve_settings
 
 TED = PRESETS["ted1648"]
@@ -159,32 +155,6 @@ def test_equal_for_small_foci_and_contours_of_every_other_slice(scans, size, for
     )
     pair = scans.to_sitk(image), scans.to_sitk(mask)
     scans.compare_with_radiomics(RadiomicsExtractor([1, 2, 3, 4], settings=params), params, *pair)
-
-
-@pytest.mark.parametrize("steps", [(0, 0, 1), (0, 1, -1), (1, 1, 1), (1, -1, 0), (1, 0, 0)])
-def test_a_direction_without_two_voxels_side_by_side_is_seen(steps):
-    mask = np.ones((4, 5, 6), dtype=bool)
-    assert has_pair_in_every_direction(mask, None)
-    # Planes across the direction, two steps apart: none has a neighbour along it.
-    across = sum(step * axis for step, axis in zip(steps, np.indices(mask.shape), strict=True))
-    mask &= across % 2 == 0
-    assert not has_pair_in_every_direction(mask, None)
-    assert not has_pair_in_every_direction(np.zeros((3, 3), dtype=bool), None)
-    assert not has_pair_in_every_direction(np.ones((1, 5, 6), dtype=bool), None)
-    assert has_pair_in_every_direction(np.ones((1, 5, 6), dtype=bool), 0)
-
-
-@given(
-    mask=st.lists(st.booleans(), min_size=1, max_size=40).map(lambda a: [True, *a, True]),
-    distance=st.integers(1, 4),
-)
-def test_planes_are_left_out_only_where_no_neighbours_arise(mask, distance):
-    mask = np.array(mask)
-    (keep,) = planes_to_keep(mask, distance)
-    assert set(np.flatnonzero(mask)) <= set(keep)
-    before, after = np.flatnonzero(mask), np.flatnonzero(mask[keep])
-    far = np.subtract.outer(before, before), np.subtract.outer(after, after)
-    np.testing.assert_array_equal(*(np.where(abs(gap) <= distance, gap, 99) for gap in far))
 
 
 @pytest.mark.filterwarnings("ignore:(?s).*gray levels in original")

@@ -77,6 +77,7 @@ def cooccurrence(
     offsets: NDArray[np.int64],
     weights: NDArray[np.float64],
     levels: NDArray[np.int64],
+    top: int,
     symmetric: bool,
     matrices: NDArray[np.float64],
 ) -> tuple[int, NDArray[np.float64], NDArray[np.bool_]]:
@@ -94,6 +95,8 @@ def cooccurrence(
         Of each direction, which are then summed to one matrix; empty for a matrix each.
     levels : ndarray of int64
         Gray level of each rank.
+    top : int
+        Number of gray levels that differences are scaled by.
     symmetric : bool
     matrices : ndarray of shape (n_directions, n_levels, n_levels) or (0, 0, 0)
         Takes up the matrices, summing to 1 each.
@@ -123,7 +126,16 @@ def cooccurrence(
             matrix = matrices[n_matrices] if matrices.size else np.zeros((0, 0))
             whole = weights.size == 0
             _measure(
-                counts, cells[:n_cells], levels, symmetric, whole, matrix, each, unsure, spread
+                counts,
+                cells[:n_cells],
+                levels,
+                top,
+                symmetric,
+                whole,
+                matrix,
+                each,
+                unsure,
+                spread,
             )
             total += each
             n_matrices += 1
@@ -152,7 +164,7 @@ def _count(
     for v in range(positions.size):
         position = positions[v]
         i, j = dense[position], dense[position + offset]
-        if j == 0:
+        if j <= 0:
             continue
         if symmetric and j < i:
             i, j = j, i
@@ -169,6 +181,7 @@ def _measure(
     counts: NDArray[np.float64],
     cells: NDArray[np.int64],
     levels: NDArray[np.int64],
+    top: int,
     symmetric: bool,
     whole: bool,
     matrix: NDArray[np.float64],
@@ -177,14 +190,15 @@ def _measure(
     spread: NDArray[np.float64],
 ) -> None:
     """Measure one matrix, and empty its cells."""
-    n_levels, top = levels.size, levels[-1]
+    n_levels = levels.size
     total = 0.0
     for k in range(cells.size):
         total += counts[cells[k]]
     total *= 2.0 if symmetric else 1.0
     px, py = np.zeros(n_levels), np.zeros(n_levels)
-    sums, differences = np.zeros(2 * top + 1), np.zeros(top)
-    shared = np.zeros(_N_COUNTS)
+    sums, differences = np.zeros(2 * levels[-1] + 1), np.zeros(levels[-1])
+    n_shared = min(_N_COUNTS, int(total) + 1) if whole else 0
+    shared = np.zeros(n_shared)
     energy = auto = entropy = largest = 0.0
     for k in range(cells.size):
         i, j = cells[k] // n_levels, cells[k] % n_levels
@@ -202,7 +216,7 @@ def _measure(
         auto += times * count * levels[i] * levels[j]
         energy += times * count * count
         largest = max(largest, count)
-        if whole and count < _N_COUNTS:
+        if count < n_shared:
             shared[int(count)] += times
         else:
             p = count / total
@@ -211,7 +225,7 @@ def _measure(
             matrix[i, j] = count / total
             if symmetric:
                 matrix[j, i] = count / total
-    for count in range(1, _N_COUNTS):
+    for count in range(1, min(n_shared, int(largest) + 1)):
         if shared[count]:
             p = count / total
             entropy -= shared[count] * p * np.log2(p + _EPS)
@@ -224,7 +238,7 @@ def _measure(
     out[_JOINT_ENTROPY] = entropy
     out[_MAXIMUM_PROBABILITY] = largest / total
     single = cells.size == 1 and (not symmetric or cells[0] // n_levels == cells[0] % n_levels)
-    _of_differences(differences, single, out, unsure)
+    _of_differences(differences, top, single, out, unsure)
     _of_sums(sums, px, py, levels, single, out, unsure, spread)
     _of_both(counts, cells, total, px, py, levels, symmetric, single, out, unsure)
     for k in range(cells.size):
@@ -234,13 +248,13 @@ def _measure(
 @compiled
 def _of_differences(
     differences: NDArray[np.float64],
+    top: int,
     single: bool,
     out: NDArray[np.float64],
     unsure: NDArray[np.bool_],
 ) -> None:
-    top = differences.size
     mean = contrast = entropy = idm = idmn = id_ = idn = inverse = 0.0
-    for k in range(top):
+    for k in range(differences.size):
         p = differences[k]
         if p == 0:
             continue
@@ -248,13 +262,13 @@ def _of_differences(
         contrast += p * k * k
         entropy -= p * np.log2(p + _EPS)
         idm += p / (1.0 + k * k)
-        idmn += p / (1.0 + (k * k) / (top * top))
+        idmn += p / (1.0 + (k * k) / (float(top) * top))
         id_ += p / (1.0 + k)
         idn += p / (1.0 + k / top)
         if k:
             inverse += p / (k * k)
     variance = 0.0
-    for k in range(top):
+    for k in range(differences.size):
         variance += differences[k] * (k - mean) ** 2
     if not single and variance <= _NOTHING * max(1.0, mean * mean):
         unsure[_DIFFERENCE_VARIANCE] = True
