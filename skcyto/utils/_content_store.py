@@ -278,7 +278,10 @@ class ContentStore:
 
 
 def _advise(error: sqlite3.Error) -> str:
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_IOERR:
+        return ", as where the disk is full or fails"
+    if code != sqlite3.SQLITE_BUSY:
         return ""
     return (
         f" for {_BUSY_SECONDS:.0f} seconds. Another process is at it, or the file system has no "

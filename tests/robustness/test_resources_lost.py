@@ -174,7 +174,7 @@ def small_disk(tmp_path):
     place = tmp_path / "disk"
     place.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)],
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)],
         capture_output=True,
         check=False,
     )
