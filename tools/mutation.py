@@ -66,6 +66,8 @@ PACKAGES = {
     "radiomics": (
         "skcyto/feature_extraction/_radiomics/**/*.py",
         [
+            "tests/feature_extraction/radiomics/test_ibsi.py",
+            "tests/feature_extraction/radiomics/test_radiomics_regions.py",
             "tests/feature_extraction/radiomics/test_radiomics_values.py",
             "tests/feature_extraction/radiomics/test_radiomics_kernels.py",
             "tests/feature_extraction/radiomics/test_radiomics_settings.py",

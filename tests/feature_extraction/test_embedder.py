@@ -100,7 +100,8 @@ def test_preprocessing_is_timms_own(image_paths):
             patch.setattr(TokenBackbone, "forward", forward)
             patch.setattr(TokenBackbone, "head", None)
             patch.setattr(
-                "skcyto.feature_extraction._embedding._tokens.combine_tokens", lambda e, *args: e
+                "skcyto.feature_extraction._embedding._tokens.combine_tokens",
+                lambda embeddings, *args: np.split(embeddings, 2, axis=1)[0],
             )
             patch.setattr(BackboneSource, "create", lambda self: torch.nn.Identity())
             embedder.fit_transform(image_paths[:3])

@@ -230,7 +230,7 @@ def test_a_damaged_manifest_is_set_aside(embedder, image_paths, tmp_path, conten
         pytest.warns(DamagedFileWarning),
         pytest.raises(ValueError, match=r"part-00000000\.parquet is of another data set"),
     ):
-        embed_to_parquet(make_embedder(normalize=False), image_paths, folder, part_size=6)
+        embed_to_parquet(make_embedder(final_norm=False), image_paths, folder, part_size=6)
     assert len(list(folder.glob("part-*.parquet"))) == 2
 
 
@@ -291,10 +291,6 @@ def test_what_makes_no_difference_is_no_obstacle(image_paths, tmp_path):
 def test_a_folder_of_other_things_is_refused(embedder, image_paths, tmp_path):
     with pytest.raises(FileExistsError, match=r"cell00\.png"):
         embed_to_parquet(embedder, image_paths, tmp_path / "images")
-    (tmp_path / "tiles").mkdir()
-    (tmp_path / "tiles" / "_manifest.json").write_text("{")
-    with pytest.raises(ValueError, match=r"_manifest\.json"):
-        embed_to_parquet(embedder, image_paths, tmp_path / "tiles")
 
 
 def test_an_unreadable_image_stops_and_the_rest_goes_on_later(embedder, image_paths, tmp_path):

@@ -163,6 +163,7 @@ def test_class_weights_that_are_no_numbers_are_named(weight):
 
 
 BAD_PARAMETERS = [
+    (ClassBalanced(beta=1.0), r"beta=1\.0 must lie in \[0, 1\)"),
     (CrossEntropy(label_smoothing=1), r"label_smoothing=1 must lie in \[0, 1\)"),
     (CrossEntropy(label_smoothing="a"), "label_smoothing='a' must be a number"),
     (Focal(gamma=-0.1), "gamma=-0.1 must be a finite number of at least 0"),

@@ -1,6 +1,5 @@
 """Fine-tuning that is interrupted goes on to the same result, and mixes nothing up."""
 
-import hashlib
 import io
 import os
 import signal
@@ -14,6 +13,8 @@ import torch
 
 from skcyto.neural_network._transformer._checkpoint import Checkpoint
 from skcyto.neural_network._transformer._loop import FineTuning
+from skcyto.utils._atomic import _node
+from skcyto.utils._damage import make_seal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -331,7 +332,7 @@ def test_a_whole_file_of_something_else_is_refused_in_words_of_our_own(tmp_path)
         torch.save(content, file)
         whole = file.getvalue()
         path = tmp_path / "fine_tuning.pt"
-        path.write_bytes(whole + b"skcyto-sha256:" + hashlib.sha256(whole).digest())
+        path.write_bytes(whole + make_seal(whole, path.name))
         with pytest.raises(ValueError, match=r"fine_tuning.pt is whole but no checkpoint") as error:
             Checkpoint(tmp_path, {"a": 1}).load()
         assert "weights_only" not in str(error.value)
@@ -339,12 +340,14 @@ def test_a_whole_file_of_something_else_is_refused_in_words_of_our_own(tmp_path)
 
 
 def test_half_written_files_of_killed_processes_are_cleared_when_they_are_old(tmp_path):
-    old, new = tmp_path / "fine_tuning.1.part", tmp_path / "fine_tuning.2.part"
-    for path in (old, new):
+    # The names say which process of which machine wrote them: this one, and one elsewhere.
+    own = tmp_path / f".fine_tuning.pt.{_node()}.{os.getpid()}.0a1b2c3d.part"
+    old, new = (tmp_path / f".fine_tuning.pt.elsewhere.1.{n}a1b2c3d.part" for n in (1, 2))
+    for path in (own, old, new):
         path.touch()
     os.utime(old, (0, 0))
     assert Checkpoint(tmp_path, {}).load() is None
-    assert [path.name for path in tmp_path.iterdir()] == [new.name]
+    assert {path.name for path in tmp_path.iterdir()} == {own.name, new.name}
 
 
 def test_a_save_that_fails_leaves_the_last_state(images, make_classifier, tmp_path, monkeypatch):

@@ -661,7 +661,6 @@ def test_search_over_loss_parameters(images, make_classifier):
         ({"loss": "cce"}, "loss"),
         ({"class_weight": {"nobody": 1}}, "no weight for any"),
         ({"image_size": 30}, "no multiple of the patch size"),
-        ({"model_name": "test_resnet"}, "is no vision transformer"),
         ({"device": "cuda:99"}, "device"),
     ],
 )

@@ -185,7 +185,7 @@ def test_groups_reach_the_inner_split_through_a_pipeline():
 
 
 def test_no_group_is_on_both_sides_of_the_inner_split(monkeypatch):
-    from skcyto.neural_network._mlp import _prepared as module
+    from skcyto.neural_network._mlp import _classifier as module
 
     splits = []
     original = module.inner_split

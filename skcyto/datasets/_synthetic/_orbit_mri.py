@@ -177,20 +177,7 @@ def make_orbit_mri(
         drawn = Parallel(n_jobs=n_jobs)(delayed(_draw_case)(*drawing) for drawing in drawings)
         rows = [tuple(_as_image(sitk, voxels, millimetres) for voxels in pair) for pair in drawn]
     else:
-        _claim(
-            Path(path),
-            {
-                "synthetic": True,
-                "made_by": "skcyto.datasets.make_orbit_mri",
-                "generator": _GENERATOR,
-                "n_samples": int(n_samples),
-                "shares": shares,
-                "bilateral": bool(bilateral),
-                "size": list(voxels),
-                "spacing": list(millimetres),
-                "seed": seed,
-            },
-        )
+        _claim(Path(path), _note_of_call(n_samples, shares, bilateral, (voxels, millimetres), seed))
         rows = Parallel(n_jobs=n_jobs)(
             delayed(_write_case)(Path(path), case, drawing)
             for case, drawing in zip(cases, drawings, strict=True)
@@ -219,6 +206,27 @@ def make_orbit_mri(
             patients=patients[-1] + 1,
         ),
     )
+
+
+def _note_of_call(
+    n_samples: int,
+    shares: Mapping[str, float],
+    bilateral: bool,
+    box: tuple[tuple[int, int, int], tuple[float, float, float]],
+    seed: int,
+) -> dict[str, Any]:
+    """Return what the scans of a folder depend on."""
+    return {
+        "synthetic": True,
+        "made_by": "skcyto.datasets.make_orbit_mri",
+        "generator": _GENERATOR,
+        "n_samples": int(n_samples),
+        "shares": dict(shares),
+        "bilateral": bool(bilateral),
+        "size": list(box[0]),
+        "spacing": list(box[1]),
+        "seed": seed,
+    }
 
 
 def _check_box(

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skcyto.utils._pipelines import last_step
-from skcyto.utils._plotting import PALETTE, get_figure_and_axes
+from skcyto.utils._plotting import PALETTE, get_figure_and_axes, wrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -155,6 +155,6 @@ class ImportanceThresholdDisplay:
             self.ax_.set_yscale("log")
         self.ax_.set(xlabel="Features, sorted", ylabel="Importance")
         if self.estimator_name:
-            self.ax_.set_title(f"Feature importances ({self.estimator_name})")
+            self.ax_.set_title(wrap(f"Feature importances ({self.estimator_name})", 50))
         self.ax_.legend(loc="upper right")
         return self

@@ -62,7 +62,7 @@ class TestContract:
     """What replaces scikit-learn's estimator checks, which need a table of numbers as input."""
 
     def test_parameters_clone_and_repr(self):
-        parameters = {"labels": {"a": 3}, "settings": SMALL, "on_error": "nan", "n_jobs": 2}
+        parameters = {"mask_labels": {"a": 3}, "settings": SMALL, "on_error": "nan", "n_jobs": 2}
         extractor = RadiomicsExtractor(**parameters)
         copy = clone(extractor)
         assert copy.get_params() == extractor.get_params()

@@ -613,7 +613,9 @@ def test_five_of_five_is_not_certain():
     # Mid-P: half of p**5 is 0.025. Clopper and Pearson say 0.478 to 1.
     assert row["recall[1]", "ci_low"] == pytest.approx(0.05 ** (1 / 5))
     assert row["recall[1]", "ci_high"] == 1
-    assert row["recall[0]", "ci_low"] == pytest.approx(0.05 ** (1 / 35))
+    # Of the others, too, less is known than 35 of 35 says: the models learned from four rare cases.
+    # Five folds a round: up to 1 + 5 / 4 of the variance.
+    assert row["recall[0]", "ci_low"] == pytest.approx(0.05 ** (2.25 / 35))
     assert row["roc_auc_ovr", "mean"] == 1
     assert 0.7 < row["roc_auc_ovr", "ci_low"] < 0.9
     assert row["f1_macro", "ci_low"] < 0.9

@@ -264,7 +264,7 @@ def test_the_imbalanced_mlp_keeps_patients_whole_in_its_own_split(data, monkeypa
 
     def fit(self, X, y, sample_weight=None, groups=None):
         given.append(groups)
-        return original(self, X, y, sample_weight, groups)
+        return original(self, X, y, sample_weight=sample_weight, groups=groups)
 
     monkeypatch.setattr(ImbalancedMLPClassifier, "fit", fit)
     net = ImbalancedMLPClassifier(hidden_layer_sizes=(4,), max_epochs=2)
