@@ -94,6 +94,13 @@ def masks_from_dicom(
     See Also
     --------
     RadiomicsExtractor : Measures them, with ``{name: label}`` for its labels.
+
+    Examples
+    --------
+    >>> from skcyto.feature_extraction import masks_from_dicom
+    >>> dicom = [("patient_1/ct", "patient_1/rtstruct.dcm"), ("patient_2/ct", "patient_2/seg.dcm")]
+    >>> segments = {"tumour": ["GTV-1", "GTVp"], "node": "GTV-N"}
+    >>> X = masks_from_dicom(dicom, "masks", segments)  # doctest: +SKIP
     """
     import_optional("highdicom", extra="dicom", purpose="masks_from_dicom")
     wanted = _check_segments(segments)
