@@ -36,7 +36,7 @@ extensions = [
 exclude_patterns = ["_build", "_extensions", "_generated", "gallery/**/*.ipynb", "gallery/**/*.py"]
 templates_path = ["_templates"]
 
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist"]
+myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
 
 autosummary_generate = True

@@ -55,7 +55,9 @@ def load_pyradiomics_csv(
         label_channel : int or None
             The channel of masks with several, for pyradiomics' setting of that name.
         target : ndarray of shape (n_rows,), dtype str or int64, or None
+            Class of each row.
         groups : ndarray of shape (n_rows,), dtype str, or None
+            Unit to split by of each row.
         frame : DataFrame
             The rows with all their columns.
         report : DataFrame of shape (n_problems, 3)

@@ -106,11 +106,10 @@ class Loss(ABC):
         class_counts : array-like of shape (n_classes,)
             Rows, or sums of sample weights, of each class of the training split: never of rows
             that are scored. A zero counts as one.
-        class_weight : {"balanced", "max_ratio", "effective"}, sequence of float or None, \
-                default=None
-            Weights of the classes, in their order; see :func:`compute_class_weight`. None takes
-            the loss's own default, which is no weights but for :class:`WeightedCrossEntropy`
-            and :class:`ClassBalanced`.
+        class_weight : str, sequence of float or None, default=None
+            "balanced", "max_ratio", "effective", or weights of the classes, in their order; see
+            :func:`compute_class_weight`. None takes the loss's own default, which is no weights
+            but for :class:`WeightedCrossEntropy` and :class:`ClassBalanced`.
         reduction : {"weight_sum", "count"}, default="weight_sum"
             Divide the weighted sum of a batch by the sum of its weights, as torch does, or by
             its number of rows. The second is unbiased in small batches, where the first gives a

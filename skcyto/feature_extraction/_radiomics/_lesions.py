@@ -96,7 +96,9 @@ def split_lesions(
         data : DataFrame of shape (n_lesions, n_images + 2)
             Images, mask and `lesion`, a number from 1. Indexed by case.
         target : ndarray of shape (n_lesions,), or None
+            Class of each lesion's case.
         groups : ndarray of shape (n_lesions,)
+            Patient of each lesion.
         frame : DataFrame of shape (n_lesions, 4)
             `case`, `lesion`, `n_voxels` and `volume` in mm³.
 
