@@ -78,9 +78,8 @@ class EVA02TokenEmbedder(TransformerMixin, BaseEstimator):
         - "class": the class token;
         - "image": the mean of the patch tokens;
         - "all": the mean of class token and patch tokens together;
-        - "pooled": no token, but what timm itself calls the pooled feature of the model, with its
-          own norm, whatever `final_norm` says. Networks that are no vision transformers have it
-          alone.
+        - "pooled": the feature that timm itself pools, with its own norm, whatever `final_norm`
+          says. Networks that are no vision transformers have it alone.
 
         Several are concatenated in the order given. Registers and distillation tokens belong to
         none of these, as they do not describe a place nor, by themselves, the image. A model

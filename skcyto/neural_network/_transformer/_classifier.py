@@ -16,10 +16,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from skcyto.losses import Criterion, Loss
-from skcyto.neural_network._neural_classifier import (
-    NeuralClassifierMixin,
-    check_prior,
-)
+from skcyto.neural_network._neural_classifier import NeuralClassifierMixin, check_prior
 from skcyto.neural_network._transformer._fit import fine_tune, predict_logits
 from skcyto.neural_network._transformer._parameters import PARAMETERS
 from skcyto.neural_network._transformer._settings import FineTuneSettings
@@ -109,8 +106,7 @@ class EVA02Classifier(NeuralClassifierMixin, BaseEstimator):
         "plateau" halves the learning rate after more than two epochs without improvement, "cosine"
         anneals it over `max_epochs`.
     warmup_epochs : int, default=0
-        Epochs in which the learning rate rises evenly from 0, step by step, before the schedule
-        begins.
+        Epochs in which the learning rate rises evenly from 0, before the schedule begins.
     ema_decay : float or None, default=None
         Decay of a moving average of the weights, such as 0.999, that is validated and kept in
         place of the weights themselves; it is lower in the first steps, as timm's ModelEmaV3 has
