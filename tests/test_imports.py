@@ -18,7 +18,6 @@ LONG_FUNCTIONS = {
 }
 LONG_FILES = {
     "skcyto.feature_extraction._radiomics._extractor": "its docstring is the page of the class",
-    "skcyto.neural_network._transformer._classifier": "its docstring is the page of the class",
 }
 MANY_PARAMETERS = {
     "skcyto.datasets._synthetic._cell_canvas.add_nucleus": "numbers of a drawing",

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 METADATA = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = METADATA["project"]
-USERS_EXTRAS = ("radiomics", "dask", "parquet")
+USERS_EXTRAS = ("radiomics", "dicom", "dask", "parquet")
 IMPORTERS = {"import_optional", "import_module", "importorskip"}
 
 

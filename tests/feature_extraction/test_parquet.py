@@ -291,10 +291,6 @@ def test_what_makes_no_difference_is_no_obstacle(image_paths, tmp_path):
 def test_a_folder_of_other_things_is_refused(embedder, image_paths, tmp_path):
     with pytest.raises(FileExistsError, match=r"cell00\.png"):
         embed_to_parquet(embedder, image_paths, tmp_path / "images")
-    (tmp_path / "tiles").mkdir()
-    (tmp_path / "tiles" / "_manifest.json").write_text("{")
-    with pytest.raises(ValueError, match=r"_manifest\.json"):
-        embed_to_parquet(embedder, image_paths, tmp_path / "tiles")
 
 
 def test_an_unreadable_image_stops_and_the_rest_goes_on_later(embedder, image_paths, tmp_path):

@@ -10,7 +10,7 @@ from skcyto.exceptions import ImbalanceWarning
 from skcyto.neural_network import ImbalancedMLPClassifier
 from skcyto.neural_network._inner_split import inner_split
 from skcyto.neural_network._samplers import validation_weight
-from skcyto.neural_network._stacked._fit import StackedFit, fit_stacked
+from skcyto.neural_network._stacked._fit import StackedFit, train_stack
 from skcyto.utils._random import draw_seed
 
 LOG_ODDS = np.log(9)
@@ -49,7 +49,7 @@ def test_probabilities_of_the_training_prior_are_right(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImbalanceWarning)  # the imbalance is corrected twice
         if stacked:
-            assert fit_stacked([StackedFit(classifier, X, y)]) == [None]
+            assert train_stack([StackedFit(classifier, X, y)])[1] == [None]
         else:
             classifier.fit(X, y)
     x = np.quantile(X, np.linspace(0.01, 0.99, 50))[:, None]

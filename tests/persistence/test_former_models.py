@@ -21,6 +21,7 @@ from skcyto.neural_network import ImbalancedMLPClassifier
 from skcyto.persistence._former_parameters import use_present_parameters
 from skcyto.persistence._moved_types import _PUBLIC_PACKAGES
 from skcyto.persistence._trusted_types import trusted_types
+from skcyto.utils._damage import seal_json, unseal_json
 
 FOLDER = Path(__file__).parent / "former_models"
 
@@ -80,7 +81,7 @@ def test_saved_models_and_pickles_name_public_paths_only(fitted, tmp_path):
 def test_a_forged_former_name_is_no_way_in(fitted, tmp_path):
     """A private path that is not on the list is no type of skcyto's."""
     path = skcyto.save(LogisticRegression().fit([[0.0], [1.0]], [0, 1]), tmp_path / "model")
-    manifest = json.loads((path / "manifest.json").read_text())
+    manifest = unseal_json((path / "manifest.json").read_bytes())
     with zipfile.ZipFile(path / "estimator.skops") as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
     schema = entries["schema.json"].decode()
@@ -97,7 +98,7 @@ def test_a_forged_former_name_is_no_way_in(fitted, tmp_path):
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
     }
-    (path / "manifest.json").write_text(json.dumps(manifest))
+    (path / "manifest.json").write_bytes(seal_json(manifest))
     with pytest.raises(skcyto.exceptions.InvalidModelError, match=r"skcyto\.persistence\._save"):
         skcyto.load(path)
 

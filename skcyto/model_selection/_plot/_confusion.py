@@ -137,7 +137,7 @@ class ConfusionComparisonDisplay:
             draw,
             n_columns=n_columns,
             size=(side, side),
-            extra=(room, room if upright else 0.0),
+            extra=(room, room + 0.5 if upright else 0.0),  # and a second line of the titles
         )
         cases = "true (cases)" if whole else "true (cases, mean over rounds)"
         name_panels(self.figure_, "predicted", "true (each row sums to 1)" if normalize else cases)
