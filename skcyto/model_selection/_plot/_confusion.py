@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import ConfusionMatrixDisplay
 
-from skcyto.model_selection._plot._panels import name_panels, panel_grid, wrap
+from skcyto.model_selection._plot._panels import name_panels, panel_grid, title_lines, wrap
 from skcyto.model_selection._results._curves import confusion_matrices
 from skcyto.model_selection._results._data import ComparisonData
 from skcyto.utils._plotting import text_width
@@ -137,7 +137,7 @@ class ConfusionComparisonDisplay:
             draw,
             n_columns=n_columns,
             size=(side, side),
-            extra=(room, room + 0.5 if upright else 0.0),  # and a second line of the titles
+            extra=(room, room + 0.25 * title_lines(list(self.matrices), side) if upright else 0.0),
         )
         cases = "true (cases)" if whole else "true (cases, mean over rounds)"
         name_panels(self.figure_, "predicted", "true (each row sums to 1)" if normalize else cases)

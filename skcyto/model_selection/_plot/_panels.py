@@ -86,13 +86,34 @@ def panel_grid(
         ax.set_visible(False)
     for ax, name in zip(panels, names, strict=False):
         draw(ax, name)
-        ax.set_title(wrap(name, int(0.75 * size[0] / text_width("x", 9))), fontsize=9)
+        ax.set_title(_wrap_title(name, size[0]), fontsize=9)
         ax.tick_params(labelsize=8)
     if sharex:
         # A column whose last panel is empty keeps its ticks on the panel above.
         for ax in panels[max(0, len(names) - n_columns) : len(names)]:
             ax.tick_params(labelbottom=True)
     return figure, panels[: len(names)]
+
+
+def title_lines(names: Sequence[str], width: float) -> int:
+    """Count the lines of the longest title over panels of a width in inches.
+
+    Parameters
+    ----------
+    names : list of str
+        Titles.
+    width : float
+        Of a panel.
+
+    Returns
+    -------
+    n_lines : int
+    """
+    return max(_wrap_title(name, width).count("\n") + 1 for name in names)
+
+
+def _wrap_title(name: str, width: float) -> str:
+    return wrap(name, int(0.75 * width / text_width("x", 9)))
 
 
 def axes_for_curves(ax: Axes | None, n_curves: int) -> tuple[Figure, Axes]:
