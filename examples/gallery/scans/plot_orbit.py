@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from skcyto.datasets import make_orbit_mri
 
 orbits = make_orbit_mri(6, random_state=0)
-print(orbits.labels)
+print(orbits.mask_labels)
 print("differ between the classes:", ", ".join(orbits.signal_structures))
 
 # %%
@@ -30,7 +30,7 @@ for row, name in zip(axes, orbits.target_names, strict=True):
     shown = np.ma.masked_equal(mask[middle], 0)
     colours = row[1].imshow(shown, cmap="tab10", vmin=0.5, vmax=10.5, alpha=0.6)
     row[0].set_ylabel(name)
-bar = fig.colorbar(colours, ax=axes[:, 1], ticks=list(orbits.labels.values()))
+bar = fig.colorbar(colours, ax=axes[:, 1], ticks=list(orbits.mask_labels.values()))
 bar.ax.set_ylim(0.5, 8.5)
-bar.ax.set_yticklabels([name.replace("_", " ") for name in orbits.labels])
+bar.ax.set_yticklabels([name.replace("_", " ") for name in orbits.mask_labels])
 plt.show()

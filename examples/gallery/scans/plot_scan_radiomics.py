@@ -13,7 +13,7 @@ from skcyto import RadiomicsExtractor
 from skcyto.datasets import make_orbit_mri
 
 scans = make_orbit_mri(24, size=(72, 72, 18), spacing=(0.8, 0.8, 2.7), random_state=0)
-structures = {name: scans.labels[name] for name in ("medial_rectus", "optic_nerve", "fat")}
+structures = {name: scans.mask_labels[name] for name in ("medial_rectus", "optic_nerve", "fat")}
 extractor = RadiomicsExtractor(
     structures,
     settings={
