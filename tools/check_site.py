@@ -46,8 +46,11 @@ def public_methods() -> dict[str, object]:
                 owner = next((base for base in item.__mro__ if method in vars(base)), None)
                 if owner is None or owner.__module__.partition(".")[0] in FOREIGN:
                     continue
-                if not method.startswith("_") and callable(getattr(item, method)):
-                    methods[f"skcyto.{package}.{name}.{method}"] = getattr(item, method)
+                value = getattr(item, method)
+                if method.startswith("_") or inspect.isclass(value):
+                    continue
+                if callable(value):
+                    methods[f"skcyto.{package}.{name}.{method}"] = value
     return methods
 
 
