@@ -30,6 +30,7 @@ SMALLER = [
     (r"make_cell_images\(\s*\d{3,}", "make_cell_images(90"),
     (r"(RandomForestClassifier\()300", r"\1 20"),
     (r'settings="ted1648"', 'settings="original"'),
+    (r"rectus__wavelet-LLH_glcm", "rectus__original_glcm"),
     ('"eva02_tiny_patch14_336"', '"test_vit"'),
     (r"image_size=112", "image_size=32"),
     # Weights that the reader has.
