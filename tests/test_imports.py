@@ -112,7 +112,11 @@ def test_no_function_is_longer_than_a_page():
 
 
 def test_no_file_is_longer_than_500_lines():
-    found = {name for name, path in MODULES.items() if len(path.read_text(encoding="utf-8").splitlines()) > 500}
+    found = {
+        name
+        for name, path in MODULES.items()
+        if len(path.read_text(encoding="utf-8").splitlines()) > 500
+    }
     assert found == set(LONG_FILES)
 
 
