@@ -148,7 +148,6 @@ def _plain(name: str) -> str:
 
 def _convert(case: Case, wanted: dict[str, list[str]], file: Path) -> tuple[str, list[str]]:
     """Write a case's mask; say which segments it lacks, and what else is remarkable."""
-    sitk = import_sitk()
     image = read_image(case.images[0])
     if image.GetDimension() != 3:
         raise ScanProblem("the image has 2 dimensions: SEG and RTSTRUCT are read for volumes")
@@ -156,7 +155,20 @@ def _convert(case: Case, wanted: dict[str, list[str]], file: Path) -> tuple[str,
     if source.problem is not None or source.path is None:
         raise ScanProblem(source.problem or "the mask is no path of a SEG or RTSTRUCT file")
     dataset = _read_dataset(source.path)
-    _check_frame(dataset, case)
+    try:
+        _check_frame(dataset, case)
+        lacking, remarks = _write_mask(dataset, image, wanted, file)
+    finally:
+        # highdicom leaves its table in memory to the garbage collector, of which Python warns.
+        if (table := getattr(dataset, "_db_con", None)) is not None:
+            table.close()
+    return (f"{source.path} {lacking}" if lacking else ""), remarks
+
+
+def _write_mask(
+    dataset: Any, image: Any, wanted: dict[str, list[str]], file: Path
+) -> tuple[str, list[str]]:
+    sitk = import_sitk()
     is_contours = dataset.SOPClassUID == _STRUCTURE_SET
     found = _contour_names(dataset) if is_contours else _segment_names(dataset)
     values = np.zeros(image.GetSize()[::-1], dtype=np.uint32)
@@ -187,7 +199,7 @@ def _convert(case: Case, wanted: dict[str, list[str]], file: Path) -> tuple[str,
     sitk.WriteImage(mask, str(file), useCompression=True)
     there = ", ".join(map(repr, found.values())) or "none"
     what = f"lacks {', '.join(map(repr, lacking))}; it holds {there}" if lacking else ""
-    return (f"{source.path} {what}" if what else ""), remarks
+    return what, remarks
 
 
 def _read_dataset(path: str) -> Any:

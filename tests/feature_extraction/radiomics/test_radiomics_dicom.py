@@ -139,7 +139,7 @@ def write_segmentation(path, series, masks, kind="BINARY"):
         )
         for number, name in enumerate(masks, 1)
     ]
-    highdicom.seg.Segmentation(
+    made = highdicom.seg.Segmentation(
         source_images=series,
         pixel_array=np.stack(list(masks.values()), axis=-1).astype(
             np.uint8 if kind == "BINARY" else float
@@ -154,7 +154,9 @@ def write_segmentation(path, series, masks, kind="BINARY"):
         manufacturer_model_name="none",
         software_versions="1",
         device_serial_number="1",
-    ).save_as(path)
+    )
+    made.save_as(path)
+    made._db_con.close()
     return path
 
 
