@@ -21,6 +21,16 @@ DEFAULT_SCORING = (*METRICS, RECALL_PER_CLASS)
 # Under imbalance the accuracy that heads scikit-learn's list says little.
 DEFAULT_PRIMARY = "f1_macro"
 _AREAS = {"roc_auc_ovr": "roc_auc", "average_precision_macro": "average_precision"}
+_SHARES = (
+    "accuracy_score",
+    "average_precision_score",
+    "f1_score",
+    "jaccard_score",
+    "precision_score",
+    "recall_score",
+    "roc_auc_score",
+    "top_k_accuracy_score",
+)
 
 
 @dataclass(frozen=True)
@@ -292,13 +302,20 @@ def _measures_of(name: str, scorer: Any, classes: NDArray[Any], pos_label: Any) 
             shown,
             title,
             not loss,
-            unbounded,
+            (0.0, 1.0) if _is_share(facts.scorer) else unbounded,
             kept,
             ranks_cases=facts.ranks_cases,
             needs=every if facts.needs_every_class else (),
             of_labels=facts.of_labels,
         )
     ]
+
+
+def _is_share(scorer: Any) -> bool:
+    """Tell whether a scorer of scikit-learn ends at 0 and 1, as its functions of these names do."""
+    function = getattr(scorer, "_score_func", None)
+    from_sklearn = getattr(function, "__module__", "").startswith("sklearn.")
+    return from_sklearn and getattr(function, "__name__", "") in _SHARES
 
 
 def _with_bounds(
