@@ -353,7 +353,7 @@ def recorded_trials(url):
 def test_four_sweeps_share_a_postgresql(postgres, log, seed):
     n_trials = 42
     sweeps = [start_sweep(postgres, log, n_trials, seed, pause=0.05) for _ in range(4)]
-    outputs = [sweep.communicate(timeout=300)[0] for sweep in sweeps]
+    outputs = [sweep.communicate(timeout=900)[0] for sweep in sweeps]
     assert [sweep.returncode for sweep in sweeps] == [0] * 4
     # Nothing lost, nothing too many: exactly the number that was asked for, in one study.
     trials = recorded_trials(postgres)
@@ -409,7 +409,7 @@ def test_one_of_four_sweeps_is_killed(postgres, log):
     sweeps = [start_sweep(postgres, log, n_trials, None, pause=0.2) for _ in range(4)]
     wait_for(lambda: len({line.split()[0] for line in lines(log)}) == 4, "all four to begin")
     sweeps[0].kill()
-    outputs = [sweep.communicate(timeout=300)[0] for sweep in sweeps]
+    outputs = [sweep.communicate(timeout=900)[0] for sweep in sweeps]
     assert [sweep.returncode for sweep in sweeps] == [-signal.SIGKILL, 0, 0, 0]
     trials = recorded_trials(postgres)
     assert len(trials) == n_trials
