@@ -101,7 +101,6 @@ class CorrelationHeatmapDisplay:
 
         max_features : int, default=200
             Largest number of features shown; the groups with the most members come first.
-
         ax : matplotlib.axes.Axes, default=None
             Axes to draw on; new ones where None.
 

@@ -88,7 +88,6 @@ class FeatureCorrelationDisplay:
         ----------
         selector : CorrelationTTestFilter
             Fitted.
-
         ax : matplotlib.axes.Axes, default=None
             Axes to draw on; new ones where None.
 

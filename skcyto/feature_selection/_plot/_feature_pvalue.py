@@ -82,7 +82,6 @@ class FeaturePValueDisplay:
         ----------
         selector : CorrelationTTestFilter
             Fitted.
-
         ax : matplotlib.axes.Axes, default=None
             Axes to draw on; new ones where None.
 

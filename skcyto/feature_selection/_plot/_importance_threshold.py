@@ -89,7 +89,6 @@ class ImportanceThresholdDisplay:
         ----------
         selector : ImportanceThresholdSelector
             Fitted.
-
         ax : matplotlib.axes.Axes, default=None
             Axes to draw on; new ones where None.
 

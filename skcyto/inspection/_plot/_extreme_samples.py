@@ -145,7 +145,6 @@ class ExtremeSamplesDisplay:
 
         random_state : int, RandomState or None, default=None
             Of the small explanation, where one is needed.
-
         ax : matplotlib.axes.Axes, default=None
             Axes to draw on; new ones where None.
 
@@ -214,7 +213,6 @@ class ExtremeSamplesDisplay:
 
         n : int, default=8
             Number of images at each end.
-
         ax : matplotlib.axes.Axes, default=None
             Axes to draw on; new ones where None.
 

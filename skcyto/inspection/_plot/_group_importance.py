@@ -99,7 +99,6 @@ class GroupImportanceDisplay:
 
         label : str, default=None
             Class to draw; the mean over the classes where None.
-
         ax : matplotlib.axes.Axes, default=None
             Axes to draw on; new ones where None.
 

@@ -110,7 +110,6 @@ class ImportanceDisplay:
 
         max_features : int, default=20
             Number of features to draw.
-
         ax : matplotlib.axes.Axes, default=None
             Axes to draw on; new ones where None.
 

@@ -126,7 +126,6 @@ class TokenMapDisplay:
 
         label : object, default=None
             Class to map where `feature` is None; the predicted class of each image where None.
-
         ax : matplotlib.axes.Axes, default=None
             Axes to draw on; new ones where None.
 
